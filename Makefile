@@ -1,0 +1,28 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Only Python >= 3.11 and make are assumed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_PROMPT ?= a purple snowman
+
+.PHONY: demo test check clean
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "scoredistill needs Python >= 3.11, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/scoredistill generate "$(DEMO_PROMPT)" --out demo
+	@echo "open demo/index.html or demo/mesh.glb"
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info

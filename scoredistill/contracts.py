@@ -1,0 +1,184 @@
+"""All nouns of the house on one page: what a prior, a scene, a method and a step are to each other.
+
+B batch of views   R rows of conditioning   C h w channels and size in the prior's own space   H W pixels
+x, x_t  images in the prior's space (pixels or latents); rgb in [0, 1]; t diffusion time [B] in [0, 1]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from scoredistill.camera import Cameras
+from scoredistill.schedule import NoiseSchedule
+
+Condition = Any
+"""One conditioning of B views; opaque to everyone but the prior that made it."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is asked for: the text, and what the null (guidance-free) branch is told instead of nothing."""
+
+    text: str
+    negative: str = ""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a prior may be conditioned on, for each of B views.
+
+    `perpendicular` holds (negative view condition, weights [B]) pairs for Perp-Neg (METHODS: Armandpour et al. 2023).
+    """
+
+    text: Condition
+    null: Condition
+    perpendicular: tuple[tuple[Condition, Float[Tensor, "B"]], ...] = ()
+
+
+@runtime_checkable
+class Prior(Protocol):
+    """A frozen diffusion model, as every method sees it: a schedule and a noise prediction."""
+
+    schedule: NoiseSchedule
+    views: int  # images denoised jointly: 1, or 4 for a multi-view prior
+
+    def encode(self, rgb: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
+        """Pixels to the prior's space, differentiable."""
+        ...
+
+    def decode(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
+        """The prior's space back to pixels."""
+        ...
+
+    def conditions(self, prompt: Prompt, cameras: Cameras | None, count: int) -> Conditions:
+        """Conditions for `count` views; with cameras the text names the view, without it is the plain prompt."""
+        ...
+
+    def eps(
+        self, x_t: Float[Tensor, "B C h w"], t: Float[Tensor, "B"], *conditions: Condition
+    ) -> tuple[Float[Tensor, "B C h w"], ...]:
+        """Noise predictions eps(x_t, t, y), one for each condition, in one batched call without gradient."""
+        ...
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A second score, trained on the renders while the scene is optimized (VSD, ESD)."""
+
+    def eps(self, x_t: Float[Tensor, "B C h w"], t: Float[Tensor, "B"]) -> Float[Tensor, "B C h w"]:
+        """The learner's noise prediction, without gradient."""
+        ...
+
+    def loss(self, query: Query, x: Float[Tensor, "B C h w"]) -> Float[Tensor, ""]:
+        """The learner's own denoising loss on the current renders."""
+        ...
+
+    def param_groups(self) -> list[dict[str, Any]]: ...
+
+
+@dataclass
+class Frame:
+    """A rendered batch of views, channels first.
+
+    `depth` is the expected distance along the ray; `normal` is the expected unit normal in world coordinates, times
+    opacity. `ray_losses` are per-ray quantities [B] that only a regularizer reads.
+    """
+
+    rgb: Float[Tensor, "B 3 H W"]
+    opacity: Float[Tensor, "B 1 H W"]
+    depth: Float[Tensor, "B 1 H W"]
+    normal: Float[Tensor, "B 3 H W"]
+    ray_losses: dict[str, Tensor] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Scene(Protocol):
+    """Whatever can be rendered and optimized."""
+
+    def render(
+        self, cameras: Cameras, background: Float[Tensor, "3"], rng: torch.Generator | None = None
+    ) -> Frame:
+        """Differentiable render over a plain background; `rng` jitters the samples (training), None renders plainly."""
+        ...
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """What the optimizer sees: groups of parameters with their learning rates."""
+        ...
+
+    def regularizer(self, frame: Frame, cameras: Cameras, progress: float) -> Float[Tensor, ""]:
+        """The scene's own losses, weighted, at `progress` in [0, 1] of the run."""
+        ...
+
+    def refine(self, step: int, rng: torch.Generator) -> None:
+        """Housekeeping after a step: occupancy grids, densification."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any: ...
+
+
+@runtime_checkable
+class Field(Protocol):
+    """All that mesh export asks of a volume."""
+
+    bounds: float  # the volume is the cube [-bounds, bounds]^3
+
+    def density(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
+        """Volume density per unit length, >= 0."""
+        ...
+
+    def color(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        """Albedo in [0, 1]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Query:
+    """One question to a method: the prior, what it is conditioned on, where in the run we are, and its own dice."""
+
+    prior: Prior
+    conditions: Conditions
+    progress: float  # in [0, 1)
+    rng: torch.Generator
+    memory: dict[str, Tensor] = field(default_factory=dict)  # what a method keeps between steps; the loop saves it
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A method's answer: the gradient on x, and what a viewer may want to see (`probe`)."""
+
+    grad: Float[Tensor, "B C h w"]
+    probe: dict[str, Tensor] = field(default_factory=dict)
+
+
+Method = Callable[[Query, Tensor], Distilled]
+"""(query, x [B C h w]) -> Distilled; `Distillation` is the master form, any function of this type is a method."""
+
+Views = Callable[[float, int, torch.Generator], Cameras | None]
+"""(progress, batch, rng) -> cameras: from where to look, as training progresses."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of the loop did; `checkpoint()` gives everything needed to go on from here, bit for bit."""
+
+    index: int
+    regularization: float
+    distilled: Distilled
+    frame: Frame
+    x: Tensor
+    cameras: Cameras | None
+    checkpoint: Callable[[], dict[str, Any]]
+
+
+def finite(name: str, tensors: Iterable[Tensor]) -> None:
+    """Raise FloatingPointError naming `name` unless every tensor is finite."""
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+        raise FloatingPointError(f"{name} is not finite (NaN or infinity)")

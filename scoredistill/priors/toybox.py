@@ -1,0 +1,113 @@
+"""The embedded prior: a pixel-space text-to-image diffusion model of Toybox, 64x64, v-prediction, cosine schedule.
+
+x is the image in [-1, 1].
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from scoredistill import schedule
+from scoredistill.camera import Cameras
+from scoredistill.contracts import Conditions, Prompt
+from scoredistill.priors.parametrization import eps_from
+from scoredistill.priors.unet import Shape, UNet
+from scoredistill.toybox import captions
+
+SIZE = 64
+SCHEDULE = schedule.cosine()
+WEIGHTS = Path(__file__).parents[1] / "weights" / "toybox-prior.safetensors"
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """An encoded caption for each of B views: token features and the mask of real tokens."""
+
+    features: Float[Tensor, "B L D"]
+    mask: Tensor
+
+
+class ToyboxPrior:
+    """The embedded text-to-image prior (see docs/toybox.md); runs in bf16 where the processor is faster with it."""
+
+    views = 1
+    schedule = SCHEDULE
+
+    def __init__(self, net: UNet, device: torch.device | str = "cpu", dtype: torch.dtype | None = None):
+        self.device = torch.device(device)
+        self.dtype = dtype or fast_dtype(self.device)
+        self.net = net.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        self.calls = self.rows = 0
+
+    @classmethod
+    def load(cls, path: Path = WEIGHTS, device: torch.device | str = "cpu", dtype: torch.dtype | None = None):
+        """Read weights written by `save`; ValueError if they are missing or speak another vocabulary."""
+        if not path.exists():
+            raise ValueError(f"no Toybox weights at {path}; train them with: python tools/train_toybox.py")
+        with safe_open(path, "pt") as file:
+            settings = json.loads(file.metadata()["shape"])
+            if file.metadata()["vocabulary"] != " ".join(captions.VOCABULARY):
+                raise ValueError(f"{path} was trained on another vocabulary; retrain it with tools/train_toybox.py")
+            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (not a dict)
+        settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+        net = UNet(Shape(**settings))
+        net.load_state_dict(tensors)
+        return cls(net, device, dtype)
+
+    def encode(self, rgb: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 64 64"]:
+        """[0, 1] pixels of any size to x in [-1, 1] at 64x64 (bilinear, antialiased)."""
+        if rgb.shape[-2:] != (SIZE, SIZE):
+            rgb = F.interpolate(rgb, (SIZE, SIZE), mode="bilinear", antialias=True)
+        return 2 * rgb - 1
+
+    def decode(self, x: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B 3 h w"]:
+        """x to pixels; values outside [0, 1] are kept, so that encode(decode(x)) = x."""
+        return (x + 1) / 2
+
+    def conditions(self, prompt: Prompt, cameras: Cameras | None, count: int) -> Conditions:
+        """The caption with its view words for each camera, and the null caption (or the negative prompt)."""
+        texts = [prompt.text] * count
+        if cameras is not None:
+            looks = zip(cameras.azimuth.tolist(), cameras.elevation.tolist(), strict=True)
+            texts = [captions.with_view(prompt.text, captions.view_words(*look)) for look in looks]
+        return Conditions(self.encode_text(texts), self.encode_text([prompt.negative] * count))
+
+    @torch.no_grad()
+    def encode_text(self, texts: list[str]) -> TextFeatures:
+        """Features of captions; ValueError names an unknown word and the nearest known ones."""
+        tokens = torch.tensor([captions.tokenize(text) for text in texts], device=self.device)
+        return TextFeatures(*self.net.text(tokens))
+
+    @torch.no_grad()
+    def eps(self, x_t: Float[Tensor, "B 3 h w"], t: Float[Tensor, "B"], *conditions: TextFeatures) -> tuple[Tensor, ...]:
+        """Noise predictions for each condition, all rows in one pass of the network."""
+        rows = len(conditions)
+        self.calls, self.rows = self.calls + 1, self.rows + rows * len(x_t)
+        features = torch.cat([condition.features for condition in conditions])
+        mask = torch.cat([condition.mask for condition in conditions])
+        times = self.schedule.snap(t).to(self.device).repeat(rows)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            v = self.net(x_t.float().repeat(rows, 1, 1, 1), times, features, mask)
+        return tuple(eps_from("v", part.to(x_t.dtype), x_t, t, self.schedule) for part in v.chunk(rows))
+
+
+def save(path: Path, net: UNet) -> None:
+    """Write a network as float16 safetensors, with its shape and vocabulary in the header."""
+    metadata = {"shape": json.dumps(net.shape.as_dict()), "vocabulary": " ".join(captions.VOCABULARY)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({key: value.half().contiguous() for key, value in net.state_dict().items()}, path, metadata)
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """bf16 on a GPU and on CPUs with AVX-512 BF16 instructions, float32 elsewhere (emulated bf16 is slower)."""
+    native = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if native else torch.float32

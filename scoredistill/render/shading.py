@@ -1,0 +1,29 @@
+"""Light on surfaces: one small model, shared by the Toybox renderer and the scenes, so that a volume can explain it.
+
+`n` unit normals, `v` unit vectors from the surface towards the camera, both in world coordinates (y up).
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+AMBIENT, SKY, HEAD = 0.45, 0.35, 0.2
+"""Shares of constant light, of a hemispherical sky, and of a lamp at the camera; they sum to one (white stays white).
+
+The sky grows with n.y alone: the same from every azimuth, so 3-D consistent, and it tells a cap from a bowl; the lamp
+darkens grazing surfaces, which gives round things a rim.
+"""
+
+
+def daylight(normal: Float[Tensor, "*N 3"], to_camera: Float[Tensor, "*N 3"]) -> Float[Tensor, "*N"]:
+    """Irradiance in [AMBIENT, 1]: ambient + sky (1 + n.y) / 2 + head max(n.v, 0); colour = albedo * daylight."""
+    facing = (normal * to_camera).sum(-1).clamp(min=0)
+    return AMBIENT + SKY * 0.5 * (1 + normal[..., 1]) + HEAD * facing
+
+
+def lambert(
+    normal: Float[Tensor, "*N 3"], to_light: Float[Tensor, "*N 3"], *, ambient: float = 0.1, diffuse: float = 0.9
+) -> Float[Tensor, "*N"]:
+    """Point-light shading: ambient + diffuse max(n.l, 0) (Poole et al. 2022, section 3.1)."""
+    return ambient + diffuse * (normal * to_light).sum(-1).clamp(min=0)

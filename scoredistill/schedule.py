@@ -1,0 +1,116 @@
+"""Noise schedules: how much signal and how much noise an image holds at a diffusion time.
+
+t         diffusion time in [0, 1]; index floor(1000 t) of the table for a 1000-step prior (0.98 -> 980)
+alpha     signal scale, sigma noise scale:     x_t = alpha x + sigma eps
+sbar      rescaled noise level sigma / alpha:  x_t / alpha = x + sbar eps
+abar      alpha^2 for variance-preserving schedules (the DDPM quantity)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Time = Float[Tensor, "B"]
+X = Float[Tensor, "B *S"]
+
+_ROUNDING = 1e-6  # 0.29 * 100 is 28.999999999999996: a fraction that names an index must reach it
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """A table of (alpha, sigma) over N evenly spaced times; every formula of a method reads it and nothing else."""
+
+    alphas: Float[Tensor, "N"]
+    sigmas: Float[Tensor, "N"]
+
+    def __post_init__(self) -> None:
+        sbars = self.sigmas / self.alphas
+        if not bool((sbars[1:] > sbars[:-1]).all()):
+            raise ValueError("a noise schedule needs sigma / alpha to grow strictly with t and stay finite")
+
+    @property
+    def steps(self) -> int:
+        return len(self.alphas)
+
+    def snap(self, t: Time) -> Time:
+        """The nearest time at or below `t` that stands in the table, clamped to it; so snap(t) = index / N."""
+        index = torch.floor(t.double() * self.steps + _ROUNDING).clamp(0, self.steps - 1)
+        return index / self.steps
+
+    def alpha(self, t: Time, like: Tensor) -> Tensor:
+        """alpha(t), shaped to broadcast over `like` [B, ...], in its dtype."""
+        return self._lookup(self.alphas, t, like)
+
+    def sigma(self, t: Time, like: Tensor) -> Tensor:
+        """sigma(t), shaped to broadcast over `like` [B, ...], in its dtype."""
+        return self._lookup(self.sigmas, t, like)
+
+    def sbar(self, t: Time, like: Tensor) -> Tensor:
+        """sigma(t) / alpha(t), the only schedule quantity most methods need."""
+        return self._lookup(self.sigmas / self.alphas, t, like)
+
+    def diffuse(self, x: X, eps: X, t: Time) -> X:
+        """x_t = alpha x + sigma eps (Ho et al. 2020, eq. 4)."""
+        return self.alpha(t, x) * x + self.sigma(t, x) * eps
+
+    def clean(self, x_t: X, eps: X, t: Time) -> X:
+        """One-step data prediction D = x_t / alpha - sbar eps (Lukoianov et al. 2024, eq. 5)."""
+        return x_t / self.alpha(t, x_t) - self.sbar(t, x_t) * eps
+
+    def noise_between(self, x: X, x_t: X, t: Time) -> X:
+        """The noise that leads from `x` to `x_t`: eps = (x_t / alpha - x) / sbar; needs sigma(t) > 0."""
+        return (x_t / self.alpha(t, x) - x) / self.sbar(t, x)
+
+    def move(self, x_t: X, eps: X, t: Time, s: Time) -> X:
+        """One DDIM step from t to s, in either direction (Song et al. 2021; Lukoianov et al. 2024, eq. 2).
+
+        x_s / alpha_s = x_t / alpha_t + (sbar_s - sbar_t) eps
+        """
+        rescaled = x_t / self.alpha(t, x_t) + (self.sbar(s, x_t) - self.sbar(t, x_t)) * eps
+        return self.alpha(s, x_t) * rescaled
+
+    def time_of(self, sbar: float) -> float:
+        """The largest tabulated t whose noise level does not exceed `sbar`: carries times from one prior to another."""
+        below = int((self.sigmas / self.alphas <= sbar).sum())
+        return max(below - 1, 0) / self.steps
+
+    def _lookup(self, table: Tensor, t: Time, like: Tensor) -> Tensor:
+        index = (self.snap(t) * self.steps).round().long()
+        value = table[index.to(table.device)].to(like.device, like.dtype)
+        return value.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def from_abar(abar: Float[Tensor, "N"]) -> NoiseSchedule:
+    """The variance-preserving schedule of cumulative products abar: alpha^2 = abar, sigma^2 = 1 - abar."""
+    return NoiseSchedule(abar.sqrt(), (1 - abar).sqrt())
+
+
+def scaled_linear(steps: int = 1000, beta_start: float = 0.00085, beta_end: float = 0.012) -> NoiseSchedule:
+    """Stable Diffusion's schedule: betas = linspace(sqrt(start), sqrt(end))^2 (Rombach et al. 2022)."""
+    betas = torch.linspace(math.sqrt(beta_start), math.sqrt(beta_end), steps, dtype=torch.float64) ** 2
+    return from_abar(torch.cumprod(1 - betas, 0))
+
+
+def cosine(steps: int = 1000) -> NoiseSchedule:
+    """alpha = cos(pi t / 2), sigma = sin(pi t / 2) for t = 0, 1/N, ... (Nichol and Dhariwal 2021, without offset)."""
+    angle = torch.arange(steps, dtype=torch.float64) / steps * (math.pi / 2)
+    return NoiseSchedule(angle.cos(), angle.sin())
+
+
+def rectified_flow(steps: int = 1000) -> NoiseSchedule:
+    """alpha = 1 - t, sigma = t for t = 0, 1/N, ... < 1 (Liu et al. 2023); a flow's Euler step is then `move`."""
+    t = torch.arange(steps, dtype=torch.float64) / steps
+    return NoiseSchedule(1 - t, t)
+
+
+def karras(steps: int = 1000, sbar_min: float = 0.002, sbar_max: float = 80.0, rho: float = 7.0) -> NoiseSchedule:
+    """Variance exploding, sbar = (a + u (b - a))^rho, alpha = 1 (Karras et al. 2022, eq. 5)."""
+    u = torch.linspace(0, 1, steps, dtype=torch.float64)
+    low, high = sbar_min ** (1 / rho), sbar_max ** (1 / rho)
+    sbar = (low + u * (high - low)) ** rho
+    return NoiseSchedule(torch.ones_like(sbar), sbar)

@@ -1,0 +1,127 @@
+"""Train the embedded prior from nothing: make the captioned views, train the denoiser, write the weights and their card.
+
+    python tools/train_toybox.py --minutes 80 --views 100000
+
+Resumable: stopped at any moment, the same command goes on from the last checkpoint. Runs on a CPU (bf16 where it has
+it) or a GPU; needs torch, numpy and the package's two small dependencies jaxtyping and safetensors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from scoredistill import schedule
+from scoredistill.priors import toybox as prior
+from scoredistill.priors.unet import Shape, UNet
+from scoredistill.toybox import captions, dataset
+from tools.training import Average, load_checkpoint, progress_rate, save_checkpoint
+
+NULL_SHARE = 0.1  # captions dropped, so that the network also learns the text-free score
+VIEW_SHARE = 0.85  # captions that name the view
+
+
+class Batches:
+    """Random training batches: images in [-1, 1], tokens of freshly worded captions, and diffusion times."""
+
+    def __init__(self, folder: Path, size: int, seed: int):
+        self.views = dataset.load(folder)
+        self.size = size
+        self.rng = np.random.default_rng(seed)
+        looks = zip(self.views.azimuth.tolist(), self.views.elevation.tolist(), strict=True)
+        self.view_words = [captions.view_words(azimuth, elevation) for azimuth, elevation in looks]
+
+    def __call__(self) -> tuple[Tensor, Tensor, Tensor]:
+        rng, size = self.rng, self.size
+        rows = rng.integers(len(self.view_words), size=size)
+        x = torch.from_numpy(np.stack([self.views.rgb[row] for row in rows])).float() / 127.5 - 1
+        tokens = torch.tensor([self._tokens(int(row)) for row in rows])
+        # Stratified times: one in each of `size` equal slices, so that a batch sees every noise level.
+        t = torch.from_numpy((rng.permutation(size) + rng.random(size)) / size)
+        return x, tokens, t
+
+    def _tokens(self, row: int) -> list[int]:
+        if self.rng.random() < NULL_SHARE:
+            return captions.tokenize("")
+        view = self.view_words[row] if self.rng.random() < VIEW_SHARE else ""
+        return captions.tokenize(captions.caption(self.views.descriptions[row], self.rng, view))
+
+
+def denoising_loss(net: UNet, x: Tensor, tokens: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+    """E |v(x_t, t, y) - (alpha eps - sigma x)|^2 (Salimans and Ho 2022), in bf16 where that is fast."""
+    levels = prior.SCHEDULE
+    t = levels.snap(t)
+    x_t = levels.diffuse(x, eps, t)
+    target = levels.alpha(t, x) * eps - levels.sigma(t, x) * x
+    with torch.autocast(x.device.type, torch.bfloat16):
+        text, mask = net.text(tokens)
+        v = net(x_t, t.to(x.device), text, mask)
+    return (v.float() - target).square().mean()
+
+
+def learning_rate(share: float, step: int, peak: float) -> float:
+    """Linear warm-up over 200 steps, constant until 40 % of the time, then a cosine down to 1 % of the peak."""
+    decay = 0.505 + 0.495 * math.cos(math.pi * min(max(share - 0.4, 0) / 0.6, 1))
+    return peak * min(1, (step + 1) / 200) * decay
+
+
+def train(flags: argparse.Namespace) -> Average:
+    device = torch.device(flags.device)
+    torch.manual_seed(flags.seed)
+    shape = Shape(len(captions.VOCABULARY), captions.CONTEXT)
+    net = UNet(shape).to(device, memory_format=torch.channels_last)
+    average = Average(net, decay=0.9995)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=flags.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    start = load_checkpoint(flags.out, net, average, optimizer)
+    batches = Batches(flags.data, flags.batch, seed=flags.seed + start.step)
+    step, spent, losses, began = start.step, start.seconds, [], time.monotonic()
+    budget = 60 * flags.minutes
+    while spent < budget:
+        x, tokens, t = (part.to(device) for part in batches())
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(spent / budget, step, flags.rate)
+        loss = denoising_loss(net, x, tokens, t, torch.randn_like(x))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        average.update(net, step)
+        losses.append(loss.detach())
+        step, spent = step + 1, start.seconds + time.monotonic() - began
+        if step % flags.every == 0 or spent >= budget:
+            mean = float(torch.stack(losses).mean())
+            print(progress_rate(step, spent, mean, (step - start.step) * flags.batch / (spent - start.seconds)))
+            losses.clear()
+            save_checkpoint(flags.out, net, average, optimizer, step, spent)
+    return average
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=80, help="training time, all resumed parts together")
+    parser.add_argument("--views", type=int, default=100_000, help="captioned views to make before training")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rate", type=float, default=8e-4, help="peak learning rate")
+    parser.add_argument("--every", type=int, default=200, help="steps between log lines and checkpoints")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--data", type=Path, default=Path("data/toybox-prior"))
+    parser.add_argument("--out", type=Path, default=Path("data/train-prior"), help="checkpoints")
+    parser.add_argument("--weights", type=Path, default=prior.WEIGHTS)
+    flags = parser.parse_args()
+    dataset.make(flags.data, flags.views, seed=1000 + flags.seed)
+    average = train(flags)
+    prior.save(flags.weights, average.shadow)
+    print(f"wrote {flags.weights}")
+
+
+if __name__ == "__main__":
+    main()

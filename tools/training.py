@@ -1,0 +1,84 @@
+"""What the training tools share: averaged weights, resumable checkpoints without pickle, one line of progress."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+
+class Average:
+    """Exponential moving average of a network's parameters; the decay warms up so that the start is forgotten."""
+
+    def __init__(self, net: nn.Module, decay: float):
+        self.shadow = copy.deepcopy(net).requires_grad_(False).eval()
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, net: nn.Module, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.shadow.parameters()), list(net.parameters()), 1 - decay)
+        for mine, theirs in zip(self.shadow.buffers(), net.buffers(), strict=True):
+            mine.copy_(theirs)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where training goes on: steps done and seconds spent."""
+
+    step: int = 0
+    seconds: float = 0.0
+
+
+def save_checkpoint(
+    folder: Path, net: nn.Module, average: Average, optimizer: torch.optim.Optimizer, step: int, seconds: float
+) -> None:
+    """Write weights, averages and Adam's moments to one safetensors file, atomically; progress rides in its header."""
+    tensors = {f"net.{key}": value for key, value in net.state_dict().items()}
+    tensors |= {f"average.{key}": value for key, value in average.shadow.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"adam.{index}.{key}": value for key, value in state.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = folder / "checkpoint.part"
+    metadata = {"progress": json.dumps({"step": step, "seconds": seconds})}
+    save_file({key: value.contiguous() for key, value in tensors.items()}, fresh, metadata)
+    os.replace(fresh, folder / "checkpoint.safetensors")
+
+
+def load_checkpoint(
+    folder: Path, net: nn.Module, average: Average, optimizer: torch.optim.Optimizer
+) -> Start:
+    """Restore what `save_checkpoint` wrote; a folder without one means a fresh start."""
+    path = folder / "checkpoint.safetensors"
+    if not path.exists():
+        return Start()
+    tensors = load_file(path)
+    net.load_state_dict(_part(tensors, "net."))
+    average.shadow.load_state_dict(_part(tensors, "average."))
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in _part(tensors, "adam.").items():
+        index, name = key.split(".", 1)
+        moments.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    return Start(**_progress(path))
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _progress(path: Path) -> dict[str, float]:
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return json.loads(header["__metadata__"]["progress"])
+
+
+def progress_rate(step: int, seconds: float, loss: float, rate: float) -> str:
+    """One plain line: step, minutes spent, mean loss, images a second."""
+    return f"step {step:6d}  {seconds / 60:6.1f} min  loss {loss:.4f}  {rate:5.1f} images/s"
