@@ -14,6 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+ORBIT_RADIUS = (2.65, 2.95)
+FOV_DEG = 40.0
+"""The default orbit: an object in the ball of radius 0.85 fills the image and stays inside it, asin(.85 / 2.65) < 20."""
+
 
 @dataclass(frozen=True)
 class Cameras:
@@ -104,7 +108,7 @@ def orbit(
 
 
 def ring(
-    count: int, size: int, *, elevation_deg: float = 15.0, radius: float = 3.2, fov_deg: float = 40.0
+    count: int, size: int, *, elevation_deg: float = 15.0, radius: float = 2.8, fov_deg: float = FOV_DEG
 ) -> Cameras:
     """`count` cameras evenly round the object, starting at the front; the last one does not repeat the first."""
     azimuth = torch.arange(count) * (2 * math.pi / count)

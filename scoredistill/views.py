@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scoredistill.camera import Cameras, orbit
+from scoredistill.camera import FOV_DEG, ORBIT_RADIUS, Cameras, orbit
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class RandomOrbit:
 
     size: int = 64
     elevation_deg: tuple[float, float] = (-10.0, 45.0)
-    radius: tuple[float, float] = (3.0, 3.4)
-    fov_deg: tuple[float, float] = (40.0, 40.0)
+    radius: tuple[float, float] = ORBIT_RADIUS
+    fov_deg: tuple[float, float] = (FOV_DEG, FOV_DEG)
     position_jitter: float = 0.0
     target_jitter: float = 0.0
     up_jitter: float = 0.0

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from scoredistill import schedule
 from scoredistill.priors import toybox as prior
 from scoredistill.priors.unet import Shape, UNet
 from scoredistill.toybox import captions, dataset
 from tools.training import Average, load_checkpoint, progress_rate, save_checkpoint
+from tools.workers import agreed, average_gradients, parallel
 
 NULL_SHARE = 0.1  # captions dropped, so that the network also learns the text-free score
 VIEW_SHARE = 0.85  # captions that name the view
@@ -42,7 +42,7 @@ class Batches:
     def __call__(self) -> tuple[Tensor, Tensor, Tensor]:
         rng, size = self.rng, self.size
         rows = rng.integers(len(self.view_words), size=size)
-        x = torch.from_numpy(np.stack([self.views.rgb[row] for row in rows])).float() / 127.5 - 1
+        x = self.views.rgb[torch.from_numpy(rows)].float() / 127.5 - 1
         tokens = torch.tensor([self._tokens(int(row)) for row in rows])
         # Stratified times: one in each of `size` equal slices, so that a batch sees every noise level.
         t = torch.from_numpy((rng.permutation(size) + rng.random(size)) / size)
@@ -73,15 +73,26 @@ def learning_rate(share: float, step: int, peak: float) -> float:
     return peak * min(1, (step + 1) / 200) * decay
 
 
-def train(flags: argparse.Namespace) -> Average:
+def train(rank: int, flags: argparse.Namespace) -> None:
+    """Train in worker `rank` of `flags.workers`; the first one reports, saves, and at the end writes the weights."""
     device = torch.device(flags.device)
+    with parallel(rank, flags.workers):
+        average = optimize(rank, flags, device)
+    if rank == 0:
+        prior.save(flags.weights, average.shadow)
+        print(f"wrote {flags.weights}")
+
+
+def optimize(rank: int, flags: argparse.Namespace, device: torch.device) -> Average:
     torch.manual_seed(flags.seed)
     shape = Shape(len(captions.VOCABULARY), captions.CONTEXT)
     net = UNet(shape).to(device, memory_format=torch.channels_last)
     average = Average(net, decay=0.9995)
     optimizer = torch.optim.AdamW(net.parameters(), lr=flags.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     start = load_checkpoint(flags.out, net, average, optimizer)
-    batches = Batches(flags.data, flags.batch, seed=flags.seed + start.step)
+    seed = 1_000_003 * (flags.seed + start.step) + rank
+    torch.manual_seed(seed)
+    batches = Batches(flags.data, flags.batch // flags.workers, seed)
     step, spent, losses, began = start.step, start.seconds, [], time.monotonic()
     budget = 60 * flags.minutes
     while spent < budget:
@@ -90,15 +101,17 @@ def train(flags: argparse.Namespace) -> Average:
             group["lr"] = learning_rate(spent / budget, step, flags.rate)
         loss = denoising_loss(net, x, tokens, t, torch.randn_like(x))
         loss.backward()
+        average_gradients(net, flags.workers)
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         average.update(net, step)
         losses.append(loss.detach())
-        step, spent = step + 1, start.seconds + time.monotonic() - began
-        if step % flags.every == 0 or spent >= budget:
+        step, spent = step + 1, start.seconds + agreed(time.monotonic() - began, flags.workers)
+        if rank == 0 and (step % flags.every == 0 or spent >= budget):
             mean = float(torch.stack(losses).mean())
-            print(progress_rate(step, spent, mean, (step - start.step) * flags.batch / (spent - start.seconds)))
+            rate = (step - start.step) * flags.batch / (spent - start.seconds)
+            print(progress_rate(step, spent, mean, rate), flush=True)
             losses.clear()
             save_checkpoint(flags.out, net, average, optimizer, step, spent)
     return average
@@ -112,15 +125,17 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=8e-4, help="peak learning rate")
     parser.add_argument("--every", type=int, default=200, help="steps between log lines and checkpoints")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1, help="processes that share a batch; on a CPU one for each core")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--data", type=Path, default=Path("data/toybox-prior"))
     parser.add_argument("--out", type=Path, default=Path("data/train-prior"), help="checkpoints")
     parser.add_argument("--weights", type=Path, default=prior.WEIGHTS)
     flags = parser.parse_args()
     dataset.make(flags.data, flags.views, seed=1000 + flags.seed)
-    average = train(flags)
-    prior.save(flags.weights, average.shadow)
-    print(f"wrote {flags.weights}")
+    if flags.workers == 1:
+        train(0, flags)
+    else:
+        torch.multiprocessing.spawn(train, (flags,), flags.workers)
 
 
 if __name__ == "__main__":

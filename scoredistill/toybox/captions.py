@@ -71,7 +71,13 @@ NATURAL: dict[str, str] = dict.fromkeys(KINDS, "brown") | {
 }
 """The colour of a toy whose caption names none ("a strawberry")."""
 
-PLURALS = {"cactus": "cacti", "fish": "fish", "strawberry": "strawberries", "peach": "peaches", "pancakes": "pancakes"}
+PLURALS = {
+    "cactus": "cacti",
+    "fish": "fish",
+    "strawberry": "strawberries",
+    "peach": "peaches",
+    "pancakes": "pancakes",
+}
 PLURALS |= {kind: kind + "s" for kind in KINDS if kind not in PLURALS}
 COUNTABLE = tuple(kind for kind in KINDS if PLURALS[kind] != kind)
 COUNTS = {2: "two", 3: "three"}
@@ -199,7 +205,9 @@ def tokenize(text: str) -> list[int]:
     for word in words:
         if word not in _INDEX or word == "<pad>":
             near = difflib.get_close_matches(word, VOCABULARY[1:], n=3, cutoff=0.5) or sorted(KINDS)[:6]
-            raise ValueError(f"Toybox does not know the word {word!r}; nearest known words: {', '.join(near)}")
+            raise ValueError(
+                f"Toybox does not know the word {word!r}; nearest known words: {', '.join(near)}"
+            )
     if len(words) > CONTEXT:
         raise ValueError(f"a Toybox caption has at most {CONTEXT} words, this one has {len(words)}: {text!r}")
     return [_INDEX[word] for word in words] + [PAD] * (CONTEXT - len(words))

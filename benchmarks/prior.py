@@ -1,0 +1,109 @@
+"""Does the embedded prior draw what a caption says? Random captions, sampled by DDIM, read by the independent judge.
+
+    python benchmarks/prior.py
+
+The same judge on true renders of the same captions gives the ceiling. Captions whose color is left to nature are
+judged by the natural color; pairs and counts by their first toy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.provenance import provenance
+from scoredistill.contracts import Conditions
+from scoredistill.evaluate.judge import Judge
+from scoredistill.evaluate.report import expected
+from scoredistill.export.images import grid, write_png
+from scoredistill.methods import ddim
+from scoredistill.priors.toybox import SIZE, ToyboxPrior
+from scoredistill.toybox import captions, dataset, kinds, render
+
+SEED = 20_000  # apart from every training seed
+BATCH = 50
+
+
+def ask(count: int) -> tuple[list[captions.Description], list[str], list[str]]:
+    """Random descriptions, their captions and the view words each ends in."""
+    rng = np.random.default_rng(SEED)
+    described = [captions.sample(rng) for _ in range(count)]
+    views = [captions.VIEWS[int(rng.integers(len(captions.VIEWS)))] for _ in range(count)]
+    return described, [captions.caption(d, rng, view) for d, view in zip(described, views, strict=True)], views
+
+
+def drawn(prior: ToyboxPrior, texts: list[str], scale: float, steps: int) -> Tensor:
+    """One DDIM sample for each caption, rgb [N 3 64 64]."""
+    rng = torch.Generator().manual_seed(SEED)
+    pictures = []
+    for first in range(0, len(texts), BATCH):
+        part = texts[first : first + BATCH]
+        conditions = Conditions(prior.encode_text(part), prior.encode_text([""] * len(part)))
+        x_T = torch.randn(len(part), 3, SIZE, SIZE, generator=rng)
+        pictures.append(prior.decode(ddim.sample(prior, x_T, conditions, scale=scale, steps=steps)))
+    return torch.cat(pictures).clamp(0, 1)
+
+
+def true(described: list[captions.Description], views: list[str]) -> Tensor:
+    """One true render for each description, from a random camera that sees the view named."""
+    rng = np.random.default_rng(SEED + 1)
+    pictures = []
+    for description, view in zip(described, views, strict=True):
+        toy = kinds.build(description, rng)
+        while True:
+            cameras = dataset.random_cameras(rng, 1, SIZE)
+            if captions.view_words(float(cameras.azimuth), float(cameras.elevation)) == view:
+                break
+        pictures.append(render.render(toy, cameras, torch.tensor(render.BACKGROUND)).rgb)
+    return torch.cat(pictures)
+
+
+def judged(judge: Judge, rgb: Tensor, described: list[captions.Description], views: list[str]) -> dict[str, float]:
+    """Shares of pictures in which the judge sees the right kind, main color and view."""
+    seen = judge.recognize(rgb)
+    asked = [expected(captions.phrase(d)) for d in described]
+    single = np.array([d.on is None and d.count == 1 for d in described])
+    kind = np.array([a == b for a, (b, _) in zip(seen.kinds, asked, strict=True)])
+    color = np.array([a == b for a, (_, b) in zip(seen.colors, asked, strict=True)])
+    view = np.array([a == b for a, b in zip(seen.views, views, strict=True)])
+    return {
+        "kind": float(kind.mean()),
+        "color": float(color.mean()),
+        "view": float(view.mean()),
+        "kind, single toys": float(kind[single].mean()),
+        "color, single toys": float(color[single].mean()),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--scales", type=float, nargs="+", default=[2.5])
+    parser.add_argument("--weights", type=Path, default=None, help="weights other than the embedded ones")
+    parser.add_argument("--picture", type=Path, default=Path("docs/images/prior_samples.png"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/prior.json"))
+    flags = parser.parse_args()
+    prior = ToyboxPrior.load(flags.weights) if flags.weights else ToyboxPrior.load()
+    judge = Judge.load()
+    described, texts, views = ask(flags.count)
+    record: dict[str, object] = {"captions": flags.count, "steps": flags.steps}
+    record["true renders"] = judged(judge, true(described, views), described, views)
+    for scale in flags.scales:
+        rgb = drawn(prior, texts, scale, flags.steps)
+        record[f"scale {scale:g}"] = judged(judge, rgb, described, views)
+        print(f"scale {scale:g}", record[f"scale {scale:g}"])
+    write_png(grid(rgb[:72], columns=12), flags.picture)
+    flags.out.write_text(json.dumps(record | {"first captions": texts[:72]} | provenance(), indent=2) + "\n")
+    print(json.dumps(record, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""What is made of a run when it stops: preview, turntable, mesh, metrics and the page."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import json
+import shlex
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scoredistill.checkpoint import write_safely
+from scoredistill.export.glb import write_glb
+from scoredistill.export.images import enlarge, grid, preview, write_png, write_turntable
+from scoredistill.export.mesh import extract
+from scoredistill.export.page import Page, write_page
+from scoredistill.folder import RunFolder
+from scoredistill.gallery import evaluate, four_views, turntable
+from scoredistill.methods.catalogue import CITATIONS, METHODS
+from scoredistill.run import Run, background, build_scene, preset_of, resolve
+from scoredistill.scenes.image import Image
+from scoredistill.scenes.nerf import NeRF
+
+SHOWN = 128  # pixels at least of an image in the preview
+
+
+class DivergedError(Exception):
+    """A run that came to its end with nothing to show for it."""
+
+
+def finish(folder: RunFolder, scene: NeRF | Image, trouble: str = "") -> dict[str, Any]:
+    """Write everything that can be made of the scene as it is; returns the metrics.
+
+    `trouble` says why the run broke off, if it did; then no mesh is made of it. Raises DivergedError, after
+    everything else is written, where the scene holds nothing.
+    """
+    run = folder.run
+    (folder / "mesh.glb").unlink(missing_ok=True)  # of an earlier, shorter run
+    write_preview(run, scene, folder / "preview.png")
+    metrics, empty = _summary(folder) | evaluate(run, scene), ""
+    if isinstance(scene, NeRF):
+        frames = turntable(run, scene, *preset_of(run).turntable)
+        write_turntable(frames, folder / "turntable.mp4", background=background(run))
+        empty = "" if trouble else _try_mesh(folder, scene)
+        metrics |= {"diverged": True, "reason": trouble or empty} if trouble or empty else {}
+    write_safely(folder / "metrics.json", json.dumps(metrics, indent=2).encode())
+    write_page(page(folder, metrics), folder / "index.html")
+    if metrics["diverged"] and not trouble:
+        raise DivergedError(empty or f"the run has diverged: its views are {metrics['reason']}")
+    return metrics
+
+
+def salvage(folder: RunFolder, scene: NeRF | Image, error: Exception) -> str:
+    """Finish a broken-off run from its newest checkpoint, as far as the disk allows; says what there is."""
+    with contextlib.suppress(OSError):
+        state = folder.load()
+        if state is None:
+            return f"{folder.path} holds its log, but no checkpoint yet"
+        scene.load_state_dict(state["scene"])
+        finish(folder, scene, trouble=str(error))
+        return f"{folder.path} holds the checkpoint of step {state['index']}, the log and a preview"
+    return f"{folder.path} holds what could be saved"
+
+
+def write_preview(run: Run, scene: NeRF | Image, path: Path) -> None:
+    """Front, side, back and top with their normals; of a flat scene its images."""
+    if isinstance(scene, Image):
+        write_png(grid(enlarge(scene.pixels.detach().cpu().clamp(0, 1), SHOWN)), path)
+    else:
+        write_png(preview(four_views(run, scene), background(run)), path)
+
+
+def page(folder: RunFolder, metrics: dict[str, Any]) -> Page:
+    """The page of a run from what lies in its folder."""
+    run, log = folder.run, folder.log()
+    times = {record["step"]: record.get("t") for record in log}
+    probes = [
+        (f"step {index}" + (f", t = {times[index]:.2f}" if times.get(index) else ""), _titled(pictures))
+        for index, pictures in folder.traces().items()
+    ]
+    return Page(
+        title=run.prompt,
+        subtitle=f"{run.method}, {run.scene} scene, prior {Path(run.prior).name}, seed {run.seed}",
+        mesh=_there(folder / "mesh.glb"),
+        video=_there(folder / "turntable.mp4"),
+        pictures={"front, side, back, top" if run.scene == "nerf" else "images": folder / "preview.png"},
+        probes=probes,
+        log=log,
+        metrics={key: value for key, value in metrics.items() if key not in ("by_view", "prompt")},
+        config={key: value for key, value in asdict(run).items() if value not in (None, "")},
+        method=inspect.getdoc(METHODS[run.method]) or "",
+        citation=CITATIONS[run.method],
+        command=command(run),
+    )
+
+
+def command(run: Run) -> str:
+    """The command line that makes this run again: the flags that differ from the preset's."""
+    bare = Run(run.prompt, method=run.method, scene=run.scene, prior=run.prior, preset=run.preset)
+    defaults = asdict(resolve(bare)) | {
+        "method": "sdi",
+        "prior": "toybox",
+        "preset": "fast",
+        "scene": run.scene,
+    }
+    flags = []
+    for field in fields(Run)[1:]:
+        value = getattr(run, field.name)
+        if value is not None and value != defaults[field.name] and field.name not in ("device", "out"):
+            flag = "--" + field.name.replace("_", "-")
+            flags.append(f"{flag} {shlex.quote(str(value))}")
+    return " ".join(
+        ["scoredistill", "generate" if run.scene == "nerf" else "image", shlex.quote(run.prompt), *flags]
+    )
+
+
+@torch.no_grad()
+def _try_mesh(folder: RunFolder, scene: NeRF) -> str:
+    """Write mesh.glb; returns why there is none where there is nothing to see."""
+    run = folder.run
+    try:
+        mesh = extract(scene.field, device=run.device)
+    except ValueError as error:
+        return str(error)
+    origin = {"prompt": run.prompt, "method": run.method, "seed": run.seed}
+    write_glb(mesh, folder / "mesh.glb", name=run.prompt, extras=origin)
+    return ""
+
+
+def _summary(folder: RunFolder) -> dict[str, Any]:
+    """Which run this is, how far it came and how long it took."""
+    run, log = folder.run, folder.log()
+    done, seconds = (log[-1]["step"] + 1, log[-1]["seconds"]) if log else (0, 0.0)
+    return {"prompt": run.prompt, "method": run.method, "seed": run.seed, "steps": done, "seconds": seconds}
+
+
+def _titled(pictures: dict[str, Path]) -> dict[str, Path]:
+    """1-render, 2-noised, ... without the numbers that keep them in order."""
+    return {name.split("-", 1)[-1]: path for name, path in pictures.items()}
+
+
+def _there(path: Path) -> Path | None:
+    return path if path.exists() else None
+
+
+def open_scene(path: Path) -> tuple[Run, NeRF | Image]:
+    """The run in a folder and its scene at the newest checkpoint, on the best device that is here."""
+    folder = RunFolder.open(path)
+    state = folder.load()
+    if state is None:
+        raise ValueError(f"{path} has no checkpoint yet; go on with: scoredistill resume {path}")
+    run = resolve(dataclasses.replace(folder.run, device="auto"))
+    scene = build_scene(run)
+    scene.load_state_dict(state["scene"])
+    return run, scene

@@ -1,0 +1,71 @@
+"""What this machine can do, and why: one line for each thing that a run may need."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+from pathlib import Path
+
+import torch
+
+from scoredistill.evaluate.judge import EMBEDDED
+from scoredistill.priors.toybox import WEIGHTS, fast_dtype
+
+Finding = tuple[str, bool, str]
+"""(what, whether it is well, what was found and what to do)"""
+
+OPTIONAL = {
+    "mcubes": "PyMCubes: meshes",
+    "imageio_ffmpeg": "imageio-ffmpeg: videos",
+    "trimesh": "trimesh: PLY files",
+}
+SPACE = 1 << 30  # bytes: some hundred run folders of the fast preset
+
+
+def examine() -> list[Finding]:
+    """All findings, in the order in which a run would meet them."""
+    return [
+        ("python", True, f"{platform.python_version()} on {platform.machine()} {platform.system()}"),
+        ("torch", True, f"{torch.__version__}, {torch.get_num_threads()} of {os.cpu_count()} cores"),
+        _precision(),
+        _gpu(),
+        _weights("Toybox prior", WEIGHTS, "train it with: python tools/train_toybox.py"),
+        _weights("Toybox judge", EMBEDDED, "metrics will be few; train it with: python tools/train_judge.py"),
+        *(_library(name, use) for name, use in OPTIONAL.items()),
+        _disk(),
+    ]
+
+
+def _precision() -> Finding:
+    if fast_dtype(torch.device("cpu")) == torch.bfloat16:
+        return "CPU precision", True, "bfloat16: the processor has instructions for it"
+    return (
+        "CPU precision",
+        True,
+        "float32: the processor has no bfloat16 instructions, so a run takes about twice as long",
+    )
+
+
+def _gpu() -> Finding:
+    if not torch.cuda.is_available():
+        return "GPU", True, "none that torch can use; runs go on the CPU"
+    free, total = torch.cuda.mem_get_info()
+    return "GPU", True, f"{torch.cuda.get_device_name()}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free"
+
+
+def _weights(name: str, path: Path, remedy: str) -> Finding:
+    if path.is_file():
+        return name, True, f"{path} ({path.stat().st_size / 1e6:.1f} MB)"
+    return name, False, f"missing at {path}; {remedy}"
+
+
+def _library(module: str, use: str) -> Finding:
+    there = importlib.util.find_spec(module) is not None
+    return use, there, "installed" if there else "missing; pip install scoredistill brings it"
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free
+    return "disk", free > SPACE, f"{free / 2**30:.1f} GiB free in {Path.cwd()}"

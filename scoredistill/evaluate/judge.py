@@ -1,0 +1,136 @@
+"""The judge: what an independent network, which no prior and no method ever saw, makes of a picture of a toy.
+
+B pictures   N captions   K kinds   C colors   V view words   D width of the judge's features
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional
+
+from scoredistill.evaluate.judge_network import SIZE, JudgeNetwork, Shape
+from scoredistill.toybox import captions
+
+EMBEDDED = Path(__file__).parents[1] / "weights" / "toybox-judge.safetensors"
+KINDS, COLORS, VIEWS = tuple(captions.KINDS), tuple(captions.COLORS), captions.VIEWS
+_BATCH = 256  # pictures at a time: bounds the memory, not the result
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What the judge sees: probabilities of each kind, main color and view word."""
+
+    kind: Float[Tensor, "B K"]
+    color: Float[Tensor, "B C"]
+    view: Float[Tensor, "B V"]
+
+    @property
+    def kinds(self) -> list[str]:
+        """The likeliest kind of each picture."""
+        return [KINDS[index] for index in self.kind.argmax(-1).tolist()]
+
+    @property
+    def colors(self) -> list[str]:
+        """The likeliest main color of each picture."""
+        return [COLORS[index] for index in self.color.argmax(-1).tolist()]
+
+    @property
+    def views(self) -> list[str]:
+        """The likeliest view words of each picture."""
+        return [VIEWS[index] for index in self.view.argmax(-1).tolist()]
+
+
+class Judge:
+    """A trained `JudgeNetwork` with its language."""
+
+    def __init__(self, network: JudgeNetwork) -> None:
+        self.network = network.eval().requires_grad_(False)
+
+    @classmethod
+    def load(cls, path: str | Path | None = None, device: str | torch.device = "cpu") -> Judge:
+        """The judge at `path`, or the embedded one; ValueError if it is missing or knows other words."""
+        path = Path(path or EMBEDDED)
+        remedy = "reinstall the package, or train one with tools/train_judge.py"
+        if not path.is_file():
+            raise ValueError(f"no judge at {path}: {remedy}")
+        try:
+            with safe_open(path, "pt") as file:
+                about = file.metadata() or {}
+                weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ValueError(f"the judge at {path} cannot be read ({error}): {remedy}") from None
+        if json.loads(about.get("vocabulary", "[]")) != list(captions.VOCABULARY):
+            raise ValueError(f"the judge at {path} knows other words than Toybox: {remedy}")
+        network = JudgeNetwork(Shape(**json.loads(about["shape"])))
+        network.load_state_dict(weights)
+        return cls(network.to(device))
+
+    @torch.no_grad()
+    def image_features(self, rgb: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
+        """Unit features of pictures in [0, 1], resized to 64 x 64 with antialiasing."""
+        return torch.cat([self.network.image(self._fit(part)) for part in rgb.split(_BATCH)])
+
+    @torch.no_grad()
+    def text_features(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
+        """Unit features of captions; ValueError for a word that Toybox does not know."""
+        tokens = torch.tensor(
+            [captions.tokenize(text) for text in texts], device=self.network.log_scale.device
+        )
+        return self.network.text(tokens)
+
+    def similarity(self, rgb: Float[Tensor, "B 3 H W"], texts: Sequence[str]) -> Float[Tensor, "B N"]:
+        """Cosines between every picture and every caption, in [-1, 1]."""
+        return self.image_features(rgb) @ self.text_features(texts).T
+
+    def retrieval(self, rgb: Float[Tensor, "B 3 H W"], texts: Sequence[str]) -> list[str]:
+        """The caption among `texts` that agrees best with each picture."""
+        return [texts[int(index)] for index in self.similarity(rgb, texts).argmax(-1)]
+
+    def recognize(self, rgb: Float[Tensor, "B 3 H W"]) -> Recognition:
+        """Zero-shot recognition: the softmax over all "a {color} {kind}, {view}", marginalized three ways.
+
+        p(kind, color, view | rgb) is proportional to exp(scale cos): what InfoNCE's optimum says of captions
+        that are equally frequent (van den Oord et al. 2018, section 2.3).
+        """
+        logits = self.network.logit_scale * self.image_features(rgb) @ self._prompts.T
+        joint = logits.softmax(-1).reshape(-1, len(KINDS), len(COLORS), len(VIEWS))
+        return Recognition(joint.sum((2, 3)), joint.sum((1, 3)), joint.sum((1, 2)))
+
+    @cached_property
+    def _prompts(self) -> Float[Tensor, "KCV D"]:
+        return self.text_features(
+            [
+                captions.with_view(plain(kind, color), view)
+                for kind in KINDS
+                for color in COLORS
+                for view in VIEWS
+            ]
+        )
+
+    def _fit(self, rgb: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 h w"]:
+        rgb = rgb.to(self.network.log_scale)
+        if rgb.shape[-2:] == (SIZE, SIZE):
+            return rgb
+        return functional.interpolate(rgb, (SIZE, SIZE), mode="bilinear", antialias=True)
+
+
+def plain(kind: str, color: str) -> str:
+    """The plainest caption of a toy: "an orange cat"."""
+    return captions.phrase(captions.Description(kind, color))
+
+
+def save(network: JudgeNetwork, path: str | Path) -> None:
+    """Write the network in half precision with all that `Judge.load` needs to build it again."""
+    weights = {name: value.detach().cpu().half().contiguous() for name, value in network.state_dict().items()}
+    about = {"shape": json.dumps(asdict(network.shape)), "vocabulary": json.dumps(captions.VOCABULARY)}
+    save_file(weights, path, metadata=about)

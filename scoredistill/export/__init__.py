@@ -1,0 +1,1 @@
+"""What leaves a run: meshes, pictures, videos and the offline page."""

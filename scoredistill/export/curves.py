@@ -1,0 +1,79 @@
+"""Curves of a run as inline SVG: no script, no fonts, colors from the page.
+
+Values in data units; positions in the SVG's user units, y down.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from statistics import fmean
+
+WIDTH, HEIGHT = 360, 150
+LEFT, RIGHT, TOP, BOTTOM = 56, 352, 8, 128  # the plot; the labels of the axes stand outside
+BINS = 120  # columns that summarize a curve: its mean is a line, its noise a band
+DECADES = 3.0  # positive values that span more are drawn on a logarithmic axis
+
+Points = list[tuple[float, float]]
+
+
+def curve(steps: Sequence[float], values: Sequence[float]) -> str:
+    """One curve as an `<svg>`: the mean of each bin of steps as a line, least to largest as a band.
+
+    Values that are not finite are left out (nothing is drawn where none is left); positive values over more
+    than three decades get a logarithmic axis.
+    """
+    points = [(x, y) for x, y in zip(steps, values, strict=True) if math.isfinite(y)]
+    if not points:
+        return ""
+    first, last = min(x for x, _ in points), max(x for x, _ in points)
+    low, high = min(y for _, y in points), max(y for _, y in points)
+    logarithmic = low > 0 and math.log10(high / low) > DECADES
+    height = math.log10 if logarithmic else float
+    x_of, y_of = _scale(first, last, LEFT, RIGHT), _scale(height(low), height(high), BOTTOM, TOP)
+    axes = _axes((first, last), (low, high), "step, log scale" if logarithmic else "step")
+    lines = _lines([(x_of(x), y_of(height(y))) for x, y in points])
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{axes}{lines}</svg>'
+
+
+def _scale(low: float, high: float, start: float, stop: float) -> Callable[[float], float]:
+    """The affine map of [low, high] to [start, stop]; a single value goes to the middle."""
+    if high == low:
+        return lambda _: 0.5 * (start + stop)
+    return lambda value: start + (value - low) / (high - low) * (stop - start)
+
+
+def _axes(steps: tuple[float, float], values: tuple[float, float], title: str) -> str:
+    heights = (TOP, 0.5 * (TOP + BOTTOM), BOTTOM)
+    rules = "".join(f'<path class="rule" d="M{LEFT} {y}H{RIGHT}"/>' for y in heights)
+    labels = [
+        (LEFT - 6, BOTTOM, "end", _number(values[0])),
+        (LEFT - 6, TOP + 8, "end", _number(values[1])),
+        (LEFT, HEIGHT - 5, "start", _number(steps[0])),
+        (RIGHT, HEIGHT - 5, "end", _number(steps[1])),
+        (0.5 * (LEFT + RIGHT), HEIGHT - 5, "middle", title),
+    ]
+    return rules + "".join(
+        f'<text x="{x:g}" y="{y:g}" text-anchor="{at}">{text}</text>' for x, y, at, text in labels
+    )
+
+
+def _number(value: float) -> str:
+    """At most eight characters, so that it fits the margin."""
+    return f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.1e}"
+
+
+def _lines(points: Points) -> str:
+    """The band and the mean line of points in SVG positions."""
+    bins: dict[int, Points] = {}
+    for x, y in points:
+        bins.setdefault(min(int((x - LEFT) / (RIGHT - LEFT) * BINS), BINS - 1), []).append((x, y))
+    columns = [list(zip(*bins[key], strict=True)) for key in sorted(bins)]  # each: all x, all y
+    mean = [(fmean(x), fmean(y)) for x, y in columns]
+    outline = [(fmean(x), min(y)) for x, y in columns] + [(fmean(x), max(y)) for x, y in reversed(columns)]
+    band = f'<polygon class="band" points="{_positions(outline)}"/>'
+    return band + f'<polyline class="line" points="{_positions(mean)}"/>'
+
+
+def _positions(points: Points) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)

@@ -1,0 +1,135 @@
+"""Pictures and videos of renders: PNG files, contact sheets, the preview and the turntable.
+
+N images   H W pixels   images channels first, in [0, 1], as shown on a display
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import math
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from scoredistill.contracts import Frame
+
+PANEL = 256  # pixels: renders are as small as 64, too small to look at
+CRF = "18"  # x264's constant rate factor that is taken for visually lossless
+
+
+def png(rgb: Float[Tensor, "3 H W"]) -> bytes:
+    """The image as the bytes of a PNG file; values are clipped to [0, 1]."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(_bytes(rgb)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_png(rgb: Float[Tensor, "3 H W"], path: Path) -> None:
+    """Write the image as a PNG file."""
+    path.write_bytes(png(rgb))
+
+
+def _bytes(rgb: Tensor) -> np.ndarray:
+    pixels = rgb.detach().float().clamp(0, 1).mul(255).round().byte()
+    return np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy())
+
+
+def enlarge(images: Float[Tensor, "N 3 H W"], size: int = PANEL) -> Float[Tensor, "N 3 h w"]:
+    """Resize (bicubic) to at least `size` pixels a side, and to even sides as video needs; never shrink."""
+    height, width = images.shape[-2:]
+    factor = max(1.0, size / min(height, width))
+    target = tuple(2 * math.ceil(0.5 * factor * side) for side in (height, width))
+    if target == (height, width):
+        return images
+    return interpolate(images.detach().float(), target, mode="bicubic", align_corners=False).clamp(0, 1)
+
+
+def grid(
+    images: Float[Tensor, "N 3 H W"], *, columns: int | None = None, gap: int = 4
+) -> Float[Tensor, "3 h w"]:
+    """A contact sheet, row by row, `gap` white pixels between; as square as possible without `columns`."""
+    count, _, height, width = images.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    sheet = images.new_ones(3, rows * (height + gap) - gap, columns * (width + gap) - gap)
+    for index, image in enumerate(images):
+        top, left = index // columns * (height + gap), index % columns * (width + gap)
+        sheet[:, top : top + height, left : left + width] = image
+    return sheet
+
+
+def normal_image(frame: Frame, background: Float[Tensor, "3"]) -> Float[Tensor, "B 3 H W"]:
+    """Normals as colors, (n + 1) / 2 in world axes, over the background: red +x, green up, blue the front."""
+    colors = 0.5 * (frame.normal + frame.opacity)  # the frame's normals are already times opacity
+    return colors + (1 - frame.opacity) * background.to(colors)[:, None, None]
+
+
+def preview(frame: Frame, background: Float[Tensor, "3"], *, size: int = PANEL) -> Float[Tensor, "3 h w"]:
+    """The views of `frame` (front, side, back, top) in one row, their normals below."""
+    images = torch.cat([frame.rgb, normal_image(frame, background)])
+    return grid(enlarge(images, size), columns=len(frame.rgb))
+
+
+def write_turntable(
+    frames: Iterable[Frame], path: Path, *, background: Float[Tensor, "3"], fps: int = 30, size: int = PANEL
+) -> None:
+    """Write an MP4 (H.264, yuv420p) of rgb | normal | opacity, one picture for each view of each frame.
+
+    `frames` is consumed as it goes, so that views may be rendered lazily, in batches. Errors as
+    `write_video`.
+    """
+    pictures = (picture for frame in frames for picture in _panels(frame, background, size))
+    write_video(pictures, path, fps=fps)
+
+
+def _panels(frame: Frame, background: Tensor, size: int) -> Float[Tensor, "B 3 h w"]:
+    panels = [frame.rgb, normal_image(frame, background), frame.opacity.expand_as(frame.rgb)]
+    return torch.cat([enlarge(panel, size) for panel in panels], -1)
+
+
+def write_video(pictures: Iterable[Float[Tensor, "3 H W"]], path: Path, *, fps: int = 30) -> None:
+    """Stream pictures of one even size into an MP4 file (H.264, yuv420p, playable while it loads).
+
+    ValueError for no picture at all; OSError, with what ffmpeg said first, where the file cannot be written.
+    """
+    path.open("wb").close()  # an unwritable path fails here, with the system's own words
+    stream = iter(pictures)
+    first = next(stream, None)
+    if first is None:
+        path.unlink()
+        raise ValueError(f"cannot write the video {path}: there are no frames; ask for at least one")
+    height, width = first.shape[-2:]
+    with tempfile.TemporaryFile() as complaints:
+        command = _command(width, height, fps, path)
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=complaints) as encoder:
+            assert encoder.stdin is not None
+            with (
+                contextlib.suppress(BrokenPipeError),
+                encoder.stdin as pipe,
+            ):  # the complaints say why it broke
+                for picture in itertools.chain([first], stream):
+                    pipe.write(_bytes(picture).tobytes())
+        if encoder.returncode != 0:
+            complaints.seek(0)
+            lines = complaints.read().decode(errors="replace").strip().splitlines() or ["no reason given"]
+            raise OSError(f"cannot write the video {path}: ffmpeg stopped ({lines[0]})")
+
+
+def _command(width: int, height: int, fps: int, path: Path) -> list[str]:
+    import imageio_ffmpeg
+
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(fps), "-i", "-"]
+    codec = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", CRF, "-preset", "fast"]
+    target = ["-movflags", "+faststart", "-f", "mp4", str(path)]
+    return [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *source, *codec, *target]

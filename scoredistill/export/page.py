@@ -1,0 +1,151 @@
+"""The page of a run: one offline HTML file with the mesh, the turntable, the curves and what the prior saw.
+
+Everything is embedded. All text is escaped, and the page's own security policy forbids every request to a
+network and every script but the vendored viewer, which it knows by its hash.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from scoredistill.export.curves import curve
+
+EXPOSURE = 0.65  # the viewer's lights are brighter than the scenes' daylight: a mesh looks like its render
+
+Picture = bytes | Path
+"""A PNG: its bytes, or the file that holds them."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page shows; whatever is empty leaves no trace on it."""
+
+    title: str  # the prompt
+    subtitle: str = ""  # method, prior, scene, seed
+    mesh: Path | None = None  # GLB
+    video: Path | None = None  # MP4
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
+    probes: Sequence[tuple[str, Mapping[str, Picture]]] = ()  # ("step 100, t = 0.71", {"render": ..., ...})
+    log: Sequence[Mapping[str, Any]] = ()  # records with "step" and numbers, each number a curve
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    method: str = ""  # its equation, in text
+    citation: str = ""
+    command: str = ""  # what reproduces the run
+
+
+def write_page(page: Page, path: Path) -> None:
+    """Write `page` as one HTML file that opens from the disk, without a network."""
+    path.write_text(render_page(page), encoding="utf-8")
+
+
+def render_page(page: Page) -> str:
+    """The page as HTML; the viewer's script is part of it only where there is a mesh."""
+    package = resources.files("scoredistill.export")
+    script = package.joinpath("viewer/model-viewer.min.js").read_text("utf-8") if page.mesh else ""
+    sections = [
+        _section("", _stage(page)),
+        _section("Views", _figures(page.pictures), "wide"),
+        _section("What the prior saw", "".join(_probe(*probe) for probe in page.probes), "probes"),
+        _section("Curves", _curves(page.log), "curves"),
+        _section("Method", _text(page.method, "equation") + _text(page.citation, "citation")),
+        _section("Reproduce", _text(page.command, "command") + _details("All settings", _table(page.config))),
+    ]
+    return Template(package.joinpath("page.html").read_text("utf-8")).substitute(
+        title=escape(page.title),
+        subtitle=escape(page.subtitle),
+        sections="\n".join(filter(None, sections)),
+        policy=f"'sha256-{_encode(hashlib.sha256(script.encode()).digest())}'" if script else "",
+        script=f'<script type="module">{script}</script>' if script else "",
+    )
+
+
+def _section(title: str, body: str, kind: str = "") -> str:
+    heading = f"<h2>{title}</h2>" if title else ""
+    return f'<section class="{kind}">{heading}<div>{body}</div></section>' if body else ""
+
+
+def _stage(page: Page) -> str:
+    """The mesh in its viewer, and beside it the turntable and the metrics."""
+    parts = []
+    if page.mesh:
+        parts.append(
+            f'<model-viewer src="{_uri("model/gltf-binary", page.mesh)}" alt="{escape(page.title)}" '
+            'camera-controls auto-rotate camera-orbit="20deg 75deg auto" touch-action="pan-y" '
+            f'interaction-prompt="none" exposure="{EXPOSURE}" shadow-intensity="0.7"></model-viewer>'
+        )
+    beside = ""
+    if page.video:
+        source = _uri("video/mp4", page.video)
+        video = f'<video src="{source}" autoplay loop muted playsinline controls></video>'
+        beside = f"<figure>{video}<figcaption>color, normal, opacity</figcaption></figure>"
+    beside += _table(page.metrics)
+    if beside:
+        parts.append(f'<div class="beside">{beside}</div>')
+    return f'<div class="stage">{"".join(parts)}</div>' if parts else ""
+
+
+def _figures(pictures: Mapping[str, Picture]) -> str:
+    return "".join(
+        f'<figure><img src="{_uri("image/png", picture)}" alt="{escape(name)}">'
+        f"<figcaption>{escape(name)}</figcaption></figure>"
+        for name, picture in pictures.items()
+    )
+
+
+def _probe(label: str, pictures: Mapping[str, Picture]) -> str:
+    return f'<div class="probe"><p>{escape(label)}</p><div class="row">{_figures(pictures)}</div></div>'
+
+
+def _curves(log: Sequence[Mapping[str, Any]]) -> str:
+    names = dict.fromkeys(name for record in log for name in record if name != "step")  # in their order
+    return "".join(_curve(name, [record for record in log if _is_number(record.get(name))]) for name in names)
+
+
+def _curve(name: str, records: Sequence[Mapping[str, Any]]) -> str:
+    drawing = curve([record["step"] for record in records], [record[name] for record in records])
+    caption = escape(name.replace("_", " "))
+    return f"<figure><figcaption>{caption}</figcaption>{drawing}</figure>" if drawing else ""
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _table(values: Mapping[str, Any]) -> str:
+    rows = (
+        f"<tr><th>{escape(key)}</th><td>{escape(_shown(value))}</td></tr>" for key, value in values.items()
+    )
+    return f"<table>{''.join(rows)}</table>" if values else ""
+
+
+def _shown(value: object) -> str:
+    """Numbers in four digits, text as it is, the rest as JSON."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _text(text: str, kind: str) -> str:
+    return f'<pre class="{kind}">{escape(text)}</pre>' if text else ""
+
+
+def _details(summary: str, body: str) -> str:
+    return f"<details><summary>{summary}</summary>{body}</details>" if body else ""
+
+
+def _uri(kind: str, content: Picture) -> str:
+    return f"data:{kind};base64,{_encode(content.read_bytes() if isinstance(content, Path) else content)}"
+
+
+def _encode(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")

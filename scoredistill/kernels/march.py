@@ -1,0 +1,106 @@
+"""Ray marching through a box with an occupancy grid: where along each ray there may be something to see.
+
+R rays   M samples of all rays, packed ray after ray, front to back   G cells along a side of the grid
+z        distance along the ray; the ray is origin + z direction, direction of unit length
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Packed samples: interval [z - dz/2, z + dz/2] of ray number `ray`."""
+
+    ray: Int[Tensor, "M"]
+    z: Float[Tensor, "M"]
+    dz: Float[Tensor, "M"]
+
+    def __len__(self) -> int:
+        return len(self.ray)
+
+    def __getitem__(self, index: Tensor) -> Samples:
+        return Samples(self.ray[index], self.z[index], self.dz[index])
+
+    def points(self, origins: Float[Tensor, "R 3"], directions: Float[Tensor, "R 3"]) -> Float[Tensor, "M 3"]:
+        """Midpoints of the intervals, in world coordinates."""
+        return origins[self.ray] + self.z[:, None] * directions[self.ray]
+
+    def starts(self, rays: int) -> Int[Tensor, "R"]:
+        """Index of each ray's first sample (of the next ray's, where it has none)."""
+        counts = torch.bincount(self.ray, minlength=rays)
+        return counts.cumsum(0) - counts
+
+    def rank(self, rays: int) -> Int[Tensor, "M"]:
+        """Number of each sample along its ray, from 0."""
+        return torch.arange(len(self), device=self.ray.device) - self.starts(rays)[self.ray]
+
+
+def box_span(
+    origins: Float[Tensor, "R 3"], directions: Float[Tensor, "R 3"], low: Float[Tensor, "3"], high: Float[Tensor, "3"]
+) -> tuple[Float[Tensor, "R"], Float[Tensor, "R"]]:
+    """Where rays enter and leave the box [low, high], in front of their origin; enter >= leave where they miss it."""
+    tiny = torch.finfo(directions.dtype).tiny
+    inverse = 1 / torch.where(directions.abs() < tiny, tiny, directions)
+    first, second = (low - origins) * inverse, (high - origins) * inverse
+    enter = torch.minimum(first, second).amax(-1).clamp(min=0)
+    leave = torch.maximum(first, second).amin(-1)
+    return enter, leave
+
+
+def march(
+    origins: Float[Tensor, "R 3"],
+    directions: Float[Tensor, "R 3"],
+    occupied: Bool[Tensor, "G G G"],
+    bounds: float,
+    step: float,
+    shift: Float[Tensor, "R"] | None = None,
+) -> Samples:
+    """The intervals of length `step`, counted from the box [-bounds, bounds]^3, whose midpoints lie in occupied cells.
+
+    `shift` in [0, 1) moves a ray's intervals towards the camera by that part of a step (stratified sampling). The
+    first and the last interval end at the box, so that the lengths of a fully occupied ray sum to its chord.
+    """
+    enter, leave = box_span(origins, directions, *_cube(origins, bounds))
+    near, far = box_span(origins, directions, *_occupied_box(occupied, bounds, origins))
+    anchor = enter if shift is None else enter - step * shift
+    first = torch.floor((near - anchor) / step).clamp(min=0)
+    count = (torch.ceil((far - anchor) / step) - first).clamp(min=0).long()
+    count = torch.where(far > near, count, 0)
+    ray = torch.repeat_interleave(count)
+    rank = torch.arange(len(ray), device=ray.device) - (count.cumsum(0) - count)[ray]
+    left = anchor[ray] + step * (first[ray] + rank)
+    right = torch.minimum(left + step, leave[ray])
+    left = torch.maximum(left, enter[ray])
+    samples = Samples(ray, (left + right) / 2, right - left)
+    return samples[(samples.dz > 0) & _lookup(occupied, bounds, samples.points(origins, directions))]
+
+
+def _cube(like: Tensor, bounds: float) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
+    corner = torch.full((3,), bounds, dtype=like.dtype, device=like.device)
+    return -corner, corner
+
+
+def _occupied_box(
+    occupied: Bool[Tensor, "G G G"], bounds: float, like: Tensor
+) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
+    """The smallest box around all occupied cells; inside out where there are none."""
+    size = occupied.shape[0]
+    cells = occupied.nonzero()
+    if not len(cells):
+        low, high = _cube(like, bounds)
+        return high, low
+    edges = torch.stack([cells.amin(0), cells.amax(0) + 1]).to(like.dtype)
+    low, high = edges * (2 * bounds / size) - bounds
+    return low, high
+
+
+def _lookup(occupied: Bool[Tensor, "G G G"], bounds: float, points: Float[Tensor, "M 3"]) -> Bool[Tensor, "M"]:
+    size = occupied.shape[0]
+    x, y, z = ((points + bounds) * (size / (2 * bounds))).long().clamp(0, size - 1).unbind(-1)
+    return occupied.flatten()[(x * size + y) * size + z]

@@ -1,0 +1,1 @@
+"""Rendering as functions without state."""

@@ -1,0 +1,1 @@
+"""What can be rendered and optimized: an image, a radiance field."""

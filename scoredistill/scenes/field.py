@@ -1,0 +1,101 @@
+"""A density and an albedo at every point of a cube: a hash grid read by two small networks.
+
+N points in world coordinates   density per unit length   the blob is a soft ball that the field starts from
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from scoredistill.kernels.hashgrid import FEATURES, GridLayout, encode
+
+Normals = Literal["finite", "analytic"]
+
+TETRAHEDRON = ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0))
+"""Four directions whose outer products sum to 4 I: the fewest values that give a central difference."""
+
+
+class HashField(nn.Module):
+    """density = softplus(mlp(features) + blob_strength (1 - |x| / blob_radius)), albedo = sigmoid(mlp(features)).
+
+    Poole et al. 2022 (density blob), Mueller et al. 2022 (hash grid); one hidden layer, ReLU, no biases.
+    """
+
+    def __init__(
+        self,
+        layout: GridLayout,
+        rng: torch.Generator,
+        *,
+        bounds: float = 1.0,
+        hidden: int = 64,
+        blob_strength: float = 10.0,
+        blob_radius: float = 0.5,
+        normals: Normals = "finite",
+    ) -> None:
+        super().__init__()
+        self.layout, self.bounds, self.normals = layout, bounds, normals
+        self.blob_strength, self.blob_radius = blob_strength, blob_radius
+        self.active = layout.levels  # levels that speak; the scene lowers it for a progressive band
+        table = torch.empty(sum(layout.sizes), FEATURES).uniform_(-1e-4, 1e-4, generator=rng)
+        self.table = nn.Parameter(table)
+        self.density_mlp = _mlp(layout.width, hidden, 1, rng)
+        self.albedo_mlp = _mlp(layout.width, hidden, 3, rng)
+
+    def density(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
+        """Volume density per unit length, >= 0."""
+        return nn.functional.softplus(self._logit(points, self._features(points)))
+
+    def color(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        """Albedo in [0, 1]."""
+        return torch.sigmoid(self.albedo_mlp(self._features(points)))
+
+    def evaluate(self, points: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N"], Float[Tensor, "N 3"]]:
+        """Density and albedo from one encoding."""
+        features = self._features(points)
+        density = nn.functional.softplus(self._logit(points, features))
+        return density, torch.sigmoid(self.albedo_mlp(features))
+
+    def normal(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        """n = -grad density / |grad density|, by the setting `normals`, differentiable in the parameters.
+
+        Both ways differentiate the logit below the softplus: a monotone map leaves the direction, and the gradient of
+        a vanishing density would vanish with it.
+        """
+        gradient = self._finite(points) if self.normals == "finite" else self._analytic(points)
+        return -nn.functional.normalize(gradient, dim=-1, eps=1e-6)
+
+    def _finite(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        """sum_k k f(x + h k) = 4 h grad f + O(h^3), k the tetrahedron's corners, h a cell of the finest active level."""
+        corners = points.new_tensor(TETRAHEDRON)
+        step = 2 * self.bounds / self.layout.resolutions[self.active - 1] / 3**0.5
+        around = (points[None] + step * corners[:, None]).flatten(0, 1)
+        logit = self._logit(around, self._features(around)).view(4, -1)
+        return (logit.T @ corners) / (4 * step)
+
+    def _analytic(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        training = torch.is_grad_enabled()
+        with torch.enable_grad():
+            points = points.detach().requires_grad_()
+            logit = self._logit(points, self._features(points))
+            (gradient,) = torch.autograd.grad(logit.sum(), points, create_graph=training)
+        return gradient
+
+    def _features(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N features"]:
+        return encode(points / (2 * self.bounds) + 0.5, self.table, self.layout, self.active)
+
+    def _logit(self, points: Float[Tensor, "N 3"], features: Float[Tensor, "N features"]) -> Float[Tensor, "N"]:
+        blob = self.blob_strength * (1 - points.norm(dim=-1) / self.blob_radius)
+        return self.density_mlp(features)[:, 0] + blob
+
+
+def _mlp(inputs: int, hidden: int, outputs: int, rng: torch.Generator) -> nn.Sequential:
+    """Linear, ReLU, linear without biases, drawn from `rng` by the usual rule U(+-1 / sqrt(fan_in))."""
+    layers = [nn.utils.skip_init(nn.Linear, *size, bias=False) for size in ((inputs, hidden), (hidden, outputs))]
+    for layer in layers:
+        bound = layer.in_features**-0.5
+        nn.init.uniform_(layer.weight, -bound, bound, generator=rng)
+    return nn.Sequential(layers[0], nn.ReLU(), layers[1])

@@ -1,0 +1,44 @@
+"""An image as a scene: the parameters are what the camera sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from scoredistill.camera import Cameras
+from scoredistill.contracts import Frame
+
+
+class Image(nn.Module):
+    """B images, or latents of a prior, optimized side by side; one for each seed or caption.
+
+    The parameters are the image itself, unsquashed: x = theta, so that a method's fixed points are the prior's own
+    (a 2-D distillation with cached noise is DDIM) and values may leave [0, 1] on the way.
+    """
+
+    def __init__(self, initial: Float[Tensor, "B C H W"], *, lr: float = 1e-2) -> None:
+        super().__init__()
+        self.pixels = nn.Parameter(initial.detach().clone())
+        self.lr = lr
+
+    def render(
+        self, cameras: Cameras | None, background: Float[Tensor, "3"], rng: torch.Generator | None = None
+    ) -> Frame:
+        """The images themselves, opaque, whatever the cameras, the background and the dice."""
+        nothing = torch.zeros_like(self.pixels[:, :1])
+        normal = nothing.expand(-1, 3, -1, -1)
+        return Frame(self.pixels, torch.ones_like(nothing), nothing, normal)
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The pixels, at the learning rate `lr`."""
+        return [{"name": "pixels", "params": [self.pixels], "lr": self.lr}]
+
+    def regularizer(self, frame: Frame, cameras: Cameras | None, progress: float) -> Float[Tensor, ""]:
+        """Zero: an image has no losses of its own."""
+        return frame.rgb.new_zeros(())
+
+    def refine(self, step: int, rng: torch.Generator) -> None:
+        """Nothing to keep house of."""

@@ -1,0 +1,50 @@
+"""Which cells of a cube may hold something: the grid that lets rays skip empty space (Mueller et al. 2022; nerfacc).
+
+G cells along a side   a cell's value: the optical depth that one ray step would have there, a decaying maximum
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+THRESHOLD = 0.01
+"""Optical depth of a step above which a cell counts as occupied, or the mean of all where that is less (nerfacc 0.5.2)."""
+
+
+class OccupancyGrid(nn.Module):
+    """A decaying maximum of density * step in each of G^3 cells of the cube [-bounds, bounds]^3."""
+
+    depth: Float[Tensor, "G G G"]
+
+    def __init__(self, size: int, bounds: float, step: float, decay: float = 0.95) -> None:
+        """`step` the length of a ray's step, `decay` what a cell keeps of its value at a visit (nerfacc 0.5.2: .95)."""
+        super().__init__()
+        self.size, self.bounds, self.step, self.decay = size, bounds, step, decay
+        self.register_buffer("depth", torch.zeros(size, size, size))
+
+    def occupied(self) -> Bool[Tensor, "G G G"]:
+        """Cells worth sampling: value above min(mean, THRESHOLD)."""
+        return self.depth > self.depth.mean().clamp(max=THRESHOLD)
+
+    @torch.no_grad()
+    def update(self, density: Callable[[Tensor], Tensor], rng: torch.Generator, *, everywhere: bool) -> None:
+        """Look once into every cell, or into a random quarter and as many of the occupied ones, at a random point each."""
+        cells = self.depth.numel()
+        index = torch.arange(cells) if everywhere else self._some(cells // 4, rng)
+        corner = torch.stack(torch.unravel_index(index, self.depth.shape), -1)
+        point = corner + torch.rand(len(index), 3, generator=rng)
+        point = (point * (2 * self.bounds / self.size) - self.bounds).to(self.depth)
+        index = index.to(self.depth.device)
+        flat = self.depth.view(-1)
+        flat[index] = torch.maximum(self.decay * flat[index], density(point) * self.step)
+
+    def _some(self, count: int, rng: torch.Generator) -> Int[Tensor, "S"]:
+        anywhere = torch.randint(self.depth.numel(), (count,), generator=rng)
+        occupied = self.occupied().flatten().nonzero()[:, 0].cpu()
+        if len(occupied) > count:
+            occupied = occupied[torch.randint(len(occupied), (count,), generator=rng)]
+        return torch.cat([anywhere, occupied]).unique()  # a cell written twice would leave the order to chance

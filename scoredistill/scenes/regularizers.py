@@ -1,0 +1,107 @@
+"""Losses a volume carries with it whatever the method: what a surface is, beside what it looks like.
+
+B views of H x W pixels, channels first; normals in world coordinates (y up), times opacity; every loss is a mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+PerRay = Float[Tensor, "B 1 H W"]
+
+EDGE = 8
+"""Side of the normal map that the convexity loss looks at (Lukoianov et al. 2024, appendix)."""
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A weight over the run: `start` until progress `begin`, then linear, `end` from progress `until` on."""
+
+    start: float
+    end: float
+    begin: float = 0.0
+    until: float = 1.0
+
+    def __call__(self, progress: float) -> float:
+        if progress < self.begin:
+            return self.start
+        if progress >= self.until:
+            return self.end
+        return self.start + (self.end - self.start) * (progress - self.begin) / (self.until - self.begin)
+
+
+def constant(weight: float) -> Ramp:
+    """The same weight all the way."""
+    return Ramp(weight, weight)
+
+
+def orientation(orient: PerRay, opacity: PerRay) -> Float[Tensor, ""]:
+    """sum over rays of sum_i sg[w_i] max(n_i . d, 0)^2 / number of rays that hit (Poole et al. 2022; threestudio).
+
+    No surface that is seen faces away; `orient` is the inner sum.
+    """
+    return orient.sum() / (opacity > 0).sum().clamp(min=1)
+
+
+def sparsity(opacity: PerRay) -> Float[Tensor, ""]:
+    """mean sqrt(opacity^2 + 0.01): as little matter as possible, no fog (Poole et al. 2022; threestudio)."""
+    return torch.sqrt(opacity**2 + 0.01).mean()
+
+
+def opaqueness(opacity: PerRay) -> Float[Tensor, ""]:
+    """mean entropy -o log o - (1 - o) log(1 - o) of opacities clamped to [1e-3, 1 - 1e-3]: all or nothing (threestudio)."""
+    o = opacity.clamp(1e-3, 1 - 1e-3)
+    return -(o * o.log() + (1 - o) * (1 - o).log()).mean()
+
+
+def z_variance(variance: PerRay, opacity: PerRay) -> Float[Tensor, ""]:
+    """Mean variance of the distance z over rays with opacity > 0.5: thin surfaces (Zhu et al. 2024, HiFA, eq. 10).
+
+    Differs from the official code: the mean over no ray is 0, not NaN.
+    """
+    solid = opacity > 0.5
+    return torch.where(solid, variance, 0).sum() / solid.sum().clamp(min=1)
+
+
+ConvexityForm = Literal["clamped", "linear", "official"]
+
+
+def convexity(
+    normal: Float[Tensor, "B 3 H W"], opacity: PerRay, c2w: Float[Tensor, "B 4 4"], form: ConvexityForm = "clamped"
+) -> Float[Tensor, ""]:
+    """Neighbouring normals must open, not close: no hollow faces (Lukoianov et al. 2024, appendix).
+
+    In the camera's frame, averaged to 8 x 8, with left/right and upper/lower neighbours (0 in the background):
+        s_h = (n_L x n_R) . up,   s_v = (n_U x n_D) . right          both positive where the surface is convex
+        clamped:  mean relu(-s_h) + mean relu(-s_v)                  the paper's
+        linear:  -mean s_h - mean s_v
+    `official` is the code that the published results used: linear, but with (n + 1) / 2 * opacity in place of n and
+    the world's up axis in both products, so that its value depends on the azimuth. Kept for comparison only.
+    """
+    if form == "official":
+        encoded = _shrink((normal + opacity) / 2, "bilinear")
+        horizontal, vertical = _neighbours(encoded)
+        return -(horizontal[:, 1].mean() - vertical[:, 1].mean())
+    small = _shrink(normal)
+    unit = torch.nn.functional.normalize(small, dim=1, eps=1e-6) * (_shrink(opacity) > 0.5)
+    right, down = c2w[:, :3, 0], c2w[:, :3, 1]
+    horizontal, vertical = _neighbours(unit)
+    opening = (-torch.einsum("bchw,bc->bhw", horizontal, down), torch.einsum("bchw,bc->bhw", vertical, right))
+    if form == "linear":
+        return -(opening[0].mean() + opening[1].mean())
+    return torch.relu(-opening[0]).mean() + torch.relu(-opening[1]).mean()
+
+
+def _shrink(image: Float[Tensor, "B C H W"], mode: str = "area") -> Float[Tensor, "B C h w"]:
+    """To EDGE x EDGE pixels: the mean of each block, or the published bilinear, which reads 4 pixels of a block."""
+    return torch.nn.functional.interpolate(image, (EDGE, EDGE), mode=mode)
+
+
+def _neighbours(n: Float[Tensor, "B 3 h w"]) -> tuple[Float[Tensor, "B 3 h v"], Float[Tensor, "B 3 u w"]]:
+    """Cross products left x right and upper x lower."""
+    return torch.linalg.cross(n[..., :-1], n[..., 1:], dim=1), torch.linalg.cross(n[..., :-1, :], n[..., 1:, :], dim=1)

@@ -1,0 +1,21 @@
+"""Toybox: a procedural world of captioned toys, the language that describes them, and their renderer."""
+
+from scoredistill.toybox.captions import COLORS, KINDS, Description
+from scoredistill.toybox.dataset import Views, load, make
+from scoredistill.toybox.kinds import build
+from scoredistill.toybox.render import BACKGROUND, render
+from scoredistill.toybox.toy import Part, Toy
+
+__all__ = [
+    "BACKGROUND",
+    "COLORS",
+    "KINDS",
+    "Description",
+    "Part",
+    "Toy",
+    "Views",
+    "build",
+    "load",
+    "make",
+    "render",
+]

@@ -1,0 +1,189 @@
+"""Captioned views of random toys, in shards on disk.
+
+A shard is `shard-00000.npy` (rgb, uint8 [n 3 size size]) and `shard-00000.json` (what each view shows),
+written last: a shard with its JSON is complete. Each shard has its own seed, whoever renders it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from scoredistill.camera import FOV_DEG, ORBIT_RADIUS, Cameras, orbit
+from scoredistill.toybox.captions import Description, caption, sample
+from scoredistill.toybox.kinds import build
+from scoredistill.toybox.render import BACKGROUND, render
+
+SHARD = 4096  # views: about a minute's work of one core, 50 MB at 64 pixels
+ELEVATION_DEG = (-10.0, 65.0)
+LOOK_JITTER = (
+    0.02  # standard deviation of the look-at point: a distilled scene is never centered to the pixel
+)
+
+
+@dataclass(frozen=True)
+class Views:
+    """A data set in memory; `captions` hold no view words; `descriptions` hold what they mean."""
+
+    rgb: UInt8[Tensor, "N 3 H W"]
+    captions: list[str]
+    descriptions: list[Description]
+    azimuth: Float[Tensor, "N"]  # radians
+    elevation: Float[Tensor, "N"]
+
+    def __len__(self) -> int:
+        return len(self.rgb)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Everything that a shard depends on."""
+
+    folder: Path
+    seed: int
+    views_per_toy: int
+    size: int
+
+
+def make(
+    folder: str | Path,
+    count: int,
+    *,
+    seed: int,
+    views_per_toy: int = 4,
+    size: int = 64,
+    workers: int = 2,
+    shard: int = SHARD,
+) -> None:
+    """Write `count` views (rounded up to whole toys) to `folder`, skipping the shards that are already there.
+
+    Raises ValueError where the folder holds a data set made with other settings.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    toys_per_shard = max(shard // views_per_toy, 1)
+    settings = {"seed": seed, "views_per_toy": views_per_toy, "size": size, "toys_per_shard": toys_per_shard}
+    _agree(folder / "dataset.json", settings)
+    plan = _Plan(folder, seed, views_per_toy, size)
+    toys = math.ceil(count / views_per_toy)
+    sizes = [min(toys_per_shard, toys - first) for first in range(0, toys, toys_per_shard)]
+    jobs = [
+        (plan, index, toys) for index, toys in enumerate(sizes) if _length(plan, index) < toys * views_per_toy
+    ]
+    if workers <= 1:
+        for job in jobs:
+            _write_shard(*job)
+        return
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
+        for future in [pool.submit(_write_shard, *job) for job in jobs]:
+            future.result()
+
+
+def load(folder: str | Path) -> Views:
+    """Read every complete shard of a folder (12 KB of memory a view at 64 pixels).
+
+    Raises ValueError where there is none.
+    """
+    names = sorted(Path(folder).glob("shard-*.json"))
+    if not names:
+        raise ValueError(
+            f"no Toybox data in {folder}: expected shard-00000.json, written by scoredistill.toybox.make"
+        )
+    rows = [row for name in names for row in json.loads(name.read_text())]
+    return Views(
+        torch.cat([torch.from_numpy(np.load(name.with_suffix(".npy"))) for name in names]),
+        [row["caption"] for row in rows],
+        [describe(row["description"]) for row in rows],
+        torch.tensor([row["azimuth"] for row in rows]),
+        torch.tensor([row["elevation"] for row in rows]),
+    )
+
+
+def describe(fields: dict[str, Any]) -> Description:
+    """The Description that `dataclasses.asdict` turned into `fields`."""
+    description = Description(**fields)
+    return description if description.on is None else replace(description, on=describe(fields["on"]))
+
+
+def random_cameras(rng: np.random.Generator, count: int, size: int) -> Cameras:
+    """The cameras of the data: all round, from a little below to high above, not quite centered."""
+
+    def uniform(low: float, high: float) -> Tensor:
+        return torch.tensor(rng.uniform(low, high, count), dtype=torch.float32)
+
+    return orbit(
+        uniform(-math.pi, math.pi),
+        torch.deg2rad(uniform(*ELEVATION_DEG)),
+        uniform(*ORBIT_RADIUS),
+        torch.full((count,), math.radians(FOV_DEG)),
+        size,
+        target_jitter=torch.tensor(rng.normal(0, LOOK_JITTER, (count, 3)), dtype=torch.float32),
+    )
+
+
+def _agree(path: Path, settings: dict[str, int]) -> None:
+    if not path.exists():
+        _write(path, json.dumps(settings).encode())
+    found = json.loads(path.read_text())
+    if found != settings:
+        raise ValueError(
+            f"{path.parent} holds Toybox data made with {found}, not {settings}: choose another folder"
+        )
+
+
+def _length(plan: _Plan, index: int) -> int:
+    """How many views a shard on disk has."""
+    path = plan.folder / f"shard-{index:05d}.json"
+    return len(json.loads(path.read_text())) if path.exists() else 0
+
+
+def _write_shard(plan: _Plan, index: int, toys: int) -> None:
+    rng = np.random.default_rng([plan.seed, index])
+    images, rows = [], []
+    for _ in range(toys):
+        rgb, captioned = _views(plan, rng)
+        images.append(rgb)
+        rows.extend(captioned)
+    path = plan.folder / f"shard-{index:05d}.npy"
+    temporary = path.with_suffix(".partial.npy")
+    np.save(temporary, np.concatenate(images))
+    os.replace(temporary, path)
+    _write(path.with_suffix(".json"), json.dumps(rows).encode())
+
+
+def _views(plan: _Plan, rng: np.random.Generator) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """One random toy from several random cameras: rgb uint8 [n 3 size size], and what each view shows."""
+    description = sample(rng)
+    toy = build(description, rng)
+    cameras = random_cameras(rng, plan.views_per_toy, plan.size)
+    frame = render(toy, cameras, torch.tensor(BACKGROUND))
+    rgb = (frame.rgb.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    view = zip(cameras.azimuth.tolist(), cameras.elevation.tolist(), strict=True)
+    fields = asdict(description)
+    return rgb, [
+        {
+            "caption": caption(description, rng),
+            "description": fields,
+            "azimuth": azimuth,
+            "elevation": elevation,
+        }
+        for azimuth, elevation in view
+    ]
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_suffix(".partial")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)

@@ -1,0 +1,271 @@
+"""The scenes: the field, the radiance field with its occupancy grid, and the image."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from scoredistill.camera import Cameras, orbit, ring
+from scoredistill.contracts import Frame
+from scoredistill.kernels.hashgrid import GridLayout
+from scoredistill.render.shading import daylight
+from scoredistill.scenes.field import HashField
+from scoredistill.scenes.image import Image
+from scoredistill.scenes.nerf import LambertSettings, NeRF, NerfSettings
+from scoredistill.scenes.occupancy import OccupancyGrid
+
+WHITE = torch.ones(3)
+SMALL = NerfSettings(grid=GridLayout(levels=3, coarsest=8, finest=32, table=2**12), samples=48, hidden=16)
+
+
+def dice(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def views(seed: int, count: int = 2, size: int = 24) -> Cameras:
+    azimuth = (torch.rand(count, generator=dice(seed)) * 2 - 1) * math.pi
+    elevation = torch.rand(count, generator=dice(seed + 1)) * 0.8
+    return orbit(azimuth, elevation, torch.full((count,), 2.8), torch.full((count,), 0.7), size)
+
+
+class Ball(nn.Module):
+    """A homogeneous white ball of known density."""
+
+    def __init__(self, density: float, radius: float = 0.6) -> None:
+        super().__init__()
+        self.value, self.radius, self.active = density, radius, 0
+
+    def density(self, points: Tensor) -> Tensor:
+        return self.value * (points.norm(dim=-1) < self.radius).to(points)
+
+    def evaluate(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        return self.density(points), torch.ones_like(points)
+
+    def normal(self, points: Tensor) -> Tensor:
+        return nn.functional.normalize(points, dim=-1)
+
+
+def with_ball(settings: NerfSettings, density: float) -> NeRF:
+    nerf = NeRF(settings, dice())
+    nerf.field = Ball(density)
+    nerf.grid.depth.fill_(1.0)
+    return nerf
+
+
+def train(nerf: NeRF, steps: int, target: Tensor | None = None, *, first: int = 0) -> NeRF:
+    optimizer = torch.optim.Adam(nerf.param_groups(), betas=(0.9, 0.99), eps=1e-15)
+    rng = dice(5)
+    for step in range(first, first + steps):
+        cameras = views(step)
+        frame = nerf.render(cameras, WHITE, rng)
+        loss = frame.rgb.mean() + nerf.regularizer(frame, cameras, step / 100)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        nerf.refine(step, rng)
+    return nerf
+
+
+def same(one: Frame, other: Frame) -> bool:
+    names = ("rgb", "opacity", "depth", "normal")
+    return all(torch.equal(getattr(one, name), getattr(other, name)) for name in names)
+
+
+def test_a_homogeneous_ball_is_rendered_as_its_closed_form() -> None:
+    """opacity = 1 - exp(-density chord), chord = 2 sqrt(r^2 - b^2), b the ray's distance from the centre."""
+    cameras = ring(2, 32)
+    frame = with_ball(replace(SMALL, samples=2000, shading="albedo"), 1.5).render(cameras, WHITE * 0)
+    origins, directions = cameras.rays()
+    distance = torch.linalg.cross(origins, directions).norm(dim=-1)
+    chord = 2 * (0.6**2 - distance**2).clamp(min=0).sqrt()
+    torch.testing.assert_close(frame.opacity[:, 0], 1 - torch.exp(-1.5 * chord), atol=5e-3, rtol=0)
+    torch.testing.assert_close(frame.rgb, frame.opacity.expand(-1, 3, -1, -1))
+    middle = frame.depth[:, 0, 15:17, 15:17].mean()  # the mean of an exponential distribution cut at c
+    c = 1.5 * 1.2
+    assert abs(float(middle) - (2.8 - 0.6 + 1 / 1.5 - 1.2 / math.expm1(c))) < 5e-3
+
+
+def test_an_opaque_ball_has_the_light_and_the_normals_of_a_sphere() -> None:
+    cameras = ring(1, 33)
+    frame = with_ball(replace(SMALL, samples=1000), 1e4).render(cameras, WHITE)
+    forward = cameras.c2w[0, :3, 2]
+    torch.testing.assert_close(frame.normal[0, :, 16, 16], -forward, atol=2e-2, rtol=0)
+    lit = daylight(-forward, -forward)
+    torch.testing.assert_close(frame.rgb[0, :, 16, 16], lit.expand(3), atol=1e-2, rtol=0)
+    torch.testing.assert_close(frame.rgb[0, :, 0, 0], WHITE)
+    assert abs(float(frame.depth[0, 0, 16, 16]) - 2.2) < 5e-3
+    assert float(frame.ray_losses["z_variance"].max()) < 1e-4
+
+
+def test_skipping_empty_space_changes_nothing_that_can_be_seen() -> None:
+    nerf = train(NeRF(SMALL, dice()), 20)
+    pruned = nerf.render(views(3), WHITE).rgb
+    assert nerf.grid.occupied().float().mean() < 0.4
+    nerf.grid.depth.fill_(1.0)
+    difference = (nerf.render(views(3), WHITE).rgb - pruned).detach().abs()
+    assert difference.mean() < 1e-3
+    assert difference.max() < 0.05  # where a ray grazes many cells just below the threshold
+
+
+def test_the_initial_blob_is_where_it_should_be() -> None:
+    nerf = NeRF(NerfSettings(), dice())
+    at = nerf.field.density(torch.tensor([[0.0, 0, 0], [0.5, 0, 0], [0, 0.9, 0]]))
+    torch.testing.assert_close(at, nn.functional.softplus(torch.tensor([10.0, 0, -8.0])), atol=1e-3, rtol=1e-3)
+    frame = nerf.render(ring(1, 16), WHITE)
+    assert frame.opacity[0, 0, 8, 8] > 0.99
+    assert frame.opacity[0, 0, 0, 0] == 0
+
+
+@pytest.mark.parametrize("normals", ["finite", "analytic"])
+def test_normals_of_the_blob_are_radial_and_of_the_field_the_gradient(normals: str) -> None:
+    layout = GridLayout(levels=1, coarsest=64, finest=64)
+    field = HashField(layout, dice(), blob_radius=0.7, normals=normals).double()
+    points = nn.functional.normalize(torch.randn(50, 3, generator=dice(1), dtype=torch.float64), dim=-1) * 0.6
+    with torch.no_grad():
+        field.table.zero_()
+    torch.testing.assert_close(field.normal(points), points / 0.6, atol=1e-3 if normals == "finite" else 1e-9, rtol=0)
+    field.normal(points).sum().backward()
+    assert field.table.grad is not None
+    assert bool(field.table.grad.isfinite().all())
+
+
+def test_finite_normals_are_the_central_difference_of_the_density() -> None:
+    field = HashField(GridLayout(levels=2, coarsest=4, finest=16), dice()).double()
+    with torch.no_grad():
+        field.table.normal_(0, 1, generator=dice(3))
+    points = torch.rand(20, 3, generator=dice(1), dtype=torch.float64) - 0.5
+    corners = torch.tensor([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], dtype=torch.float64)
+    step = 2 / 16 / 3**0.5
+    logit = [torch.special.expm1(field.density(points + step * corner)).log() for corner in corners]
+    downhill = -sum(value[:, None] * corner for value, corner in zip(logit, corners, strict=True))
+    torch.testing.assert_close(field.normal(points), nn.functional.normalize(downhill, dim=-1))
+
+
+def test_training_is_the_same_bit_for_bit_whatever_the_threads_do() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    one, other = (train(NeRF(SMALL, dice()), 5).state_dict() for _ in range(2))
+    torch.set_num_threads(threads)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_only_training_rolls_dice() -> None:
+    nerf = NeRF(SMALL, dice())
+    assert same(nerf.render(views(0), WHITE), nerf.render(views(0), WHITE))
+    assert same(nerf.render(views(0), WHITE, dice(1)), nerf.render(views(0), WHITE, dice(1)))
+    assert not same(nerf.render(views(0), WHITE, dice(1)), nerf.render(views(0), WHITE, dice(2)))
+
+
+def test_the_state_holds_everything() -> None:
+    trained = train(NeRF(SMALL, dice()), 20)
+    fresh = NeRF(SMALL, dice(9))
+    assert not same(fresh.render(views(0), WHITE), trained.render(views(0), WHITE))
+    fresh.load_state_dict(trained.state_dict())
+    assert same(fresh.render(views(0), WHITE), trained.render(views(0), WHITE))
+    assert int(fresh.age) == 20
+
+
+def test_an_empty_grid_shows_the_background_and_can_be_differentiated() -> None:
+    nerf = NeRF(SMALL, dice())
+    nerf.grid.depth.zero_()
+    background = torch.tensor([0.1, 0.5, 0.9])
+    frame = nerf.render(views(0), background, dice(1))
+    torch.testing.assert_close(frame.rgb, background[None, :, None, None].expand_as(frame.rgb))
+    assert not frame.opacity.any()
+    (frame.rgb.sum() + nerf.regularizer(frame, views(0), 0.2)).backward()
+    for parameter in nerf.parameters():
+        assert parameter.grad is not None
+        assert not parameter.grad.any()
+
+
+@pytest.mark.parametrize("normals", ["finite", "analytic"])
+@pytest.mark.parametrize("normals_at", ["surface", "samples"])
+def test_light_alone_shapes_the_density(normals: str, normals_at: str) -> None:
+    """Shape from shading: a loss on the light reaches the density, with and without a graph being built."""
+    nerf = NeRF(replace(SMALL, normals=normals, normals_at=normals_at), dice())
+    frame = nerf.render(views(0), WHITE)
+    nn.functional.normalize(frame.normal, dim=1, eps=1e-3)[:, 1].mean().backward()
+    assert float(nerf.field.density_mlp[0].weight.grad.norm()) > 0
+    with torch.no_grad():
+        assert not nerf.render(views(0), WHITE).normal.requires_grad
+
+
+def test_lambert_draws_its_lights_and_stays_plain_where_it_should() -> None:
+    settings = replace(SMALL, shading="lambert")
+    plain = NeRF(replace(SMALL, shading="albedo"), dice()).render(views(0), WHITE, dice(1))
+    assert same(NeRF(settings, dice()).render(views(0), WHITE, dice(1)), plain)  # still young
+    always = LambertSettings(after=0, albedo_share=0.0, textureless_share=1.0)
+    nerf = NeRF(replace(settings, lambert=always), dice())
+    assert same(nerf.render(views(0), WHITE), NeRF(replace(SMALL, shading="albedo"), dice()).render(views(0), WHITE))
+    lit = nerf.render(views(0), WHITE * 0, dice(1)).rgb
+    torch.testing.assert_close(lit[:, 0], lit[:, 1])  # textureless is grey
+    assert 0.05 < float(lit[:, :, 12, 12].mean()) <= 1
+
+
+def test_the_progressive_band_opens_with_age() -> None:
+    nerf = NeRF(replace(SMALL, first_levels=1, band_after=10, band_every=5), dice())
+    with torch.no_grad():
+        nerf.field.table.normal_(0, 1, generator=dice(1))
+    nerf.render(views(0), WHITE)
+    assert nerf.field.active == 1
+    nerf.refine(19, dice())
+    nerf.render(views(0), WHITE)
+    assert nerf.field.active == 3
+
+
+def test_occupancy_forgets_and_finds() -> None:
+    grid = OccupancyGrid(8, 1.0, 0.05, decay=0.8)
+    rng = dice()
+    grid.update(lambda points: (points[:, 0] > 0).float() * 10, rng, everywhere=True)
+    assert torch.equal(grid.occupied(), (torch.arange(8) >= 4)[:, None, None].expand(8, 8, 8))
+    for _ in range(200):
+        grid.update(lambda points: (points[:, 0] < 0).float() * 10, rng, everywhere=False)
+    assert torch.equal(grid.occupied(), (torch.arange(8) < 4)[:, None, None].expand(8, 8, 8))
+
+
+def test_a_known_object_is_learnt_from_its_views() -> None:
+    """Regression on renders of a red ball on white: the image error falls tenfold, the normals become a sphere's."""
+    truth = with_ball(replace(SMALL, samples=200), 1e3)
+    red = torch.tensor([0.9, 0.2, 0.1])[:, None, None]
+
+    def photograph(cameras: Cameras) -> Frame:
+        frame = truth.render(cameras, WHITE)
+        return replace(frame, rgb=(frame.rgb - (1 - frame.opacity)) * red + 1 - frame.opacity)
+
+    nerf, rng = NeRF(SMALL, dice()), dice(5)
+    optimizer = torch.optim.Adam(nerf.param_groups(), betas=(0.9, 0.99), eps=1e-15)
+    errors = []
+    for step in range(60):
+        cameras = views(step)
+        error = ((nerf.render(cameras, WHITE, rng).rgb - photograph(cameras).rgb) ** 2).mean()
+        optimizer.zero_grad()
+        error.backward()
+        optimizer.step()
+        nerf.refine(step, rng)
+        errors.append(float(error.detach()))
+    assert sum(errors[-5:]) < sum(errors[:5]) / 10
+    frame, expected = nerf.render(ring(3, 24), WHITE), photograph(ring(3, 24))
+    solid = expected.opacity[:, 0] > 0.99
+    assert float((frame.normal * expected.normal).sum(1)[solid].mean().detach()) > 0.8
+
+
+def test_an_image_is_its_pixels() -> None:
+    pixels = torch.randn(2, 3, 4, 4, generator=dice())
+    image = Image(pixels, lr=0.5)
+    frame = image.render(None, WHITE, dice(1))
+    assert torch.equal(frame.rgb, pixels)
+    assert bool((frame.opacity == 1).all())
+    assert not frame.depth.any()
+    assert not frame.normal.any()
+    frame.rgb.sum().add(image.regularizer(frame, None, 0.5)).backward()
+    assert torch.equal(image.pixels.grad, torch.ones_like(pixels))
+    assert image.param_groups()[0]["lr"] == 0.5
+    image.refine(0, dice())
+    other = Image(torch.zeros(2, 3, 4, 4))
+    other.load_state_dict(image.state_dict())
+    assert torch.equal(other.pixels, pixels)

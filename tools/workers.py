@@ -1,0 +1,48 @@
+"""Processes that share a training batch: on a CPU, one single-threaded process a core beats threads that wait."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import distributed, nn
+
+PORT = "29513"  # on the loopback interface only
+
+
+@contextmanager
+def parallel(rank: int, workers: int) -> Iterator[None]:
+    """Join the group of `workers` processes; a single process is no group."""
+    if workers == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=PORT)
+    distributed.init_process_group("gloo", rank=rank, world_size=workers)
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def average_gradients(net: nn.Module, workers: int) -> None:
+    """The mean over all processes of every gradient, in one message."""
+    if workers == 1:
+        return
+    grads = [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
+    flat = torch.cat([grad.flatten() for grad in grads])
+    distributed.all_reduce(flat)
+    flat /= workers
+    for grad, part in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
+        grad.copy_(part.view_as(grad))
+
+
+def agreed(seconds: float, workers: int) -> float:
+    """The first process's clock, so that all of them stop at the same step."""
+    if workers == 1:
+        return seconds
+    clock = torch.tensor(seconds, dtype=torch.float64)
+    distributed.broadcast(clock, 0)
+    return float(clock)
