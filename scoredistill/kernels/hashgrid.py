@@ -5,15 +5,16 @@ N points in [0, 1]^3   L levels   V table entries of all levels together   2 fea
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 FEATURES = 2
-"""Features of an entry; two, as in the paper, so that torch gathers and adds an entry as one complex number."""
+"""Features of an entry; two, as in the paper, so that torch moves an entry as one complex number."""
 
 PRIMES = (1, 2654435761 - 2**32, 805459861)
 """The paper's pi_1..pi_3 as signed 32-bit integers: products wrap, and the low bits are the paper's."""
@@ -21,7 +22,7 @@ PRIMES = (1, 2654435761 - 2**32, 805459861)
 
 @dataclass(frozen=True)
 class GridLayout:
-    """Which resolutions there are, and how many entries each level has: N_l = floor(N_min b^l), eq. 2 and 3."""
+    """Resolutions N_l = floor(N_min b^l) (Mueller et al. 2022, eq. 2 and 3) and the entries of each level."""
 
     levels: int = 6
     coarsest: int = 12  # cells along a side of level 0
@@ -32,7 +33,9 @@ class GridLayout:
         if self.levels < 1 or self.table < 1 or self.table & (self.table - 1):
             raise ValueError(f"a hash grid needs levels >= 1 and a power of two as table size, got {self}")
         if not 1 <= self.coarsest <= self.finest:
-            raise ValueError(f"a hash grid needs 1 <= coarsest <= finest, got {self.coarsest} and {self.finest}")
+            raise ValueError(
+                f"a hash grid needs 1 <= coarsest <= finest, got {self.coarsest} and {self.finest}"
+            )
 
     @cached_property
     def resolutions(self) -> tuple[int, ...]:
@@ -54,13 +57,15 @@ def encode(
 ) -> Float[Tensor, "N features"]:
     """Trilinear interpolation of every level's entries, concatenated (Mueller et al. 2022, section 3).
 
-    Differentiable, also twice, in `table` and in `points`; nothing is computed for the points unless they ask for a
-    gradient. Points outside [0, 1]^3 are moved onto the surface. Levels from `active` on give zeros (progressive band).
+    Differentiable, also twice, in `table` and in `points`; nothing is computed for the points unless they ask
+    for a gradient. Points outside [0, 1]^3 are moved onto its surface. Levels from `active` on give zeros
+    (progressive band).
     """
     axes = points.clamp(0, 1).T.contiguous()
     entries = torch.view_as_complex(table).split(layout.sizes)
     levels = [
-        _level(axes, entries[level], layout.resolutions[level], layout.table) for level in range(min(active, layout.levels))
+        _level(axes, entries[level], layout.resolutions[level], layout.table)
+        for level in range(min(active, layout.levels))
     ]
     silent = layout.levels - len(levels)
     encoded = torch.view_as_real(torch.stack(levels, 1)).flatten(1)
@@ -74,18 +79,11 @@ def _level(axes: Float[Tensor, "3 N"], entries: Complex[Tensor, "T"], resolution
     weights = list(zip(1 - high, high, strict=True))  # per axis: weight of the near and of the far vertex
     dense = (resolution + 1) ** 3 <= table
     strides = (1, resolution + 1, (resolution + 1) ** 2) if dense else PRIMES
+    combine = torch.add if dense else torch.bitwise_xor  # eq. 4
     near = [index * stride for index, stride in zip(cell.int(), strides, strict=True)]
-    terms = [(index, index + stride) for index, stride in zip(near, strides, strict=True)]
+    x, y, z = ((index, index + stride) for index, stride in zip(near, strides, strict=True))
     total = torch.zeros((), dtype=entries.dtype, device=entries.device)
-    for k in (0, 1):
-        for j in (0, 1):
-            weight_jk = weights[1][j] * weights[2][k]
-            for i in (0, 1):
-                index = _index(terms[0][i], terms[1][j], terms[2][k], None if dense else table)
-                total = total + entries.index_select(0, index) * (weights[0][i] * weight_jk)
+    for i, j, k in itertools.product((0, 1), repeat=3):
+        index = combine(combine(x[i], y[j]), z[k]) & (table - 1)  # a dense index is below `table` anyway
+        total = total + entries.index_select(0, index) * (weights[0][i] * weights[1][j] * weights[2][k])
     return total
-
-
-def _index(x: Int[Tensor, "N"], y: Int[Tensor, "N"], z: Int[Tensor, "N"], table: int | None) -> Int[Tensor, "N"]:
-    """Entry of a vertex from its coordinates times strides or primes; eq. 4 where it is hashed."""
-    return x + y + z if table is None else (x ^ y ^ z) & (table - 1)

@@ -42,9 +42,12 @@ class Samples:
 
 
 def box_span(
-    origins: Float[Tensor, "R 3"], directions: Float[Tensor, "R 3"], low: Float[Tensor, "3"], high: Float[Tensor, "3"]
+    origins: Float[Tensor, "R 3"],
+    directions: Float[Tensor, "R 3"],
+    low: Float[Tensor, "3"],
+    high: Float[Tensor, "3"],
 ) -> tuple[Float[Tensor, "R"], Float[Tensor, "R"]]:
-    """Where rays enter and leave the box [low, high], in front of their origin; enter >= leave where they miss it."""
+    """Where rays enter and leave the box [low, high], from their origin on; enter >= leave: missed."""
     tiny = torch.finfo(directions.dtype).tiny
     inverse = 1 / torch.where(directions.abs() < tiny, tiny, directions)
     first, second = (low - origins) * inverse, (high - origins) * inverse
@@ -61,10 +64,10 @@ def march(
     step: float,
     shift: Float[Tensor, "R"] | None = None,
 ) -> Samples:
-    """The intervals of length `step`, counted from the box [-bounds, bounds]^3, whose midpoints lie in occupied cells.
+    """Intervals of length `step`, from where rays enter [-bounds, bounds]^3, with occupied midpoints.
 
-    `shift` in [0, 1) moves a ray's intervals towards the camera by that part of a step (stratified sampling). The
-    first and the last interval end at the box, so that the lengths of a fully occupied ray sum to its chord.
+    `shift` in [0, 1) moves a ray's intervals towards the camera by that part of a step (stratified sampling).
+    The first and the last interval end at the box: the lengths of a fully occupied ray sum to its chord.
     """
     enter, leave = box_span(origins, directions, *_cube(origins, bounds))
     near, far = box_span(origins, directions, *_occupied_box(occupied, bounds, origins))
@@ -100,7 +103,9 @@ def _occupied_box(
     return low, high
 
 
-def _lookup(occupied: Bool[Tensor, "G G G"], bounds: float, points: Float[Tensor, "M 3"]) -> Bool[Tensor, "M"]:
+def _lookup(
+    occupied: Bool[Tensor, "G G G"], bounds: float, points: Float[Tensor, "M 3"]
+) -> Bool[Tensor, "M"]:
     size = occupied.shape[0]
     x, y, z = ((points + bounds) * (size / (2 * bounds))).long().clamp(0, size - 1).unbind(-1)
     return occupied.flatten()[(x * size + y) * size + z]

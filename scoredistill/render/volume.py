@@ -1,6 +1,6 @@
 """Volume rendering of rays: density and albedo in, composited images out.
 
-R rays   M samples   origins, directions in world coordinates, directions of unit length   z distance along the ray
+R rays   M samples   origins, directions in world coordinates, directions of unit length   z distance on a ray
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from scoredistill.kernels.composite import accumulate, weights
 from scoredistill.kernels.march import Samples
 
 ROUND = 8
-"""Samples a ray evaluates before it is asked whether the rest is hidden: about what an opaque surface needs."""
+"""Samples a ray evaluates before it is asked whether the rest is hidden: what an opaque surface needs."""
 HIDDEN = 6.9
 """Optical depth behind which a ray sees less than a thousandth, a quarter of a step of 8-bit colour."""
 VISIBLE = 1e-2
@@ -47,7 +47,7 @@ class RayColors:
     depth: Float[Tensor, "R"]  # mean z, weighted by w_i
     z_variance: Float[Tensor, "R"]  # variance of z, weighted by w_i
     normal: Float[Tensor, "R 3"]  # unit normals times weight
-    orient: Float[Tensor, "R"]  # sum_i sg[w_i] max(n_i . d, 0)^2 (Verbin et al. 2022, eq. 11): normals facing away
+    orient: Float[Tensor, "R"]  # sum_i sg[w_i] max(n_i . d, 0)^2 (Verbin et al. 2022, eq. 11): facing away
 
 
 def render_rays(
@@ -60,9 +60,8 @@ def render_rays(
 ) -> RayColors:
     """Composite a volume along rays (Mildenhall et al. 2020, eq. 3), differentiably.
 
-    Normals are taken at every visible sample and composited (`samples`), or at the sample where half of the ray's
-    opacity is reached and weighted with the whole of it (`surface`: a quarter of the cost, and shading cannot change
-    the weights).
+    Normals are taken at every visible sample and composited (`samples`), or at the sample where half of the
+    ray's opacity is reached, weighted with the whole of it (`surface`: a quarter of the cost).
     """
     rays = len(origins)
     samples, density, albedo = _evaluate(volume, origins, directions, samples)
@@ -87,22 +86,27 @@ def render_rays(
 def _evaluate(
     volume: Volume, origins: Float[Tensor, "R 3"], directions: Float[Tensor, "R 3"], samples: Samples
 ) -> tuple[Samples, Float[Tensor, "M"], Float[Tensor, "M 3"]]:
-    """Density and albedo of the samples that can be seen, round by round from front to back."""
+    """Density and albedo of the samples that can be seen; each round back is as long as all before."""
     passed = torch.zeros_like(origins[:, 0])  # optical depth of each ray so far
     rank = samples.rank(len(origins))
     longest = int(rank.max()) + 1 if len(samples) else 1  # one round over nothing keeps the graph whole
     chosen, densities, albedos = [], [], []
-    for begin in range(0, longest, ROUND):
-        turn = (rank >= begin) & (rank < begin + ROUND) & (passed < HIDDEN)[samples.ray]
-        index = turn.nonzero()[:, 0]
+    begin, end = 0, ROUND
+    while begin < longest:
+        index = ((rank >= begin) & (rank < end) & (passed < HIDDEN)[samples.ray]).nonzero()[:, 0]
         part = samples[index]
         density, albedo = volume.evaluate(part.points(origins, directions))
         passed.index_add_(0, part.ray, density.detach() * part.dz)
         chosen.append(index)
         densities.append(density)
         albedos.append(albedo)
+        begin, end = end, 2 * end
     index, order = torch.cat(chosen).sort()
-    return samples[index], torch.cat(densities).index_select(0, order), torch.cat(albedos).index_select(0, order)
+    return (
+        samples[index],
+        torch.cat(densities).index_select(0, order),
+        torch.cat(albedos).index_select(0, order),
+    )
 
 
 def _where_normals(

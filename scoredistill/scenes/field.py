@@ -16,7 +16,7 @@ from scoredistill.kernels.hashgrid import FEATURES, GridLayout, encode
 Normals = Literal["finite", "analytic"]
 
 TETRAHEDRON = ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0))
-"""Four directions whose outer products sum to 4 I: the fewest values that give a central difference."""
+"""Directions k with sum 0 and sum k k^T = 4 I: the fewest values that give a gradient."""
 
 
 class HashField(nn.Module):
@@ -62,14 +62,14 @@ class HashField(nn.Module):
     def normal(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         """n = -grad density / |grad density|, by the setting `normals`, differentiable in the parameters.
 
-        Both ways differentiate the logit below the softplus: a monotone map leaves the direction, and the gradient of
-        a vanishing density would vanish with it.
+        Both ways differentiate the logit below the softplus: a monotone map leaves the direction, and the
+        gradient of a vanishing density would vanish with it.
         """
         gradient = self._finite(points) if self.normals == "finite" else self._analytic(points)
         return -nn.functional.normalize(gradient, dim=-1, eps=1e-6)
 
     def _finite(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
-        """sum_k k f(x + h k) = 4 h grad f + O(h^3), k the tetrahedron's corners, h a cell of the finest active level."""
+        """sum_k k f(x + h k) = 4 h grad f + O(h^2), at the distance of a cell of the finest active level."""
         corners = points.new_tensor(TETRAHEDRON)
         step = 2 * self.bounds / self.layout.resolutions[self.active - 1] / 3**0.5
         around = (points[None] + step * corners[:, None]).flatten(0, 1)
@@ -87,14 +87,18 @@ class HashField(nn.Module):
     def _features(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N features"]:
         return encode(points / (2 * self.bounds) + 0.5, self.table, self.layout, self.active)
 
-    def _logit(self, points: Float[Tensor, "N 3"], features: Float[Tensor, "N features"]) -> Float[Tensor, "N"]:
+    def _logit(
+        self, points: Float[Tensor, "N 3"], features: Float[Tensor, "N features"]
+    ) -> Float[Tensor, "N"]:
         blob = self.blob_strength * (1 - points.norm(dim=-1) / self.blob_radius)
         return self.density_mlp(features)[:, 0] + blob
 
 
 def _mlp(inputs: int, hidden: int, outputs: int, rng: torch.Generator) -> nn.Sequential:
     """Linear, ReLU, linear without biases, drawn from `rng` by the usual rule U(+-1 / sqrt(fan_in))."""
-    layers = [nn.utils.skip_init(nn.Linear, *size, bias=False) for size in ((inputs, hidden), (hidden, outputs))]
+    layers = [
+        nn.utils.skip_init(nn.Linear, *size, bias=False) for size in ((inputs, hidden), (hidden, outputs))
+    ]
     for layer in layers:
         bound = layer.in_features**-0.5
         nn.init.uniform_(layer.weight, -bound, bound, generator=rng)

@@ -15,8 +15,8 @@ from scoredistill.contracts import Frame
 class Image(nn.Module):
     """B images, or latents of a prior, optimized side by side; one for each seed or caption.
 
-    The parameters are the image itself, unsquashed: x = theta, so that a method's fixed points are the prior's own
-    (a 2-D distillation with cached noise is DDIM) and values may leave [0, 1] on the way.
+    The parameters are the image itself, unsquashed, so that a method's fixed points are the prior's
+    own (a 2-D distillation with cached noise is DDIM) and values may leave [0, 1] on the way.
     """
 
     def __init__(self, initial: Float[Tensor, "B C H W"], *, lr: float = 1e-2) -> None:

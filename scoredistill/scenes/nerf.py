@@ -1,4 +1,4 @@
-"""A neural radiance field as a scene: a hash field in an occupancy grid, volume-rendered and shaded per pixel.
+"""A neural radiance field as a scene: a hash field in an occupancy grid, volume-rendered, shaded per pixel.
 
 B views of H x W pixels   R = B H W rays   distances in world units
 """
@@ -34,7 +34,7 @@ WARM_UP = 256
 
 @dataclass(frozen=True)
 class LambertSettings:
-    """Shading by a random point light near the camera (Poole et al. 2022, section 3.1; METHODS 7.2, SDI's shares)."""
+    """Shading by a random point light (Poole et al. 2022, section 3.1), in SDI's official shares."""
 
     after: int = 1000  # steps that see plain albedo
     albedo_share: float = 0.7  # of the later steps, those that see plain albedo
@@ -108,7 +108,9 @@ class NeRF(nn.Module):
         shape = (len(cameras), cameras.height, cameras.width)
         origins, directions = (vectors.reshape(-1, 3) for vectors in cameras.rays())
         shift = None if rng is None else torch.rand(len(origins), generator=rng).to(origins)
-        samples = march(origins, directions, self.grid.occupied(), self.settings.bounds, self.step_length, shift)
+        samples = march(
+            origins, directions, self.grid.occupied(), self.settings.bounds, self.step_length, shift
+        )
         self.field.active = self._active_levels()
         rays = render_rays(self.field, origins, directions, samples, normals_at=self.settings.normals_at)
         color = self._shade(rays, origins, directions, cameras, rng)
@@ -129,14 +131,17 @@ class NeRF(nn.Module):
         ]
 
     def regularizer(self, frame: Frame, cameras: Cameras, progress: float) -> Float[Tensor, ""]:
-        """The weighted sum of METHODS 7.5's losses; terms of weight zero are not computed."""
+        """The weighted sum of the losses of `RegularizerSettings`; terms of weight zero are not computed."""
         s, per_ray = self.settings.regularizers, frame.ray_losses
         terms = (
             (s.orient, lambda: losses.orientation(per_ray["orient"], frame.opacity)),
             (s.sparsity, lambda: losses.sparsity(frame.opacity)),
             (s.opaque, lambda: losses.opaqueness(frame.opacity)),
             (s.z_variance, lambda: losses.z_variance(per_ray["z_variance"], frame.opacity)),
-            (s.convexity, lambda: losses.convexity(frame.normal, frame.opacity, cameras.c2w, s.convexity_form)),
+            (
+                s.convexity,
+                lambda: losses.convexity(frame.normal, frame.opacity, cameras.c2w, s.convexity_form),
+            ),
         )
         weighted = ((ramp(progress), loss) for ramp, loss in terms)
         return sum((weight * loss() for weight, loss in weighted if weight), frame.opacity.new_zeros(()))
@@ -182,8 +187,10 @@ def _uniform(rng: torch.Generator) -> float:
 
 
 def _light(cameras: Cameras, draw: LambertSettings, rng: torch.Generator) -> Float[Tensor, "B 3"]:
-    """One light for each view: along normalise(camera + N(0, I)), at a random distance from the centre (METHODS 7.4)."""
+    """A light for each view: along normalise(camera + N(0, I)), at a random distance from the centre."""
     position = cameras.c2w[:, :3, 3]
-    direction = nn.functional.normalize(position + torch.randn(position.shape, generator=rng).to(position), dim=-1)
+    direction = nn.functional.normalize(
+        position + torch.randn(position.shape, generator=rng).to(position), dim=-1
+    )
     distance = draw.nearest + (draw.farthest - draw.nearest) * torch.rand(len(cameras), 1, generator=rng)
     return distance.to(position) * direction

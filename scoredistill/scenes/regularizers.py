@@ -1,6 +1,6 @@
 """Losses a volume carries with it whatever the method: what a surface is, beside what it looks like.
 
-B views of H x W pixels, channels first; normals in world coordinates (y up), times opacity; every loss is a mean.
+B views of H x W pixels, channels first; normals in world coordinates (y up), times opacity; losses are means.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def constant(weight: float) -> Ramp:
 
 
 def orientation(orient: PerRay, opacity: PerRay) -> Float[Tensor, ""]:
-    """sum over rays of sum_i sg[w_i] max(n_i . d, 0)^2 / number of rays that hit (Poole et al. 2022; threestudio).
+    """sum_rays sum_i sg[w_i] max(n_i . d, 0)^2 / number of rays that hit (Poole et al. 2022; threestudio).
 
     No surface that is seen faces away; `orient` is the inner sum.
     """
@@ -54,13 +54,13 @@ def sparsity(opacity: PerRay) -> Float[Tensor, ""]:
 
 
 def opaqueness(opacity: PerRay) -> Float[Tensor, ""]:
-    """mean entropy -o log o - (1 - o) log(1 - o) of opacities clamped to [1e-3, 1 - 1e-3]: all or nothing (threestudio)."""
+    """mean of -o log o - (1 - o) log(1 - o), o clamped to [1e-3, 1 - 1e-3]: all or nothing (threestudio)."""
     o = opacity.clamp(1e-3, 1 - 1e-3)
     return -(o * o.log() + (1 - o) * (1 - o).log()).mean()
 
 
 def z_variance(variance: PerRay, opacity: PerRay) -> Float[Tensor, ""]:
-    """Mean variance of the distance z over rays with opacity > 0.5: thin surfaces (Zhu et al. 2024, HiFA, eq. 10).
+    """Mean variance of the distance z over rays with opacity > 0.5: thin surfaces (Zhu et al. 2024, HiFA).
 
     Differs from the official code: the mean over no ray is 0, not NaN.
     """
@@ -72,16 +72,19 @@ ConvexityForm = Literal["clamped", "linear", "official"]
 
 
 def convexity(
-    normal: Float[Tensor, "B 3 H W"], opacity: PerRay, c2w: Float[Tensor, "B 4 4"], form: ConvexityForm = "clamped"
+    normal: Float[Tensor, "B 3 H W"],
+    opacity: PerRay,
+    c2w: Float[Tensor, "B 4 4"],
+    form: ConvexityForm = "clamped",
 ) -> Float[Tensor, ""]:
     """Neighbouring normals must open, not close: no hollow faces (Lukoianov et al. 2024, appendix).
 
-    In the camera's frame, averaged to 8 x 8, with left/right and upper/lower neighbours (0 in the background):
+    In the camera's frame, averaged to 8 x 8, left/right and upper/lower neighbours (0 in the background):
         s_h = (n_L x n_R) . up,   s_v = (n_U x n_D) . right          both positive where the surface is convex
         clamped:  mean relu(-s_h) + mean relu(-s_v)                  the paper's
         linear:  -mean s_h - mean s_v
-    `official` is the code that the published results used: linear, but with (n + 1) / 2 * opacity in place of n and
-    the world's up axis in both products, so that its value depends on the azimuth. Kept for comparison only.
+    `official` is the published code: linear, but with (n + 1) / 2 * opacity in place of n and the world's up
+    axis in both products, so that its value depends on the azimuth. Kept for comparison only.
     """
     if form == "official":
         encoded = _shrink((normal + opacity) / 2, "bilinear")
@@ -98,10 +101,11 @@ def convexity(
 
 
 def _shrink(image: Float[Tensor, "B C H W"], mode: str = "area") -> Float[Tensor, "B C h w"]:
-    """To EDGE x EDGE pixels: the mean of each block, or the published bilinear, which reads 4 pixels of a block."""
+    """To EDGE x EDGE: the mean of each block, or the published bilinear, which reads 4 pixels of it."""
     return torch.nn.functional.interpolate(image, (EDGE, EDGE), mode=mode)
 
 
 def _neighbours(n: Float[Tensor, "B 3 h w"]) -> tuple[Float[Tensor, "B 3 h v"], Float[Tensor, "B 3 u w"]]:
     """Cross products left x right and upper x lower."""
-    return torch.linalg.cross(n[..., :-1], n[..., 1:], dim=1), torch.linalg.cross(n[..., :-1, :], n[..., 1:, :], dim=1)
+    horizontal = torch.linalg.cross(n[..., :-1], n[..., 1:], dim=1)
+    return horizontal, torch.linalg.cross(n[..., :-1, :], n[..., 1:, :], dim=1)

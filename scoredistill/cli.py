@@ -1,0 +1,293 @@
+"""The command line: the only file that knows flags, prints or exits (with `console` for what moves).
+
+Exit codes: 0 done, 1 the run itself failed, 2 a bad argument, 130 after Ctrl-C, 143 after SIGTERM.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import inspect
+import io
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from tyro.conf import DisallowNone, Fixed, Positional
+
+from scoredistill.artifacts import open_scene
+from scoredistill.checkpoint import write_safely
+from scoredistill.console import RunFailedError, StoppedError, drive, reason
+from scoredistill.contracts import Prompt
+from scoredistill.doctor import examine
+from scoredistill.evaluate.report import markdown, summarize
+from scoredistill.export.glb import write_glb
+from scoredistill.export.images import grid, preview, write_png, write_turntable
+from scoredistill.export.mesh import extract
+from scoredistill.export.obj import write_obj, write_ply
+from scoredistill.folder import RunFolder, default_path, read_config
+from scoredistill.gallery import ELEVATION_DEG, evaluate, look, turntable
+from scoredistill.methods import ddim
+from scoredistill.methods.catalogue import CITATIONS, METHODS
+from scoredistill.methods.noise import gaussian
+from scoredistill.priors.toybox import SIZE, WEIGHTS
+from scoredistill.run import PRIORS, Run, background, build, build_prior, named, resolve
+from scoredistill.scenes.nerf import NeRF
+
+DESCRIPTION = "Score distillation: what a 2-D diffusion model knows, as a 3-D model or an image."
+FORMATS = {"glb": write_glb, "obj": write_obj, "ply": write_ply}
+COLUMNS = ("run", "kind_right", "color_right", "view_right", "similarity", "sharpness", "diverged", "seen_as")
+
+
+@dataclass(frozen=True)
+class Generate(Run):
+    """Make a 3-D model from a sentence."""
+
+    prompt: Positional[str] = ""  # what to make
+    config: Path | None = None  # begin with the settings of this config.yaml; other flags replace them
+
+    def __call__(self) -> None:
+        run = resolve(Run(**{field.name: getattr(self, field.name) for field in fields(Run)}))
+        parts = build(run)
+        drive(RunFolder.create(run), parts)
+
+
+@dataclass(frozen=True)
+class Image(Generate):
+    """Make images from a sentence by 2-D distillation, several at once."""
+
+    scene: Fixed[str] = "image"
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a run exactly where it stopped."""
+
+    folder: Positional[Path]  # of the run
+
+    def __call__(self) -> None:
+        folder = RunFolder.open(self.folder)
+        drive(folder, build(resolve(folder.run)))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Draw samples of the prior itself by DDIM, into one PNG."""
+
+    prompt: Positional[str]  # what to sample
+    prior: str = "toybox"  # toybox, or the path of Toybox weights (.safetensors)
+    count: int = 16  # samples
+    scale: float = 2.5  # guidance, null + scale (text - null)
+    steps: int = 30  # queries of the prior for each sample
+    seed: int = 0  # of the noise
+    negative: str = ""  # what the null branch of the guidance is told instead of nothing
+    device: str = "auto"  # cpu, cuda or auto
+    out: Path | None = None  # the PNG; by default runs/PROMPT-ddim-SEED.png
+
+    def __call__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"count must be at least 1, got {self.count}")
+        run = resolve(Run(self.prompt, prior=self.prior, seed=self.seed, device=self.device))
+        prior = build_prior(run)
+        conditions = prior.conditions(Prompt(self.prompt, self.negative), None, self.count)
+        like = prior.encode(torch.zeros(self.count, 3, SIZE, SIZE, device=run.device))
+        x_T = gaussian(like, torch.Generator().manual_seed(self.seed))
+        x = ddim.sample(prior, x_T, conditions, scale=self.scale, steps=self.steps)
+        path = self.out or default_path(self.prompt, "ddim", self.seed).with_suffix(".png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_png(grid(prior.decode(x).float().cpu().clamp(0, 1)), path)
+        print(path)
+
+
+@dataclass(frozen=True)
+class Render:
+    """Film a run's scene all round, or look at it from given directions."""
+
+    folder: Positional[Path]  # of the run
+    azimuths_deg: tuple[float, ...] = ()  # views for a PNG instead of a film; 0 is the front, 90 at +x
+    elevation_deg: float = ELEVATION_DEG  # above the horizon
+    frames: int = 120  # of the film, at 30 a second
+    size: int = 256  # pixels a side
+    out: Path | None = None  # by default turntable.mp4 or views.png in the folder
+
+    def __call__(self) -> None:
+        run, scene = open_volume(self.folder)
+        if self.azimuths_deg:
+            path = self.out or self.folder / "views.png"
+            elevations = [self.elevation_deg] * len(self.azimuths_deg)
+            frame = look(run, scene, list(self.azimuths_deg), elevations, self.size)
+            write_png(preview(frame, background(run), size=self.size), path)
+        else:
+            path = self.out or self.folder / "turntable.mp4"
+            frames = turntable(run, scene, self.frames, self.size, self.elevation_deg)
+            write_turntable(frames, path, background=background(run), size=self.size)
+        print(path)
+
+
+@dataclass(frozen=True)
+class Export:
+    """Make a mesh of a run's scene."""
+
+    folder: Positional[Path]  # of the run
+    format: str = "glb"  # glb, obj or ply
+    resolution: int = 128  # samples of the density along a side
+    threshold: float | None = None  # density at the surface; by default where renders show it
+    out: Path | None = None  # by default mesh.FORMAT in the folder
+
+    def __call__(self) -> None:
+        write = named("format", self.format, FORMATS)
+        run, scene = open_volume(self.folder)
+        mesh = extract(scene.field, resolution=self.resolution, threshold=self.threshold, device=run.device)
+        path = self.out or self.folder / f"mesh.{self.format}"
+        write(mesh, path)
+        print(f"{path}: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Let the judge look at finished runs: a table of the runs, and the means of each method."""
+
+    folders: Positional[tuple[Path, ...]]  # of the runs
+    out: Path | None = None  # a JSON file for all rows
+
+    def __call__(self) -> None:
+        if not self.folders:
+            raise ValueError("name the folders of the runs to evaluate")
+        rows = []
+        for folder in self.folders:
+            run, scene = open_scene(folder)
+            rows.append({"run": folder.name, "method": run.method, "seed": run.seed, **evaluate(run, scene)})
+            if "judge" in rows[-1]:
+                logging.getLogger(__name__).warning("%s: %s", folder, rows[-1]["judge"])
+        print(markdown([{name: row.get(name, "") for name in COLUMNS} for row in rows]))
+        print(markdown(summarize(rows)))
+        if self.out:
+            write_safely(self.out, json.dumps(rows, indent=2).encode())
+
+
+@dataclass(frozen=True)
+class Methods:
+    """List the score-distillation methods with their equations, or cite one."""
+
+    cite: str | None = None  # print the BibTeX entry of this method
+
+    def __call__(self) -> None:
+        if self.cite is not None:
+            print(named("method", self.cite, CITATIONS))
+            return
+        for name, make in METHODS.items():
+            print(f"{name}\n  " + (inspect.getdoc(make) or "").replace("\n", "\n  ") + "\n")
+
+
+@dataclass(frozen=True)
+class Priors:
+    """List the priors that can be distilled."""
+
+    def __call__(self) -> None:
+        for name in PRIORS:
+            print(f"{name}: 64x64 pixels, the embedded text-to-image prior of the Toybox world, at {WEIGHTS}")
+        print("PATH.safetensors: other weights of the same kind, made by tools/train_toybox.py")
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Say what this machine can do, and why."""
+
+    def __call__(self) -> None:
+        for name, well, found in examine():
+            print(f"{'ok     ' if well else 'MISSING'} {name}: {found}")
+
+
+COMMANDS: dict[str, Any] = {
+    "generate": Generate,
+    "image": Image,
+    "sample": Sample,
+    "resume": Resume,
+    "render": Render,
+    "export": Export,
+    "evaluate": Evaluate,
+    "methods": Methods,
+    "priors": Priors,
+    "doctor": Doctor,
+}
+
+
+def open_volume(path: Path) -> tuple[Run, NeRF]:
+    """As `open_scene`; ValueError for a flat scene, of which no views or meshes can be made."""
+    run, scene = open_scene(path)
+    if not isinstance(scene, NeRF):
+        raise ValueError(f"{path} is a run on a flat image; only 3-D scenes have views and meshes")
+    return run, scene
+
+
+def parse(arguments: Sequence[str]) -> Any:
+    """The command that the arguments name, with its flags; ValueError in one line for what cannot be read."""
+    if arguments and not arguments[0].startswith("-"):
+        named("command", arguments[0], COMMANDS)
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            command = tyro.extras.subcommand_cli_from_dict(
+                COMMANDS, prog="scoredistill", description=DESCRIPTION, args=arguments, config=(DisallowNone,)
+            )
+            if not isinstance(command, Generate) or command.config is None:
+                return command
+            kind = type(command)
+            settings: dict[str, Any] = asdict(read_config(command.config)) | (
+                {"scene": "image"} if kind is Image else {}
+            )
+            default = kind(config=command.config, **settings)
+            return tyro.cli(kind, default=default, args=arguments[1:], config=(DisallowNone,))
+    except SystemExit as error:
+        if not error.code:
+            raise
+        raise ValueError(one_line(complaint.getvalue())) from None
+
+
+def one_line(box: str) -> str:
+    """tyro's framed complaint as a sentence: what stands between its title and its first rule."""
+    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
+    end = next((index for index, line in enumerate(lines) if re.match(r"^[─╰]", line)), len(lines))
+    said = " ".join(line for line in lines[:end] if line)
+    return re.sub(r"\s+", " ", said).rstrip(".") + "; see: scoredistill --help"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; an error is one line on stderr and an exit code (SCOREDISTILL_DEBUG=1 shows where)."""
+    logging.basicConfig(format="scoredistill: warning: %(message)s", level=logging.WARNING)
+    try:
+        parse(sys.argv[1:] if arguments is None else arguments)()
+    except (Exception, KeyboardInterrupt) as error:
+        if os.environ.get("SCOREDISTILL_DEBUG"):
+            raise
+        message, code = verdict(error)
+        print("scoredistill: error: " + " ".join(message.split()), file=sys.stderr)
+        return code
+    return 0
+
+
+def verdict(error: BaseException) -> tuple[str, int]:
+    """What an error means to a person, and to a script."""
+    match error:
+        case KeyboardInterrupt():
+            return "interrupted", 130
+        case StoppedError():
+            return str(error), error.code
+        case RunFailedError():
+            return str(error), 1
+        case ValueError() | OSError():
+            full = getattr(error, "errno", None) == errno.ENOSPC
+            return reason(error), 1 if full else 2
+    return f"{type(error).__name__}: {error}; this is a bug (SCOREDISTILL_DEBUG=1 shows where)", 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

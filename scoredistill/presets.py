@@ -1,0 +1,134 @@
+"""Presets: what a run does where its flags say nothing, as functions of the method and the scene.
+
+Every number that a flag can replace stands in `Preset.settings`; the rest is the scene's and the cameras'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from scoredistill.kernels.hashgrid import GridLayout
+from scoredistill.scenes.nerf import NerfSettings, RegularizerSettings
+from scoredistill.scenes.regularizers import Ramp, constant
+from scoredistill.schedule import cosine, scaled_linear
+from scoredistill.views import RandomOrbit
+
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The defaults of a run."""
+
+    settings: Settings  # by the names of `Run`'s fields
+    nerf: NerfSettings = field(default_factory=NerfSettings)
+    views: RandomOrbit = field(default_factory=RandomOrbit)
+    turntable: tuple[int, int] = (60, 128)  # frames, and pixels a side
+    mesh: int = 128  # samples of the density along a side
+
+
+def carried(t: float) -> float:
+    """The time at which Toybox's images are as noisy as Stable Diffusion's at `t`: equal sigma / alpha."""
+    like = torch.zeros(1, dtype=torch.float64)
+    return cosine().time_of(float(scaled_linear().sbar(torch.tensor([t]), like)))
+
+
+def fast(method: str, scene: str) -> Preset:
+    """A few minutes on two CPU cores with the embedded prior; the default."""
+    methods: dict[str, Settings] = {
+        "sdi": {
+            "scale": 2.5,  # 7.5 over-saturates a prior of this size
+            "inversion_scale": -2.5,
+            "steps_per_unit": 10.0,
+            "tau": 1 / 30,
+            "entropy": 0.3,
+            "t_min": carried(0.25),
+            "t_max": carried(0.98),
+            "weight": "sbar",
+            "reduction": "mean_over_latent",  # what the weights of the regularizers are relative to
+        },
+        "sds": {
+            "scale": 7.5,
+            "t_min": carried(0.02),
+            "t_max": carried(0.98),
+            "anneal": False,
+            "weight": "sigma_squared",
+            "reduction": "mean_over_latent",
+        },
+    }
+    scenes: dict[str, Settings] = {
+        "nerf": {"steps": 350, "batch": 4, "size": 64, "lr_grid": 1e-2, "lr_mlp": 1e-3},
+        "image": {"steps": 300, "count": 4, "size": 64, "lr": 2e-2},
+    }
+    return Preset({**scenes[scene], **methods[method], "save_every": 25})
+
+
+def paper(method: str, scene: str) -> Preset:
+    """The official settings of SDI (METHODS 5.2, 7) and threestudio's SDS (METHODS 4.1), for a large GPU."""
+    methods: dict[str, Settings] = {
+        "sdi": {
+            "scale": 7.5,
+            "inversion_scale": -7.5,
+            "steps_per_unit": 10.0,
+            "tau": 1 / 30,
+            "entropy": 0.3,
+            "t_min": carried(0.25),
+            "t_max": carried(0.98),
+            "weight": "sbar",
+            "reduction": "mean_over_latent",
+        },
+        "sds": {
+            "scale": 101.0,
+            "t_min": carried(0.02),
+            "t_max": carried(0.98),
+            "anneal": False,
+            "weight": "sigma_squared",
+            "reduction": "sum_over_latent",
+        },
+    }
+    scenes: dict[str, Settings] = {
+        "nerf": {
+            "steps": 10_000,
+            "batch": 1,
+            "size": 64 if method == "sds" else 512,
+            "lr_grid": 1e-2,
+            "lr_mlp": 1e-2,
+        },
+        "image": {"steps": 1000, "count": 4, "size": 64, "lr": 5e-2},  # the notebook's .1 is for x in [-1, 1]
+    }
+    settings = {**scenes[scene], **methods[method], "save_every": 250}
+    return Preset(settings, _paper_nerf(method), _paper_views(), turntable=(120, 256), mesh=256)
+
+
+def _paper_nerf(method: str) -> NerfSettings:
+    """METHODS 7.1 to 7.3 and 7.5; SDI's convexity as in the paper (5.7: weight .1 for 40 % of the steps)."""
+    sds = RegularizerSettings(
+        orient=Ramp(10.0, 1000.0, 0.0, 0.5),
+        sparsity=constant(1.0),
+        opaque=constant(0.0),
+        z_variance=constant(0.0),
+        convexity=constant(0.0),
+    )
+    return NerfSettings(
+        bounds=2.0,
+        grid=GridLayout(levels=16, coarsest=16, finest=4096, table=2**19),
+        samples=512,
+        normals="analytic",
+        normals_at="samples",
+        shading="lambert",
+        regularizers=sds if method == "sds" else RegularizerSettings(),
+    )
+
+
+def _paper_views() -> RandomOrbit:
+    """METHODS 7.4."""
+    return RandomOrbit(
+        radius=(1.5, 2.0), fov_deg=(40.0, 70.0), position_jitter=0.1, target_jitter=0.2, up_jitter=0.02
+    )
+
+
+PRESETS: dict[str, Callable[[str, str], Preset]] = {"fast": fast, "paper": paper}

@@ -1,0 +1,203 @@
+"""Whatever goes wrong is one line on stderr with the right exit code, and nothing that was made is lost."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from scoredistill import checkpoint, gallery
+from scoredistill.cli import main
+from scoredistill.folder import RunFolder
+from scoredistill.presets import PRESETS
+from scoredistill.priors.toybox import ToyboxPrior
+from tiny import FLAGS, PROMPT, empty, fast, prior_file
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "fast", fast)
+    monkeypatch.setattr(gallery, "JUDGED_SIZE", 32)
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(prior_file(tmp_path_factory.mktemp("weights")))
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def generate(prior: str, out: Path) -> list[str]:
+    return ["generate", PROMPT, "--prior", prior, "--out", str(out), *FLAGS]
+
+
+def complaint(capsys: pytest.CaptureFixture[str], arguments: list[str], code: int) -> str:
+    """The one line that a failing command says."""
+    assert main(arguments) == code
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith("scoredistill: error: ")
+    return said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["generate", "a red cra"], "'cra'; nearest known words: "),
+        (["generate", PROMPT, "--method", "sdx"], "unknown method 'sdx'; nearest known: sd"),
+        (["generate", PROMPT, "--tua", "3"], "Unrecognized options: --tua"),
+        (["generate", PROMPT, "--tau", "x"], "--tau"),
+        (["generate", PROMPT, "--method", "sds", "--tau", "1"], "has no setting tau"),
+        (["generate"], "no prompt"),
+        (["generate", "--config", "/nowhere/config.yaml"], "No such file or directory: /nowhere/config.yaml"),
+        (["genrate", PROMPT], "unknown command 'genrate'; nearest known: generate"),
+        ([], "Expected one of {generate"),
+        (["resume"], "resume"),
+        (["resume", "/nowhere"], "/nowhere is not a run folder"),
+        (["export", "/nowhere"], "/nowhere is not a run folder"),
+        (["evaluate"], "name the folders"),
+        (["methods", "--cite", "sdx"], "unknown method"),
+        (["sample", PROMPT, "--count", "0"], "count must be at least 1"),
+        (["generate", PROMPT, "--prior", "nowhere.safetensors"], "no Toybox weights at"),
+    ],
+)
+def test_bad_arguments(
+    capsys: pytest.CaptureFixture[str], prior: str, out: Path, arguments: list[str], said: str
+) -> None:
+    if arguments[:1] == ["generate"] and len(arguments) > 1:
+        arguments = [*arguments, "--out", str(out)]
+        arguments += [] if "--prior" in arguments else ["--prior", prior]
+    assert said in complaint(capsys, arguments, 2)
+    assert not out.exists()
+
+
+def test_unwritable_folder(capsys: pytest.CaptureFixture[str], generate: list[str], out: Path) -> None:
+    out.write_text("a file")
+    assert "cannot write the run folder" in complaint(capsys, generate, 2)
+    assert "Not a directory" in complaint(capsys, [*generate, "--out", str(out / "below")], 2)
+    assert out.read_text() == "a file"
+
+
+def test_another_runs_folder(capsys: pytest.CaptureFixture[str], generate: list[str], out: Path) -> None:
+    assert main([*generate, "--steps", "1"]) == 0
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    capsys.readouterr()
+    assert "holds another run" in complaint(capsys, generate, 2)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_checkpoint_of_another_version(
+    capsys: pytest.CaptureFixture[str], generate: list[str], out: Path
+) -> None:
+    assert main(generate) == 0
+    path = max((out / "checkpoint").glob("*.json"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    capsys.readouterr()
+    for command in ("resume", "export", "render", "evaluate"):
+        assert "format 99" in complaint(capsys, [command, str(out)], 2)
+
+
+def test_a_run_without_a_checkpoint(capsys: pytest.CaptureFixture[str], generate: list[str], out: Path) -> None:
+    assert main(generate) == 0
+    for path in (out / "checkpoint").iterdir():
+        path.unlink()
+    capsys.readouterr()
+    assert "scoredistill resume" in complaint(capsys, ["export", str(out)], 2)
+    assert main(["resume", str(out)]) == 0  # from the start
+
+
+@pytest.mark.parametrize(("good", "saved"), [(0, None), (3 * 3, 2)])  # 3 queries a step; saved at 0, 2 and 4
+def test_nan_from_a_prior(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    generate: list[str],
+    out: Path,
+    good: int,
+    saved: int | None,
+) -> None:
+    answers = iter(range(1000))
+    true = ToyboxPrior.eps
+
+    def eps(self: ToyboxPrior, *question: object) -> tuple[torch.Tensor, ...]:
+        sane = next(answers) < good
+        return tuple(noise if sane else torch.nan * noise for noise in true(self, *question))
+
+    monkeypatch.setattr(ToyboxPrior, "eps", eps)
+    flags = ["--t-min", "0.9", "--tau", "0"]  # int(2 t) = 1 inversion step and the forward one: 2 calls
+    said = complaint(capsys, [*generate, *flags], 1)
+    assert "not finite" in said
+    assert str(out) in said
+    assert (out / "log.jsonl").exists()
+    state = RunFolder.open(out).load()
+    if saved is None:
+        assert state is None
+        assert "no checkpoint yet" in said
+        return
+    assert state is not None
+    assert f"checkpoint of step {state['index']}" in said
+    assert (out / "preview.png").exists()
+    assert json.loads((out / "metrics.json").read_text())["diverged"] is True
+    monkeypatch.setattr(ToyboxPrior, "eps", true)
+    assert main(["resume", str(out)]) == 0
+
+
+def test_empty_volume(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, generate: list[str], out: Path
+) -> None:
+    monkeypatch.setitem(PRESETS, "fast", empty)
+    said = complaint(capsys, generate, 1)
+    assert "the volume is empty" in said
+    assert str(out) in said
+    for name in ("preview.png", "turntable.mp4", "metrics.json", "index.html"):
+        assert (out / name).exists()
+    assert not (out / "mesh.glb").exists()
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["diverged"] is True
+    assert "empty" in metrics["reason"]
+    assert "the volume is empty" in complaint(capsys, ["export", str(out)], 2)
+
+
+@pytest.mark.parametrize("allowed", [1, 4, 9, 12])  # writes before the disk is full: two reach the disk per file
+def test_full_disk(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    generate: list[str],
+    out: Path,
+    allowed: int,
+) -> None:
+    writes = iter(range(1000))
+    true = os.fsync
+
+    def full(descriptor: int) -> None:
+        if next(writes) >= allowed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        true(descriptor)
+
+    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    said = complaint(capsys, generate, 1)
+    assert "No space left on device" in said
+    monkeypatch.setattr(checkpoint.os, "fsync", true)
+    if (out / "config.yaml").exists():
+        assert main(["resume", str(out)]) == 0
+        assert [record["step"] for record in RunFolder.open(out).log()] == list(range(6))
+
+
+def test_a_bug_is_one_line_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, generate: list[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("oops")
+
+    monkeypatch.setattr("scoredistill.cli.build", broken)
+    assert "this is a bug" in complaint(capsys, generate, 1)
+    monkeypatch.setenv("SCOREDISTILL_DEBUG", "1")
+    with pytest.raises(KeyError, match="oops"):
+        main(generate)

@@ -1,0 +1,159 @@
+"""The command line from end to end, on a run of toy size."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import scoredistill
+from scoredistill import gallery
+from scoredistill.cli import COMMANDS, main
+from scoredistill.folder import RunFolder
+from scoredistill.methods.catalogue import CITATIONS, METHODS
+from scoredistill.presets import PRESETS
+from scoredistill.run import Run
+from tiny import FLAGS, PROMPT, fast, prior_file
+
+WRITTEN = {"config.yaml", "log.jsonl", "checkpoint", "trace", "preview.png", "metrics.json", "index.html"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small() -> object:
+    """Presets of toy size for all commands of this module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "fast", fast)
+        patch.setattr(gallery, "JUDGED_SIZE", 32)
+        yield
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(prior_file(tmp_path_factory.mktemp("weights")))
+
+
+@pytest.fixture(scope="module")
+def finished(prior: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that `generate` finished."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert main(["generate", PROMPT, "--prior", prior, "--out", str(folder), *FLAGS]) == 0
+    return folder
+
+
+def test_generate_leaves_a_whole_folder(finished: Path) -> None:
+    assert {path.name for path in finished.iterdir()} == WRITTEN | {"turntable.mp4", "mesh.glb"}
+    records = RunFolder.open(finished).log()
+    assert [record["step"] for record in records] == list(range(6))
+    assert all(
+        {"t", "grad_norm", "regularization", "residual", "opacity", "seconds"} <= record.keys()
+        for record in records
+    )
+    assert json.loads((finished / "metrics.json").read_text())["steps"] == 6
+    assert len(list((finished / "trace").glob("*.png"))) == 6 * 4
+    page = (finished / "index.html").read_text()
+    assert f"scoredistill generate &#x27;{PROMPT}&#x27;" in page
+    assert "<model-viewer" in page
+
+
+def test_a_config_makes_the_same_run_again(finished: Path, tmp_path: Path) -> None:
+    config = str(finished / "config.yaml")
+    assert main(["generate", "--config", config, "--out", str(tmp_path / "again")]) == 0
+    logs = [RunFolder.open(folder).log() for folder in (finished, tmp_path / "again")]
+    for record in (record for log in logs for record in log):
+        del record["seconds"]
+    assert logs[0] == logs[1]
+
+
+def test_flags_replace_what_a_config_says(finished: Path, tmp_path: Path) -> None:
+    config = str(finished / "config.yaml")
+    out = tmp_path / "again"
+    flags = ["--out", str(out), "--seed", "0", "--steps", "2", "--tau", "0"]
+    assert main(["generate", "a blue car", "--config", config, *flags]) == 0
+    run = RunFolder.open(out).run
+    assert (run.prompt, run.steps, run.tau, run.size) == ("a blue car", 2, 0.0, 16)
+
+
+def test_image_makes_several_at_once(prior: str, tmp_path: Path) -> None:
+    flags = ["--steps", "2", "--count", "3", "--steps-per-unit", "2", "--out", str(tmp_path / "run")]
+    assert main(["image", PROMPT, "--prior", prior, *flags]) == 0
+    assert {path.name for path in (tmp_path / "run").iterdir()} == WRITTEN
+    assert main(["render", str(tmp_path / "run")]) == 2
+
+
+@pytest.mark.parametrize("flags", [["--no-anneal"], ["--anneal", "--weight", "constant"]])
+def test_sds_has_flags_of_its_own(prior: str, tmp_path: Path, flags: list[str]) -> None:
+    common = ["--steps", "2", "--batch", "1", "--size", "16", "--out", str(tmp_path / "run")]
+    assert main(["generate", PROMPT, "--method", "sds", "--prior", prior, *common, *flags]) == 0
+
+
+def test_samples_repeat_and_differ_by_seed(prior: str, tmp_path: Path) -> None:
+    pictures = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        path = tmp_path / f"{name}.png"
+        flags = ["--count", "2", "--steps", "2", "--seed", str(seed), "--out", str(path)]
+        assert main(["sample", PROMPT, "--prior", prior, *flags]) == 0
+        pictures.append(path.read_bytes())
+    assert pictures[0] == pictures[1] != pictures[2]
+
+
+@pytest.mark.parametrize(("kind", "start"), [("glb", b"glTF"), ("obj", b"# score"), ("ply", b"ply\n")])
+def test_exports_begin_as_their_format_does(finished: Path, tmp_path: Path, kind: str, start: bytes) -> None:
+    path = tmp_path / "mesh"
+    flags = ["--format", kind, "--resolution", "24", "--out", str(path)]
+    assert main(["export", str(finished), *flags]) == 0
+    assert path.read_bytes().startswith(start)
+
+
+def test_render_films_and_looks(finished: Path, tmp_path: Path) -> None:
+    film, views = tmp_path / "film.mp4", tmp_path / "views.png"
+    assert main(["render", str(finished), "--frames", "2", "--size", "16", "--out", str(film)]) == 0
+    flags = ["--azimuths-deg", "0", "-90", "--size", "16", "--out", str(views)]
+    assert main(["render", str(finished), *flags]) == 0
+    assert b"ftyp" in film.read_bytes()[:16]
+    assert views.read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluate_prints_a_row_for_each_run(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(finished), str(finished)]) == 0
+    assert capsys.readouterr().out.count("| run |") == 3  # the head, and two runs in a folder named "run"
+
+
+def test_resume_of_a_finished_run_changes_nothing(finished: Path) -> None:
+    before = (finished / "log.jsonl").read_bytes()
+    assert main(["resume", str(finished)]) == 0
+    assert (finished / "log.jsonl").read_bytes() == before
+
+
+def test_methods_priors_and_doctor(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [main([name]) for name in ("methods", "priors", "doctor")] == [0, 0, 0]
+    out = capsys.readouterr().out
+    assert all(f"{name}\n" in out for name in METHODS)
+    assert out.count("grad = ") == len(METHODS)
+    assert main(["methods", "--cite", "sdi"]) == 0
+    assert capsys.readouterr().out == CITATIONS["sdi"] + "\n"
+
+
+def test_help_lists_every_command_and_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--help"], ["generate", "--help"]):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert not stop.value.code
+    out = capsys.readouterr().out
+    assert all(f"• {name} " in out for name in COMMANDS)
+    assert all("--" + field.name.replace("_", "-") in out for field in fields(Run) if field.name != "prompt")
+
+
+def test_import_is_light() -> None:
+    """The face imports nothing that only some commands need."""
+    heavy = {"trimesh", "PIL", "imageio_ffmpeg", "tyro", "rich", "scipy", "mcubes"}
+    code = f"import sys, scoredistill; print(sorted({heavy} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_the_face_has_what_it_names() -> None:
+    assert all(hasattr(scoredistill, name) for name in scoredistill.__all__)

@@ -1,0 +1,89 @@
+"""From flags to parts: gaps are filled by the preset, and what does not fit is named."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from pathlib import Path
+
+import pytest
+import torch
+
+from scoredistill import run as runs
+from scoredistill.methods.catalogue import METHODS
+from scoredistill.presets import PRESETS, carried
+from scoredistill.run import SCENES, Run, build_method, build_scene, build_views, image_start, resolve
+from scoredistill.scenes.nerf import NeRF
+from scoredistill.schedule import cosine, scaled_linear
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_preset_speaks_of_all_its_settings(preset: str, scene: str, method: str) -> None:
+    run = resolve(Run("a red car", preset=preset, scene=scene, method=method))
+    assert set(inspect.signature(METHODS[method]).parameters) <= {
+        name for name, value in dataclasses.asdict(run).items() if value is not None
+    }
+    assert resolve(run) == run
+    assert callable(build_method(run))
+
+
+def test_what_is_said_wins_over_the_preset() -> None:
+    run = resolve(Run("a red car", steps=7, scale=3, convexity=0.5, batch=2))
+    scene = build_scene(run)
+    assert isinstance(scene, NeRF)
+    preset = runs.preset_of(run).nerf.regularizers
+    assert (run.steps, run.scale, run.batch) == (7, 3, 2)
+    assert scene.settings.regularizers.convexity.start == 0.5 * preset.convexity.start
+    assert scene.settings.regularizers.sparsity == preset.sparsity
+
+
+def test_cameras_have_the_size_of_the_run() -> None:
+    run = resolve(Run("a red car", size=20))
+    cameras = build_views(run)(0.0, 3, torch.Generator())
+    assert cameras is not None
+    assert (len(cameras), cameras.height) == (3, 20)
+
+
+@pytest.mark.parametrize("t", [0.02, 0.25, 0.5, 0.98])
+def test_carried_times_have_equal_noise(t: float) -> None:
+    """sigma / alpha of Toybox at the carried time is the last one in its table not above Stable Diffusion's at t."""
+    one = torch.zeros(1, dtype=torch.float64)
+    wanted = scaled_linear().sbar(torch.tensor([t]), one)
+    here = torch.tensor([carried(t)], dtype=torch.float64)
+    assert cosine().sbar(here, one) <= wanted < cosine().sbar(here + 1e-3, one)
+
+
+def test_seeds_differ_and_repeat() -> None:
+    start = {seed: image_start(resolve(Run("a red car", scene="image", seed=seed))) for seed in (0, 1)}
+    assert torch.equal(start[0], image_start(resolve(Run("a red car", scene="image", seed=0))))
+    assert not torch.equal(start[0], start[1])
+    assert not torch.equal(start[0][0], start[0][1])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"method": "sdx"}, "unknown method 'sdx'; nearest known: sd"),
+        ({"scene": "splat"}, "unknown scene"),
+        ({"prior": "toyboks"}, "unknown prior 'toyboks'; nearest known: toybox"),
+        ({"preset": "fats"}, "unknown preset 'fats'; nearest known: fast"),
+        ({"weight": "sbarr"}, "nearest known: sbar"),
+        ({"reduction": "mean"}, "unknown reduction"),
+        ({"device": "tpu"}, "unknown device"),
+        ({"method": "sds", "tau": 0.1}, "has no setting tau; it has: .*scale"),
+        ({"scene": "image", "lr_grid": 0.1, "batch": 2}, "has no setting batch, lr_grid"),
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"prompt": "  "}, "no prompt"),
+    ],
+)
+def test_what_does_not_fit_is_named(flags: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        resolve(Run(**{"prompt": "a red car"} | flags))
+
+
+def test_weights_elsewhere_are_remembered_by_their_full_path() -> None:
+    assert Path(resolve(Run("a red car", prior="here.safetensors")).prior).is_absolute()
+    with pytest.raises(ValueError, match=r"here\.safetensors"):
+        runs.build(resolve(Run("a red car", prior="here.safetensors")))
