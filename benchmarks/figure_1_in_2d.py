@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+import itertools
+
 from benchmarks.provenance import provenance
 from scoredistill.contracts import Conditions, Method, Query
 from scoredistill.export.images import grid, write_png
@@ -34,7 +36,7 @@ def ddim(prior: ToyboxPrior, query: Query, x_T: Tensor, scale: float) -> Tensor:
     levels = prior.schedule
     grid_times = [levels.snap(torch.full((len(x_T),), t, dtype=torch.float64)) for t in (1.0, *TIMES)]
     x_t = x_T
-    for t, s in zip(grid_times, grid_times[1:], strict=False):
+    for t, s in itertools.pairwise(grid_times):
         x_t = levels.move(x_t, scores.guided_eps(prior, x_t, t, query.conditions, scale), t, s)
     t = grid_times[-1]
     return levels.clean(x_t, scores.guided_eps(prior, x_t, t, query.conditions, scale), t)

@@ -39,14 +39,15 @@ def finish(folder: RunFolder, scene: NeRF | Image, trouble: str = "") -> dict[st
     everything else is written, where the scene holds nothing.
     """
     run = folder.run
-    (folder / "mesh.glb").unlink(missing_ok=True)  # of an earlier, shorter run
     write_preview(run, scene, folder / "preview.png")
     metrics, empty = _summary(folder) | evaluate(run, scene), ""
     if isinstance(scene, NeRF):
         frames = turntable(run, scene, *preset_of(run).turntable)
         write_turntable(frames, folder / "turntable.mp4", background=background(run))
         empty = "" if trouble else _try_mesh(folder, scene)
-        metrics |= {"diverged": True, "reason": trouble or empty} if trouble or empty else {}
+        if trouble or empty:
+            metrics |= {"diverged": True, "reason": trouble or empty}
+            (folder / "mesh.glb").unlink(missing_ok=True)  # of an earlier state of this run
     write_safely(folder / "metrics.json", json.dumps(metrics, indent=2).encode())
     write_page(page(folder, metrics), folder / "index.html")
     if metrics["diverged"] and not trouble:
@@ -113,9 +114,7 @@ def command(run: Run) -> str:
         if value is not None and value != defaults[field.name] and field.name not in ("device", "out"):
             flag = "--" + field.name.replace("_", "-")
             flags.append(f"{flag} {shlex.quote(str(value))}")
-    return " ".join(
-        ["scoredistill", "generate" if run.scene == "nerf" else "image", shlex.quote(run.prompt), *flags]
-    )
+    return " ".join(["scoredistill", "generate" if run.scene == "nerf" else "image", shlex.quote(run.prompt), *flags])
 
 
 @torch.no_grad()

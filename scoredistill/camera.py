@@ -16,7 +16,7 @@ from torch import Tensor
 
 ORBIT_RADIUS = (2.65, 2.95)
 FOV_DEG = 40.0
-"""The default orbit: an object in the ball of radius 0.85 fills the image and stays inside it, asin(.85 / 2.65) < 20."""
+"""The default orbit: an object in the ball of radius 0.85 fills the image and stays inside, asin(.85 / 2.65) < 20."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,7 @@ def orbit(
     Args: angles in radians, |elevation| < pi/2; `size` pixels a side; jitters are added to the position, to the
     look-at point (origin) and to the up vector (+y), in world units, and leave the nominal orbit unchanged.
     """
-    direction = torch.stack(
-        [azimuth.sin() * elevation.cos(), elevation.sin(), azimuth.cos() * elevation.cos()], -1
-    )
+    direction = torch.stack([azimuth.sin() * elevation.cos(), elevation.sin(), azimuth.cos() * elevation.cos()], -1)
     position = radius[:, None] * direction
     target = torch.zeros_like(position)
     up = torch.zeros_like(position)

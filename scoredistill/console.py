@@ -82,9 +82,7 @@ class Signals:
         return self.interrupted or self.terminated
 
     def __enter__(self) -> Signals:
-        self._old = {
-            number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        self._old = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -105,9 +103,7 @@ class Progress:
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
-        self.start: tuple[int, float] | None = (
-            None  # steps done and the time after the first step that was seen
-        )
+        self.start: tuple[int, float] | None = None  # steps done and the time after the first step that was seen
         self.bar = _bar(steps) if sys.stdout.isatty() else None
 
     def __enter__(self) -> Progress:
@@ -145,7 +141,8 @@ def _bar(steps: int):
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Rich
 
-    bar = Rich(BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[about]}"))
+    columns = (BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[about]}"))
+    bar = Rich(*columns, refresh_per_second=2)
     bar.add_task("", total=steps, about="")
     return bar
 

@@ -101,9 +101,7 @@ class Frame:
 class Scene(Protocol):
     """Whatever can be rendered and optimized."""
 
-    def render(
-        self, cameras: Cameras, background: Float[Tensor, "3"], rng: torch.Generator | None = None
-    ) -> Frame:
+    def render(self, cameras: Cameras, background: Float[Tensor, "3"], rng: torch.Generator | None = None) -> Frame:
         """Differentiable render over a plain background; `rng` jitters the samples (training), None renders plainly."""
         ...
 

@@ -113,9 +113,7 @@ def write_config(run: Run, path: Path) -> None:
     """Write a run as YAML, without its gaps and without the place of its folder."""
     settings = {key: value for key, value in asdict(run).items() if value is not None and key != "out"}
     text = f"# again: scoredistill generate --config {path} --out ANOTHER\n"
-    checkpoint.write_safely(
-        path, (text + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)).encode()
-    )
+    checkpoint.write_safely(path, (text + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)).encode())
 
 
 def read_config(path: Path) -> Run:

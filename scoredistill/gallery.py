@@ -41,9 +41,7 @@ def look(run: Run, scene: NeRF, azimuths_deg: list[float], elevations_deg: list[
     return scene.render(on_device(cameras, run.device), background(run))
 
 
-def turntable(
-    run: Run, scene: NeRF, frames: int, size: int, elevation_deg: float = ELEVATION_DEG
-) -> Iterator[Frame]:
+def turntable(run: Run, scene: NeRF, frames: int, size: int, elevation_deg: float = ELEVATION_DEG) -> Iterator[Frame]:
     """`frames` views evenly round the scene, rendered as they are asked for."""
     cameras = _ring(run, frames, size, elevation_deg)
     for begin in range(0, frames, CHUNK):
@@ -65,9 +63,7 @@ def evaluate(run: Run, scene: NeRF | Image) -> dict[str, Any]:
     else:
         cameras = _ring(run, JUDGED, JUDGED_SIZE, ELEVATION_DEG)
         frames = list(turntable(run, scene, JUDGED, JUDGED_SIZE))
-        rgb, opacity = (
-            torch.cat([getattr(frame, name) for frame in frames]).cpu() for name in ("rgb", "opacity")
-        )
+        rgb, opacity = (torch.cat([getattr(frame, name) for frame in frames]).cpu() for name in ("rgb", "opacity"))
     try:
         return evaluate_views(Judge.load(), rgb, opacity, run.prompt, cameras)
     except ValueError as error:
@@ -78,6 +74,4 @@ def evaluate(run: Run, scene: NeRF | Image) -> dict[str, Any]:
 
 def _ring(run: Run, count: int, size: int, elevation_deg: float) -> Cameras:
     radius, fov_deg = distance(run)
-    return on_device(
-        ring(count, size, elevation_deg=elevation_deg, radius=radius, fov_deg=fov_deg), run.device
-    )
+    return on_device(ring(count, size, elevation_deg=elevation_deg, radius=radius, fov_deg=fov_deg), run.device)

@@ -126,9 +126,7 @@ def _paper_nerf(method: str) -> NerfSettings:
 
 def _paper_views() -> RandomOrbit:
     """METHODS 7.4."""
-    return RandomOrbit(
-        radius=(1.5, 2.0), fov_deg=(40.0, 70.0), position_jitter=0.1, target_jitter=0.2, up_jitter=0.02
-    )
+    return RandomOrbit(radius=(1.5, 2.0), fov_deg=(40.0, 70.0), position_jitter=0.1, target_jitter=0.2, up_jitter=0.02)
 
 
 PRESETS: dict[str, Callable[[str, str], Preset]] = {"fast": fast, "paper": paper}

@@ -54,4 +54,4 @@ class RandomOrbit:
 
 def no_cameras(progress: float, batch: int, rng: torch.Generator) -> None:
     """The view of a flat image: none."""
-    return None
+    return

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import FLAGS, PROMPT, empty, fast, prior_file
 
 from scoredistill import checkpoint, gallery
 from scoredistill.cli import main
 from scoredistill.folder import RunFolder
 from scoredistill.presets import PRESETS
 from scoredistill.priors.toybox import ToyboxPrior
-from tiny import FLAGS, PROMPT, empty, fast, prior_file
 
 
 @pytest.fixture(autouse=True)
@@ -94,9 +94,7 @@ def test_another_runs_folder(capsys: pytest.CaptureFixture[str], generate: list[
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
-def test_checkpoint_of_another_version(
-    capsys: pytest.CaptureFixture[str], generate: list[str], out: Path
-) -> None:
+def test_checkpoint_of_another_version(capsys: pytest.CaptureFixture[str], generate: list[str], out: Path) -> None:
     assert main(generate) == 0
     path = max((out / "checkpoint").glob("*.json"))
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))

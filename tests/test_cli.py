@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from tiny import FLAGS, PROMPT, fast, prior_file
 
 import scoredistill
 from scoredistill import gallery
@@ -17,7 +18,6 @@ from scoredistill.folder import RunFolder
 from scoredistill.methods.catalogue import CITATIONS, METHODS
 from scoredistill.presets import PRESETS
 from scoredistill.run import Run
-from tiny import FLAGS, PROMPT, fast, prior_file
 
 WRITTEN = {"config.yaml", "log.jsonl", "checkpoint", "trace", "preview.png", "metrics.json", "index.html"}
 
@@ -49,8 +49,7 @@ def test_generate_leaves_a_whole_folder(finished: Path) -> None:
     records = RunFolder.open(finished).log()
     assert [record["step"] for record in records] == list(range(6))
     assert all(
-        {"t", "grad_norm", "regularization", "residual", "opacity", "seconds"} <= record.keys()
-        for record in records
+        {"t", "grad_norm", "regularization", "residual", "opacity", "seconds"} <= record.keys() for record in records
     )
     assert json.loads((finished / "metrics.json").read_text())["steps"] == 6
     assert len(list((finished / "trace").glob("*.png"))) == 6 * 4

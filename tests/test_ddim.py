@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
-
 from conftest import SHAPE, randn
+
 from scoredistill import schedule
 from scoredistill.contracts import Prompt
 from scoredistill.methods.ddim import sample
@@ -30,7 +32,7 @@ def test_each_step_multiplies_the_distance_from_the_mean(prior: AnalyticPrior) -
     steps, x_T = 12, 80 * randn(2, *SHAPE)
     sbar = [float(LEVELS.sigmas[min(1000 * k // steps, 999)]) for k in range(steps, 0, -1)] + [0.0]
     factor = 1.0
-    for here, there in zip(sbar, sbar[1:], strict=False):
+    for here, there in itertools.pairwise(sbar):
         factor *= 1 + (there - here) * here / (STD**2 + here**2)
     mean = prior.text.means[0]
     assert torch.allclose(draw(prior, x_T, steps), mean + factor * (x_T - mean), rtol=1e-10, atol=1e-12)

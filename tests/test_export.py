@@ -57,9 +57,7 @@ def ball(radius: float = 0.5, **settings: float) -> Balls:
 
 
 def two_balls(second: tuple[float, float, float], radius: float) -> Balls:
-    return Balls(
-        torch.tensor([(0.0, 0, 0), second]), torch.tensor([0.4, radius]), torch.tensor([ORANGE, GREEN])
-    )
+    return Balls(torch.tensor([(0.0, 0, 0), second]), torch.tensor([0.4, radius]), torch.tensor([ORANGE, GREEN]))
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +89,7 @@ def test_a_given_threshold_is_the_level_set_of_the_true_density() -> None:
     assert torch.allclose(mesh.vertices.norm(dim=-1), torch.tensor(radius), atol=0.005 * 2 / 39)
 
 
-@pytest.mark.parametrize(
-    ("peak", "softness"), [(30.0, 0.05), (100.0, 0.02), (1000.0, 0.002), (10000.0, 0.01)]
-)
+@pytest.mark.parametrize(("peak", "softness"), [(30.0, 0.05), (100.0, 0.02), (1000.0, 0.002), (10000.0, 0.01)])
 def test_the_automatic_surface_is_where_a_ray_is_half_opaque(peak: float, softness: float) -> None:
     # On a ray through the center: int density = peak * softness * log(1 + exp((0.5 - r) / softness)) = ln 2.
     radius = 0.5 - softness * math.log(math.expm1(math.log(2) / (peak * softness)))
@@ -171,9 +167,7 @@ def test_a_skin_of_another_color_that_no_ray_sees_does_not_show() -> None:
 
 
 def test_an_empty_volume_says_so_in_one_line() -> None:
-    with pytest.raises(
-        ValueError, match=r"the volume is empty.*largest density 0\.1.*train longer"
-    ) as caught:
+    with pytest.raises(ValueError, match=r"the volume is empty.*largest density 0\.1.*train longer") as caught:
         extract(ball(peak=0.1), resolution=24)
     assert "\n" not in str(caught.value)
 
@@ -372,9 +366,7 @@ def test_the_page_embeds_what_it_is_given(pair: Mesh, tmp_path: Path) -> None:
     for name in ("mesh.glb", "turntable.mp4"):
         assert base64.b64encode((tmp_path / name).read_bytes()).decode() in html
     assert html.count("<svg") == 2  # the loss and the number that the prompt names; the note is no number
-    assert all(
-        f"<h2>{title}</h2>" in html for title in ("Views", "What the prior saw", "Curves", "Reproduce")
-    )
+    assert all(f"<h2>{title}</h2>" in html for title in ("Views", "What the prior saw", "Curves", "Reproduce"))
 
 
 def test_a_page_without_a_mesh_has_no_viewer_and_no_empty_section() -> None:

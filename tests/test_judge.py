@@ -33,9 +33,7 @@ def test_features_are_unit_and_in_range(judge: Judge) -> None:
         judge.text_features(["a red car", "a blue fish"]),
     )
     assert image.shape == (3, 8) and text.shape == (2, 8)
-    assert torch.allclose(image.norm(dim=-1), torch.ones(3)) and torch.allclose(
-        text.norm(dim=-1), torch.ones(2)
-    )
+    assert torch.allclose(image.norm(dim=-1), torch.ones(3)) and torch.allclose(text.norm(dim=-1), torch.ones(2))
 
 
 def test_padding_does_not_change_a_caption(judge: Judge) -> None:
@@ -53,9 +51,7 @@ def test_other_sizes_are_resized_with_antialiasing(judge: Judge) -> None:
     small = random_rgb(1, 3, 8, 8)
     coarse = small.repeat_interleave(8, -1).repeat_interleave(8, -2)
     fine = small.repeat_interleave(32, -1).repeat_interleave(32, -2)
-    stripes = (
-        (torch.arange(256) % 2).float().expand(1, 3, 256, 256)
-    )  # finer than 64 pixels: must come out gray
+    stripes = (torch.arange(256) % 2).float().expand(1, 3, 256, 256)  # finer than 64 pixels: must come out gray
     assert float(judge.image_features(coarse) @ judge.image_features(fine).T) > 0.99
     gray = judge.image_features(torch.full((1, 3, 64, 64), 0.5))
     assert torch.allclose(judge.image_features(stripes), gray, atol=0.02)
@@ -135,14 +131,11 @@ def test_plain_captions_have_their_article() -> None:
 def test_the_embedded_judge_knows_true_toys() -> None:
     rng = np.random.default_rng(123)  # toys of neither training set
     toys = [Description(kind, COLORS[index % len(COLORS)]) for index, kind in enumerate(KINDS)]
-    azimuths = torch.tensor(
-        rng.uniform(-1, 1, (len(toys), 1)), dtype=torch.float32
-    )  # their faces, not their backs
+    azimuths = torch.tensor(rng.uniform(-1, 1, (len(toys), 1)), dtype=torch.float32)  # their faces, not their backs
     one = torch.ones(1)
     cameras = [orbit(azimuth, 0.26 * one, 3.2 * one, 0.7 * one, 64) for azimuth in azimuths]
     frames = [
-        render(build(toy, rng), camera, torch.tensor(BACKGROUND))
-        for toy, camera in zip(toys, cameras, strict=True)
+        render(build(toy, rng), camera, torch.tensor(BACKGROUND)) for toy, camera in zip(toys, cameras, strict=True)
     ]
     seen = Judge.load().recognize(torch.cat([frame.rgb for frame in frames]).clamp(0, 1))
     kinds = [toy.kind == kind for toy, kind in zip(toys, seen.kinds, strict=True)]

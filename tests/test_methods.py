@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from conftest import analytic, query, randn, times
+from test_schedule import close
+
 from scoredistill import schedule
 from scoredistill.contracts import Prompt, Query
 from scoredistill.methods import noise, scores, time
 from scoredistill.methods.catalogue import CITATIONS, METHODS, sdi, sds
 from scoredistill.methods.distillation import Distillation
 from scoredistill.priors.analytic import AnalyticPrior, gaussian
-from test_schedule import close
 
 LEVELS = schedule.scaled_linear()
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
-
 from conftest import analytic, query, randn, times
+
 from scoredistill import schedule
 from scoredistill.methods import noise
 from scoredistill.methods.scores import guided_eps, perpendicular
@@ -19,7 +21,13 @@ def close(a: torch.Tensor, b: torch.Tensor, tolerance: float = 1e-10) -> bool:
 
 @pytest.mark.parametrize(
     ("index", "abar", "sbar"),
-    [(0, 0.99915, 0.02917), (20, 0.9813, 0.1380), (250, 0.6738, 0.6958), (500, 0.2763, 1.6183), (980, 0.005844, 13.043)],
+    [
+        (0, 0.99915, 0.02917),
+        (20, 0.9813, 0.1380),
+        (250, 0.6738, 0.6958),
+        (500, 0.2763, 1.6183),
+        (980, 0.005844, 13.043),
+    ],
 )
 def test_stable_diffusion_table(index: int, abar: float, sbar: float) -> None:
     levels = schedule.scaled_linear()
@@ -103,7 +111,7 @@ def _log_grid(count: int) -> NoiseSchedule:
 
 def _sample(levels: NoiseSchedule, prior: AnalyticPrior, x_t: torch.Tensor) -> torch.Tensor:
     grid = torch.arange(levels.steps, dtype=torch.float64).flip(0) / levels.steps
-    for t, s in zip(grid, grid[1:], strict=False):
+    for t, s in itertools.pairwise(grid):
         x_t = levels.move(x_t, prior.eps(x_t, t[None], prior.text)[0], t[None], s[None])
     return x_t
 
@@ -130,7 +138,7 @@ def test_I7_inversion_is_the_weighted_mean_of_its_predictions() -> None:
     conditions = query(prior, count=1).conditions
     kappa = noise.invert(prior, x, grid, conditions, 1.0)
     xbar, total = x, torch.zeros_like(x)
-    for low, high in zip(grid, grid[1:], strict=False):
+    for low, high in itertools.pairwise(grid):
         eps = prior.eps(levels.alpha(low, x) * xbar, low, prior.text)[0]
         step = levels.sbar(high, x) - levels.sbar(low, x)
         xbar, total = xbar + step * eps, total + step * eps

@@ -148,9 +148,7 @@ def test_ellipsoid_normals_and_soft_edge():
     opacity = frame.opacity[:, 0]
     assert opacity[face].min() > 0.999
     partial = ((opacity > 0.02) & (opacity < 0.98)).sum((1, 2))
-    outline = (
-        math.pi * 2 * 0.5 * 64 / (2 * 3.2 * math.tan(math.radians(20)))
-    )  # pixels round a ball of radius 0.5
+    outline = math.pi * 2 * 0.5 * 64 / (2 * 3.2 * math.tan(math.radians(20)))  # pixels round a ball of radius 0.5
     assert ((partial > 0.5 * outline) & (partial < 2.5 * outline)).all()
 
 
@@ -255,9 +253,7 @@ def test_random_descriptions_render_finite():
 
 
 def test_camera_far_off_sees_background_only():
-    away = orbit(
-        *(torch.tensor([v]) for v in (0.0, 0.0, 3.0, 0.3)), 8, target_jitter=torch.tensor([[9.0, 0, 0]])
-    )
+    away = orbit(*(torch.tensor([v]) for v in (0.0, 0.0, 3.0, 0.3)), 8, target_jitter=torch.tensor([[9.0, 0, 0]]))
     frame = render(build(Description("duck", "red"), np.random.default_rng(0)), away, PLAIN)
     assert frame.opacity.max() == 0
     torch.testing.assert_close(frame.rgb, PLAIN[None, :, None, None].expand(1, 3, 8, 8))

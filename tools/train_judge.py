@@ -107,9 +107,7 @@ def train(flags: argparse.Namespace, views: dataset.Views) -> tuple[JudgeNetwork
     net = JudgeNetwork(Shape(len(captions.VOCABULARY), captions.CONTEXT))
     net = net.to(flags.device, memory_format=torch.channels_last)
     average = Average(net, decay=0.998)  # over the last 500 steps: a run has a few thousand
-    optimizer = torch.optim.AdamW(
-        net.parameters(), lr=flags.rate, betas=(0.9, 0.98), weight_decay=0.05, fused=True
-    )
+    optimizer = torch.optim.AdamW(net.parameters(), lr=flags.rate, betas=(0.9, 0.98), weight_decay=0.05, fused=True)
     start = load_checkpoint(flags.out, net, average, optimizer)
     batches = Batches(views, flags.batch, flags.seed)
     step, spent, losses, began = start.step, start.seconds, [], time.monotonic()
@@ -204,9 +202,7 @@ to", not "correct". What looks alike all round (a soccer ball, a pumpkin) has no
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10, help="training time, all resumed parts together")
     parser.add_argument("--views", type=int, default=40_000, help="captioned views to make before training")
     parser.add_argument("--batch", type=int, default=256)

@@ -1,4 +1,4 @@
-"""Train the embedded prior from nothing: make the captioned views, train the denoiser, write the weights and their card.
+"""Train the embedded prior from nothing: make captioned views, train the denoiser, write the weights and their card.
 
     python tools/train_toybox.py --minutes 80 --views 100000
 
@@ -22,12 +22,33 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from scoredistill.priors import toybox as prior
 from scoredistill.priors.unet import Shape, UNet
 from scoredistill.toybox import captions, dataset
-from tools.training import Average, load_checkpoint, progress_rate, save_checkpoint
+from tools.training import Average, load_checkpoint, progress_rate, save_checkpoint, saved_progress
 from tools.workers import agreed, average_gradients, parallel
 
 NULL_SHARE = 0.1  # captions dropped, so that the network also learns the text-free score
 VIEW_SHARE = 0.85  # captions that name the view
 VIEWS_PER_TOY = 8  # a toy traced from eight sides at once costs a view two thirds of what it costs from four
+
+
+CARD = """# toybox-prior
+
+A text-to-image diffusion model of the Toybox world: 64x64 pixels, v-prediction, cosine schedule. Everything in
+`scoredistill` that needs a prior without a download distils this one.
+
+| | |
+|---|---|
+| parameters | {millions:.1f} M, stored in float16 |
+| architecture | `scoredistill/priors/unet.py`, {shape} |
+| data | {views} views of {toys} random toys, one view and one caption at a time; nothing about 3-D |
+| captions | worded anew at every use; {null:.0%} dropped (text-free score), {view:.0%} of the others name the view |
+| training | {steps} steps of {batch} images ({images} in all), {minutes:.0f} minutes, averaged weights |
+| made by | `{command}` |
+| quality | [benchmarks/results/prior.json](../../benchmarks/results/prior.json), by `benchmarks/prior.py` |
+
+Limits: it knows the 30 kinds of toys of `toybox/captions.py`, one plain background, one light, and nothing else. Sizes,
+counts and parts' colors are less certain than kinds and main colors. It is made for experiments with score
+distillation, not for pictures.
+"""
 
 
 class Batches:
@@ -77,14 +98,36 @@ def learning_rate(share: float, step: int, peak: float) -> float:
 def train(rank: int, flags: argparse.Namespace) -> None:
     """Train in worker `rank` of `flags.workers`; the first one reports, saves, and at the end writes the weights."""
     device = torch.device(flags.device)
-    with parallel(rank, flags.workers):
+    with parallel(rank, flags.workers, flags.out / "meeting"):
         average = optimize(rank, flags, device)
     if rank == 0:
         prior.save(flags.weights, average.shadow)
-        print(f"wrote {flags.weights}")
+        flags.weights.with_suffix(".md").write_text(card(flags, average.shadow))
+        print(f"wrote {flags.weights} and its card")
+
+
+def card(flags: argparse.Namespace, net: UNet) -> str:
+    """The model card: task, data, architecture, training, how good it is, limits."""
+    millions = sum(parameter.numel() for parameter in net.parameters()) / 1e6
+    done = saved_progress(flags.out)
+    made = f"--minutes {flags.minutes:g} --views {flags.views} --batch {flags.batch} --rate {flags.rate:g}"
+    return CARD.format(
+        millions=millions,
+        shape=net.shape,
+        views=flags.views,
+        toys=flags.views // VIEWS_PER_TOY,
+        null=NULL_SHARE,
+        view=VIEW_SHARE,
+        steps=done.step,
+        batch=flags.batch,
+        images=done.step * flags.batch,
+        minutes=done.seconds / 60,
+        command=f"python tools/train_toybox.py {made} --workers {flags.workers} --seed {flags.seed}",
+    )
 
 
 def optimize(rank: int, flags: argparse.Namespace, device: torch.device) -> Average:
+    """AdamW on the denoising loss until the minutes are spent; the averaged network."""
     torch.manual_seed(flags.seed)
     shape = Shape(len(captions.VOCABULARY), captions.CONTEXT)
     net = UNet(shape).to(device, memory_format=torch.channels_last)
@@ -121,18 +164,22 @@ def optimize(rank: int, flags: argparse.Namespace, device: torch.device) -> Aver
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=80, help="training time, all resumed parts together")
-    parser.add_argument("--views", type=int, default=100_000, help="captioned views to make before training")
+    parser.add_argument("--views", type=int, default=65_536, help="captioned views to make before training")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=8e-4, help="peak learning rate")
-    parser.add_argument("--every", type=int, default=200, help="steps between log lines and checkpoints")
+    parser.add_argument("--every", type=int, default=100, help="steps between log lines and checkpoints")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=1, help="processes that share a batch; on a CPU one for each core")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes that share a batch; on a CPU one for each core"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--data", type=Path, default=Path("data/toybox-prior"))
     parser.add_argument("--out", type=Path, default=Path("data/train-prior"), help="checkpoints")
     parser.add_argument("--weights", type=Path, default=prior.WEIGHTS)
     flags = parser.parse_args()
     dataset.make(flags.data, flags.views, seed=1000 + flags.seed, views_per_toy=VIEWS_PER_TOY)
+    flags.out.mkdir(parents=True, exist_ok=True)
+    (flags.out / "meeting").unlink(missing_ok=True)  # of a training that broke off
     if flags.workers == 1:
         train(0, flags)
     else:

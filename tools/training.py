@@ -51,9 +51,7 @@ def save_checkpoint(
     os.replace(fresh, folder / "checkpoint.safetensors")
 
 
-def load_checkpoint(
-    folder: Path, net: nn.Module, average: Average, optimizer: torch.optim.Optimizer
-) -> Start:
+def load_checkpoint(folder: Path, net: nn.Module, average: Average, optimizer: torch.optim.Optimizer) -> Start:
     """Restore what `save_checkpoint` wrote; a folder without one means a fresh start."""
     path = folder / "checkpoint.safetensors"
     if not path.exists():
@@ -66,17 +64,18 @@ def load_checkpoint(
         index, name = key.split(".", 1)
         moments.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    return Start(**_progress(path))
+    return saved_progress(folder)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
-def _progress(path: Path) -> dict[str, float]:
-    with path.open("rb") as file:
+def saved_progress(folder: Path) -> Start:
+    """How far the checkpoint of a folder had come, from its header alone."""
+    with (folder / "checkpoint.safetensors").open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return json.loads(header["__metadata__"]["progress"])
+    return Start(**json.loads(header["__metadata__"]["progress"]))
 
 
 def progress_rate(step: int, seconds: float, loss: float, rate: float) -> str:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import distributed, nn
 
-PORT = "29513"  # on the loopback interface only
-
-
 @contextmanager
-def parallel(rank: int, workers: int) -> Iterator[None]:
-    """Join the group of `workers` processes; a single process is no group."""
+def parallel(rank: int, workers: int, meeting: Path) -> Iterator[None]:
+    """Join the group of `workers` processes, which find each other by the new file `meeting`; one alone is no group."""
     if workers == 1:
         yield
         return
     torch.set_num_threads(1)
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=PORT)
-    distributed.init_process_group("gloo", rank=rank, world_size=workers)
+    distributed.init_process_group("gloo", f"file://{meeting.absolute()}", rank=rank, world_size=workers)
     try:
         yield
     finally:

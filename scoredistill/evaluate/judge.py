@@ -83,9 +83,7 @@ class Judge:
     @torch.no_grad()
     def text_features(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
         """Unit features of captions; ValueError for a word that Toybox does not know."""
-        tokens = torch.tensor(
-            [captions.tokenize(text) for text in texts], device=self.network.log_scale.device
-        )
+        tokens = torch.tensor([captions.tokenize(text) for text in texts], device=self.network.log_scale.device)
         return self.network.text(tokens)
 
     def similarity(self, rgb: Float[Tensor, "B 3 H W"], texts: Sequence[str]) -> Float[Tensor, "B N"]:
@@ -109,12 +107,7 @@ class Judge:
     @cached_property
     def _prompts(self) -> Float[Tensor, "KCV D"]:
         return self.text_features(
-            [
-                captions.with_view(plain(kind, color), view)
-                for kind in KINDS
-                for color in COLORS
-                for view in VIEWS
-            ]
+            [captions.with_view(plain(kind, color), view) for kind in KINDS for color in COLORS for view in VIEWS]
         )
 
     def _fit(self, rgb: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 h w"]:

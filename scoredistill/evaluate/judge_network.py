@@ -100,9 +100,7 @@ class TextTower(nn.Module):
             batch_first=True,
             norm_first=True,
         )
-        self.layers = nn.TransformerEncoder(
-            layer, shape.text_layers, nn.LayerNorm(width), enable_nested_tensor=False
-        )
+        self.layers = nn.TransformerEncoder(layer, shape.text_layers, nn.LayerNorm(width), enable_nested_tensor=False)
         self.head = nn.Linear(width, shape.joint)
 
     def forward(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "B D"]:

@@ -46,9 +46,7 @@ def evaluate_views(
         "prompt": prompt,
         "views": len(rgb),
         "similarity": float(similarities[:, 0].mean()),
-        "retrieval": metrics.retrieval_precision(
-            similarities, similarities.new_zeros(len(rgb), dtype=torch.long)
-        ),
+        "retrieval": metrics.retrieval_precision(similarities, similarities.new_zeros(len(rgb), dtype=torch.long)),
         "kind_right": _share(right["kind"]),
         "color_right": _share(right["color"]),
         "seen_as": _seen_as(seen),

@@ -53,9 +53,7 @@ def _axes(steps: tuple[float, float], values: tuple[float, float], title: str) -
         (RIGHT, HEIGHT - 5, "end", _number(steps[1])),
         (0.5 * (LEFT + RIGHT), HEIGHT - 5, "middle", title),
     ]
-    return rules + "".join(
-        f'<text x="{x:g}" y="{y:g}" text-anchor="{at}">{text}</text>' for x, y, at, text in labels
-    )
+    return rules + "".join(f'<text x="{x:g}" y="{y:g}" text-anchor="{at}">{text}</text>' for x, y, at, text in labels)
 
 
 def _number(value: float) -> str:

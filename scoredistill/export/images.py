@@ -55,9 +55,7 @@ def enlarge(images: Float[Tensor, "N 3 H W"], size: int = PANEL) -> Float[Tensor
     return interpolate(images.detach().float(), target, mode="bicubic", align_corners=False).clamp(0, 1)
 
 
-def grid(
-    images: Float[Tensor, "N 3 H W"], *, columns: int | None = None, gap: int = 4
-) -> Float[Tensor, "3 h w"]:
+def grid(images: Float[Tensor, "N 3 H W"], *, columns: int | None = None, gap: int = 4) -> Float[Tensor, "3 h w"]:
     """A contact sheet, row by row, `gap` white pixels between; as square as possible without `columns`."""
     count, _, height, width = images.shape
     columns = columns or math.ceil(math.sqrt(count))

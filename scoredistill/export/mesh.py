@@ -130,9 +130,7 @@ def _without_floaters(vertices: Tensor, faces: Tensor, keep: float) -> tuple[Ten
 
     a, b, c = faces.cpu().numpy().T
     links = np.ones(2 * len(a), dtype=bool), (np.concatenate([a, b]), np.concatenate([b, c]))
-    count, labels = connected_components(
-        coo_array(links, shape=(len(vertices), len(vertices))), directed=False
-    )
+    count, labels = connected_components(coo_array(links, shape=(len(vertices), len(vertices))), directed=False)
     piece = torch.from_numpy(labels).to(faces.device).long()
     volume = torch.linalg.det(vertices[faces].double()) / 6  # of the tetrahedron over each face, signed
     volumes = volume.new_zeros(count).index_add(0, piece[faces[:, 0]], volume)

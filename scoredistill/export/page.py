@@ -122,9 +122,7 @@ def _is_number(value: object) -> bool:
 
 
 def _table(values: Mapping[str, Any]) -> str:
-    rows = (
-        f"<tr><th>{escape(key)}</th><td>{escape(_shown(value))}</td></tr>" for key, value in values.items()
-    )
+    rows = (f"<tr><th>{escape(key)}</th><td>{escape(_shown(value))}</td></tr>" for key, value in values.items())
     return f"<table>{''.join(rows)}</table>" if values else ""
 
 

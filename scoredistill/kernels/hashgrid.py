@@ -33,9 +33,7 @@ class GridLayout:
         if self.levels < 1 or self.table < 1 or self.table & (self.table - 1):
             raise ValueError(f"a hash grid needs levels >= 1 and a power of two as table size, got {self}")
         if not 1 <= self.coarsest <= self.finest:
-            raise ValueError(
-                f"a hash grid needs 1 <= coarsest <= finest, got {self.coarsest} and {self.finest}"
-            )
+            raise ValueError(f"a hash grid needs 1 <= coarsest <= finest, got {self.coarsest} and {self.finest}")
 
     @cached_property
     def resolutions(self) -> tuple[int, ...]:

@@ -24,12 +24,12 @@ class Samples:
     def __len__(self) -> int:
         return len(self.ray)
 
-    def __getitem__(self, index: Tensor) -> Samples:
-        return Samples(self.ray[index], self.z[index], self.dz[index])
+    def __getitem__(self, index: Int[Tensor, "S"]) -> Samples:
+        return Samples(*(values.index_select(0, index) for values in (self.ray, self.z, self.dz)))
 
     def points(self, origins: Float[Tensor, "R 3"], directions: Float[Tensor, "R 3"]) -> Float[Tensor, "M 3"]:
         """Midpoints of the intervals, in world coordinates."""
-        return origins[self.ray] + self.z[:, None] * directions[self.ray]
+        return origins.index_select(0, self.ray) + self.z[:, None] * directions.index_select(0, self.ray)
 
     def starts(self, rays: int) -> Int[Tensor, "R"]:
         """Index of each ray's first sample (of the next ray's, where it has none)."""
@@ -71,17 +71,20 @@ def march(
     """
     enter, leave = box_span(origins, directions, *_cube(origins, bounds))
     near, far = box_span(origins, directions, *_occupied_box(occupied, bounds, origins))
+    hit = (far > near).nonzero()[:, 0]
+    if not len(hit):
+        return Samples(hit, near[hit], near[hit])
     anchor = enter if shift is None else enter - step * shift
     first = torch.floor((near - anchor) / step).clamp(min=0)
-    count = (torch.ceil((far - anchor) / step) - first).clamp(min=0).long()
-    count = torch.where(far > near, count, 0)
-    ray = torch.repeat_interleave(count)
-    rank = torch.arange(len(ray), device=ray.device) - (count.cumsum(0) - count)[ray]
-    left = anchor[ray] + step * (first[ray] + rank)
-    right = torch.minimum(left + step, leave[ray])
-    left = torch.maximum(left, enter[ray])
-    samples = Samples(ray, (left + right) / 2, right - left)
-    return samples[(samples.dz > 0) & _lookup(occupied, bounds, samples.points(origins, directions))]
+    longest = int((torch.ceil((far - anchor) / step) - first)[hit].max())
+    start, enter, leave = (values[hit, None] for values in (anchor + step * first, enter, leave))
+    left = start + step * torch.arange(longest, device=start.device, dtype=start.dtype)  # [hits, longest]
+    right = torch.minimum(left + step, leave)
+    left = torch.maximum(left, enter)
+    z, dz = (left + right) / 2, right - left
+    keep = (dz > 0) & _lookup(occupied, bounds, origins[hit], directions[hit], z)
+    ray = hit[keep.nonzero()[:, 0]]
+    return Samples(ray, z[keep], dz[keep])
 
 
 def _cube(like: Tensor, bounds: float) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
@@ -104,8 +107,17 @@ def _occupied_box(
 
 
 def _lookup(
-    occupied: Bool[Tensor, "G G G"], bounds: float, points: Float[Tensor, "M 3"]
-) -> Bool[Tensor, "M"]:
+    occupied: Bool[Tensor, "G G G"],
+    bounds: float,
+    origins: Float[Tensor, "R 3"],
+    directions: Float[Tensor, "R 3"],
+    z: Float[Tensor, "R K"],
+) -> Bool[Tensor, "R K"]:
+    """Whether the point at each distance lies in an occupied cell; by axis, which is twice as fast."""
     size = occupied.shape[0]
-    x, y, z = ((points + bounds) * (size / (2 * bounds))).long().clamp(0, size - 1).unbind(-1)
-    return occupied.flatten()[(x * size + y) * size + z]
+    scale = size / (2 * bounds)
+    index = torch.zeros((), dtype=torch.int32, device=z.device)
+    for axis in range(3):
+        cell = torch.addcmul((origins[:, axis, None] + bounds) * scale, z, directions[:, axis, None] * scale)
+        index = index * size + cell.int().clamp(0, size - 1)
+    return occupied.flatten().index_select(0, index.flatten()).view_as(z)

@@ -7,6 +7,8 @@ xbar    rescaled noisy image x_t / alpha, moving up from the lowest level
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -79,7 +81,7 @@ def invert(prior: Prior, x: X, times: Float[Tensor, "K B"], conditions: Conditio
     """
     schedule = prior.schedule
     xbar = x
-    for low, high in zip(times, times[1:], strict=False):
+    for low, high in itertools.pairwise(times):
         eps = guided_eps(prior, schedule.alpha(low, x) * xbar, low, conditions, scale)
         xbar = xbar + (schedule.sbar(high, x) - schedule.sbar(low, x)) * eps
     return (xbar - x) / schedule.sbar(times[-1], x)

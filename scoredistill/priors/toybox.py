@@ -88,7 +88,9 @@ class ToyboxPrior:
         return TextFeatures(*self.net.text(tokens))
 
     @torch.no_grad()
-    def eps(self, x_t: Float[Tensor, "B 3 h w"], t: Float[Tensor, "B"], *conditions: TextFeatures) -> tuple[Tensor, ...]:
+    def eps(
+        self, x_t: Float[Tensor, "B 3 h w"], t: Float[Tensor, "B"], *conditions: TextFeatures
+    ) -> tuple[Tensor, ...]:
         """Noise predictions for each condition, all rows in one pass of the network."""
         rows = len(conditions)
         self.calls, self.rows = self.calls + 1, self.rows + rows * len(x_t)

@@ -8,6 +8,7 @@ Attention stands at the lowest resolution only: on a CPU it would otherwise cost
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import asdict, dataclass
 
@@ -144,7 +145,7 @@ class UNet(nn.Module):
         for width, count in zip(widths, shape.blocks, strict=True):
             self.down.append(nn.ModuleList([Block(width, embedding) for _ in range(count)]))
             self.up.insert(0, nn.ModuleList([Block(width, embedding) for _ in range(count)]))
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(itertools.pairwise(widths))
         self.shrink = nn.ModuleList([nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs])
         self.grow = nn.ModuleList([nn.Conv2d(b, a, 1) for a, b in reversed(pairs)])
         bottom = [Bottom(widths[-1], shape.text_width, shape.heads) for _ in range(2)]

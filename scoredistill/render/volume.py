@@ -78,9 +78,7 @@ def render_rays(
     normal = volume.normal(seen.points(origins, directions))
     away = (normal * directions[seen.ray]).sum(-1, keepdim=True).clamp(min=0) ** 2
     orient = accumulate(strength.detach(), away, seen.ray, rays)[:, 0]
-    return RayColors(
-        composite[:, :3], opacity, depth, variance, accumulate(strength, normal, seen.ray, rays), orient
-    )
+    return RayColors(composite[:, :3], opacity, depth, variance, accumulate(strength, normal, seen.ray, rays), orient)
 
 
 def _evaluate(

@@ -20,7 +20,7 @@ TETRAHEDRON = ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.
 
 
 class HashField(nn.Module):
-    """density = softplus(mlp(features) + blob_strength (1 - |x| / blob_radius)), albedo = sigmoid(mlp(features)).
+    """density = softplus(mlp(f) + blob_strength (1 - |x| / blob_radius)), albedo = sigmoid(mlp(f)).
 
     Poole et al. 2022 (density blob), Mueller et al. 2022 (hash grid); one hidden layer, ReLU, no biases.
     """
@@ -87,18 +87,14 @@ class HashField(nn.Module):
     def _features(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N features"]:
         return encode(points / (2 * self.bounds) + 0.5, self.table, self.layout, self.active)
 
-    def _logit(
-        self, points: Float[Tensor, "N 3"], features: Float[Tensor, "N features"]
-    ) -> Float[Tensor, "N"]:
+    def _logit(self, points: Float[Tensor, "N 3"], features: Float[Tensor, "N features"]) -> Float[Tensor, "N"]:
         blob = self.blob_strength * (1 - points.norm(dim=-1) / self.blob_radius)
         return self.density_mlp(features)[:, 0] + blob
 
 
 def _mlp(inputs: int, hidden: int, outputs: int, rng: torch.Generator) -> nn.Sequential:
     """Linear, ReLU, linear without biases, drawn from `rng` by the usual rule U(+-1 / sqrt(fan_in))."""
-    layers = [
-        nn.utils.skip_init(nn.Linear, *size, bias=False) for size in ((inputs, hidden), (hidden, outputs))
-    ]
+    layers = [nn.utils.skip_init(nn.Linear, *size, bias=False) for size in ((inputs, hidden), (hidden, outputs))]
     for layer in layers:
         bound = layer.in_features**-0.5
         nn.init.uniform_(layer.weight, -bound, bound, generator=rng)

@@ -101,16 +101,12 @@ class NeRF(nn.Module):
         self.register_buffer("age", torch.zeros((), dtype=torch.long))  # steps done
         self.grid.update(self.field.density, rng, everywhere=True)
 
-    def render(
-        self, cameras: Cameras, background: Float[Tensor, "3"], rng: torch.Generator | None = None
-    ) -> Frame:
+    def render(self, cameras: Cameras, background: Float[Tensor, "3"], rng: torch.Generator | None = None) -> Frame:
         """rgb = sum_i w_i albedo_i * light(normal) + (1 - opacity) background; see `Scene.render`."""
         shape = (len(cameras), cameras.height, cameras.width)
         origins, directions = (vectors.reshape(-1, 3) for vectors in cameras.rays())
         shift = None if rng is None else torch.rand(len(origins), generator=rng).to(origins)
-        samples = march(
-            origins, directions, self.grid.occupied(), self.settings.bounds, self.step_length, shift
-        )
+        samples = march(origins, directions, self.grid.occupied(), self.settings.bounds, self.step_length, shift)
         self.field.active = self._active_levels()
         rays = render_rays(self.field, origins, directions, samples, normals_at=self.settings.normals_at)
         color = self._shade(rays, origins, directions, cameras, rng)
@@ -189,8 +185,6 @@ def _uniform(rng: torch.Generator) -> float:
 def _light(cameras: Cameras, draw: LambertSettings, rng: torch.Generator) -> Float[Tensor, "B 3"]:
     """A light for each view: along normalise(camera + N(0, I)), at a random distance from the centre."""
     position = cameras.c2w[:, :3, 3]
-    direction = nn.functional.normalize(
-        position + torch.randn(position.shape, generator=rng).to(position), dim=-1
-    )
+    direction = nn.functional.normalize(position + torch.randn(position.shape, generator=rng).to(position), dim=-1)
     distance = draw.nearest + (draw.farthest - draw.nearest) * torch.rand(len(cameras), 1, generator=rng)
     return distance.to(position) * direction

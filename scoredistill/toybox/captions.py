@@ -205,9 +205,7 @@ def tokenize(text: str) -> list[int]:
     for word in words:
         if word not in _INDEX or word == "<pad>":
             near = difflib.get_close_matches(word, VOCABULARY[1:], n=3, cutoff=0.5) or sorted(KINDS)[:6]
-            raise ValueError(
-                f"Toybox does not know the word {word!r}; nearest known words: {', '.join(near)}"
-            )
+            raise ValueError(f"Toybox does not know the word {word!r}; nearest known words: {', '.join(near)}")
     if len(words) > CONTEXT:
         raise ValueError(f"a Toybox caption has at most {CONTEXT} words, this one has {len(words)}: {text!r}")
     return [_INDEX[word] for word in words] + [PAD] * (CONTEXT - len(words))

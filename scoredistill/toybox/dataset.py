@@ -27,9 +27,7 @@ from scoredistill.toybox.render import BACKGROUND, render
 
 SHARD = 4096  # views: about a minute's work of one core, 50 MB at 64 pixels
 ELEVATION_DEG = (-10.0, 65.0)
-LOOK_JITTER = (
-    0.02  # standard deviation of the look-at point: a distilled scene is never centered to the pixel
-)
+LOOK_JITTER = 0.02  # standard deviation of the look-at point: a distilled scene is never centered to the pixel
 
 
 @dataclass(frozen=True)
@@ -78,9 +76,7 @@ def make(
     plan = _Plan(folder, seed, views_per_toy, size)
     toys = math.ceil(count / views_per_toy)
     sizes = [min(toys_per_shard, toys - first) for first in range(0, toys, toys_per_shard)]
-    jobs = [
-        (plan, index, toys) for index, toys in enumerate(sizes) if _length(plan, index) < toys * views_per_toy
-    ]
+    jobs = [(plan, index, toys) for index, toys in enumerate(sizes) if _length(plan, index) < toys * views_per_toy]
     if workers <= 1:
         for job in jobs:
             _write_shard(*job)
@@ -98,9 +94,7 @@ def load(folder: str | Path) -> Views:
     """
     names = sorted(Path(folder).glob("shard-*.json"))
     if not names:
-        raise ValueError(
-            f"no Toybox data in {folder}: expected shard-00000.json, written by scoredistill.toybox.make"
-        )
+        raise ValueError(f"no Toybox data in {folder}: expected shard-00000.json, written by scoredistill.toybox.make")
     rows = [row for name in names for row in json.loads(name.read_text())]
     return Views(
         torch.cat([torch.from_numpy(np.load(name.with_suffix(".npy"))) for name in names]),
@@ -138,9 +132,7 @@ def _agree(path: Path, settings: dict[str, int]) -> None:
         _write(path, json.dumps(settings).encode())
     found = json.loads(path.read_text())
     if found != settings:
-        raise ValueError(
-            f"{path.parent} holds Toybox data made with {found}, not {settings}: choose another folder"
-        )
+        raise ValueError(f"{path.parent} holds Toybox data made with {found}, not {settings}: choose another folder")
 
 
 def _length(plan: _Plan, index: int) -> int:

@@ -62,13 +62,11 @@ def bear(p: Palette) -> list[Part]:
         p.named("belly", ellipsoid(0.33, 0.38, 0.3).at(y=-0.33, z=0.24), p.pale),
         p.fixed(
             p.pale,
-            ellipsoid(0.22, 0.17, 0.2).at(y=0.47, z=head - 0.06)
-            | sphere(0.12).at(0.49, -0.75, 0.66).mirrored(),
+            ellipsoid(0.22, 0.17, 0.2).at(y=0.47, z=head - 0.06) | sphere(0.12).at(0.49, -0.75, 0.66).mirrored(),
         ),
         p.fixed(
             p.ink,
-            sphere(0.075).at(0.18, 0.7, head - 0.1).mirrored()
-            | ellipsoid(0.09, 0.065, 0.06).at(y=0.54, z=head + 0.12),
+            sphere(0.075).at(0.18, 0.7, head - 0.1).mirrored() | ellipsoid(0.09, 0.065, 0.06).at(y=0.54, z=head + 0.12),
         ),
         p.body(sphere(0.14).at(y=-0.72, z=-0.45)),
     ]
@@ -81,9 +79,7 @@ def cat(p: Palette) -> list[Part]:
     legs = capsule((0.22, -0.4, 0.36), (0.22, -0.85, 0.38), 0.125) | capsule(
         (0.22, -0.4, -0.5), (0.22, -0.85, -0.5), 0.125
     )
-    tail = capsule((0, -0.2, -0.72), (0.04, 0.35, -1.0), 0.09) | capsule(
-        (0.04, 0.35, -1.0), (0.14, 0.75, -0.85), 0.09
-    )
+    tail = capsule((0, -0.2, -0.72), (0.04, 0.35, -1.0), 0.09) | capsule((0.04, 0.35, -1.0), (0.14, 0.75, -0.85), 0.09)
     return [
         p.body(capsule((0, -0.24, 0.3), (0, -0.26, -0.45), p.vary(0.31, 0.35))),
         p.body(ellipsoid(head + 0.05, head, head).at(y=y, z=0.5)),
@@ -102,9 +98,7 @@ def duck(p: Palette) -> list[Part]:
     """A bathtub duck: round breast, upturned tail, broad beak, folded wings."""
     head = p.vary(0.40, 0.44)
     body = (
-        ellipsoid(0.62, 0.48, 0.78)
-        .at(y=-0.35)
-        .melted(drop(0.3, 0.08, 0.55).turned("x", -62).at(y=-0.15, z=-0.5), 0.2)
+        ellipsoid(0.62, 0.48, 0.78).at(y=-0.35).melted(drop(0.3, 0.08, 0.55).turned("x", -62).at(y=-0.15, z=-0.5), 0.2)
     )
     beak = ellipsoid(0.25, 0.075, 0.26).at(y=0.33, z=0.35 + head) | ellipsoid(0.19, 0.06, 0.19).at(
         y=0.25, z=0.32 + head
@@ -123,12 +117,8 @@ def fish(p: Palette) -> list[Part]:
     """Chubby, with big eyes on both sides, a mouth, a forked tail and a sail of a dorsal fin."""
     tall, wide = p.vary(0.56, 0.62), p.vary(0.40, 0.46)
     tail = prism([(0, 0.0), (0.5, 0.5), (0.36, 0.0), (0.5, -0.5)], 0.05, 0.05).turned("y", 90).at(z=-0.72)
-    dorsal = (
-        prism([(-0.3, 0), (0.4, 0.0), (0.42, 0.42), (0.1, 0.4)], 0.05, 0.04).turned("y", 90).at(y=tall - 0.1)
-    )
-    side = (
-        ellipsoid(0.05, 0.14, 0.26).at(z=-0.2).turned("y", -35).turned("x", 20).at(wide - 0.02, -0.14, 0.12)
-    )
+    dorsal = prism([(-0.3, 0), (0.4, 0.0), (0.42, 0.42), (0.1, 0.4)], 0.05, 0.04).turned("y", 90).at(y=tall - 0.1)
+    side = ellipsoid(0.05, 0.14, 0.26).at(z=-0.2).turned("y", -35).turned("x", 20).at(wide - 0.02, -0.14, 0.12)
     return [
         p.body(ellipsoid(wide, tall, 0.86)),
         p.named("fins", tail | dorsal | side.mirrored(), "yellow", "red"),
@@ -207,9 +197,7 @@ def robot(p: Palette) -> list[Part]:
         p.body(arm.mirrored()),
         p.fixed("gray", claw.mirrored() | cylinder(0.09, 0.06).turned("z", 90).at(0.48, 0.56).mirrored()),
         p.body(
-            (
-                box(0.14, 0.2, 0.16, 0.04).at(0.22, -0.78) | box(0.18, 0.09, 0.26, 0.04).at(0.22, -0.98, 0.06)
-            ).mirrored()
+            (box(0.14, 0.2, 0.16, 0.04).at(0.22, -0.78) | box(0.18, 0.09, 0.26, 0.04).at(0.22, -0.98, 0.06)).mirrored()
         ),
     ]
 

@@ -41,9 +41,7 @@ def cupcake(p: Palette) -> list[Part]:
     swirl, top = p.vary(0.40, 0.45), p.vary(0.85, 0.92)
     cup = lathe([(0, -0.8), (0.5, -0.8), (top - 0.1, 0.15), (0, 0.15)], 0.03)
     pleats = drop(0.07, 0.1, 0.95).at(y=-0.8).turned("x", 20).at(z=0.5).repeated(14)
-    frosting = (
-        torus(swirl, 0.2).at(y=0.4) | torus(swirl - 0.16, 0.18).at(y=0.63) | drop(0.24, 0.1, 0.3).at(y=0.75)
-    )
+    frosting = torus(swirl, 0.2).at(y=0.4) | torus(swirl - 0.16, 0.18).at(y=0.63) | drop(0.24, 0.1, 0.3).at(y=0.75)
     return [
         p.body(cup),
         p.body(pleats),
@@ -76,11 +74,7 @@ def hamburger(p: Palette) -> list[Part]:
 
 def pancakes(p: Palette) -> list[Part]:
     """Five of them on a plate, with syrup running down and a piece of butter."""
-    parts = [
-        p.fixed(
-            p.contrast("white", "blue"), lathe([(0, -0.72), (0.75, -0.72), (1.12, -0.62), (0, -0.66)], 0.03)
-        )
-    ]
+    parts = [p.fixed(p.contrast("white", "blue"), lathe([(0, -0.72), (0.75, -0.72), (1.12, -0.62), (0, -0.66)], 0.03))]
     for k in range(5):
         x, z = p.vary(-0.05, 0.05), p.vary(-0.05, 0.05)
         cake = cylinder(p.vary(0.88, 0.94), 0.125, 0.11).at(x, -0.52 + 0.235 * k, z)
@@ -94,9 +88,7 @@ def pancakes(p: Palette) -> list[Part]:
     for turn, drip in zip((10, 130, 245), drips, strict=True):
         syrup = syrup | drip.turned("y", turn)
     parts.append(p.named("syrup", syrup, "brown", "orange"))
-    parts.append(
-        p.fixed(p.contrast("yellow", "white"), box(0.2, 0.09, 0.2, 0.04).turned("y", 25).at(y=top + 0.12))
-    )
+    parts.append(p.fixed(p.contrast("yellow", "white"), box(0.2, 0.09, 0.2, 0.04).turned("y", 25).at(y=top + 0.12)))
     return parts
 
 
@@ -126,9 +118,7 @@ def pumpkin(p: Palette) -> list[Part]:
     ball = ellipsoid(0.36, flat, 0.56).at(z=0.42).repeated(ribs)
     core = ellipsoid(0.8, flat - 0.08, 0.8)
     triangle = prism([(-0.17, -0.12), (0.17, -0.12), (0, 0.16)], 1.0).at(z=1)
-    grin = prism(
-        [(-0.46, -0.12), (-0.2, -0.42), (0.2, -0.42), (0.46, -0.12), (0.2, -0.22), (-0.2, -0.22)], 1.0
-    ).at(z=1)
+    grin = prism([(-0.46, -0.12), (-0.2, -0.42), (0.2, -0.42), (0.46, -0.12), (0.2, -0.22), (-0.2, -0.22)], 1.0).at(z=1)
     face = triangle.at(x=0.3, y=0.18).mirrored() | triangle.scaled(0.6).at(y=-0.03) | grin
     stem = capsule((0, flat - 0.12, 0), (0.02, flat + 0.12, 0), 0.13).melted(
         capsule((0, flat + 0.12, 0), (0.14, flat + 0.3, 0.04), 0.09), 0.1
@@ -166,9 +156,7 @@ def sundae(p: Palette) -> list[Part]:
     )
     scoops = sphere(scoop).at(z=0.36, y=0.05).repeated(3)
     crown = sphere(scoop + 0.03).at(y=0.58)
-    sauce = crown.grown(0.025).above(0.82) | (
-        crown.grown(0.025) & capsule((0, 1, 0.2), (0, 0.5, 0.6), 0.1).repeated(5)
-    )
+    sauce = crown.grown(0.025).above(0.82) | (crown.grown(0.025) & capsule((0, 1, 0.2), (0, 0.5, 0.6), 0.1).repeated(5))
     wafer = box(0.09, 0.4, 0.09, 0.03).turned("z", -28).at(0.38, 0.78, -0.2)
     return [
         p.named("glass", glass, "white", "blue"),

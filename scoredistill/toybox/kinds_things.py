@@ -87,8 +87,7 @@ def car(p: Palette) -> list[Part]:
         p.fixed(p.contrast("red", "orange"), box(0.11, 0.08, 0.05, 0.03).at(0.36, -0.02, -long).mirrored()),
         p.fixed(
             "steel",
-            box(0.48, 0.06, 0.06, 0.05).at(y=-0.28, z=long)
-            | box(0.48, 0.06, 0.06, 0.05).at(y=-0.28, z=-long),
+            box(0.48, 0.06, 0.06, 0.05).at(y=-0.28, z=long) | box(0.48, 0.06, 0.06, 0.05).at(y=-0.28, z=-long),
         ),
     ]
 
@@ -190,9 +189,7 @@ def rocket(p: Palette) -> list[Part]:
     return [
         p.body(hull),
         p.named("fins", fin.repeated(4).turned("y", 45), "yellow", "blue"),
-        p.fixed(
-            "steel" if p.name != "white" else "gray", torus(0.19, 0.06).turned("x", 90).at(y=0.3, z=wide)
-        ),
+        p.fixed("steel" if p.name != "white" else "gray", torus(0.19, 0.06).turned("x", 90).at(y=0.3, z=wide)),
         p.fixed("sky" if p.name != "blue" else "night", sphere(0.19).at(y=0.3, z=wide - 0.08)),
         p.fixed("gray", lathe([(0, -0.95), (0.3, -0.95), (0.2, -0.75), (0, -0.75)], 0.02)),
         p.fixed("flame" if p.name != "orange" else "yellow", drop(0.05, 0.19, 0.3).at(y=-1.28)),
@@ -211,9 +208,7 @@ def _panels(p: Palette, patches: tuple[float, float, float]) -> Paint:
     """The truncated icosahedron: a direction belongs to the face whose plane it meets first."""
     golden = (1 + math.sqrt(5)) / 2
     signs = [(s, t) for s in (-1, 1) for t in (-1, 1)]
-    pentagons = np.array([np.roll((0, s, t * golden), k) for s, t in signs for k in range(3)]) / math.hypot(
-        1, golden
-    )
+    pentagons = np.array([np.roll((0, s, t * golden), k) for s, t in signs for k in range(3)]) / math.hypot(1, golden)
     hexagons = [np.roll((0, s * golden, t / golden), k) for s, t in signs for k in range(3)]
     hexagons = np.array(hexagons + [(s, t, u) for s, t in signs for u in (-1, 1)]) / math.sqrt(3)
     five = torch.tensor(pentagons / 0.9393, dtype=torch.float32)  # planes at these distances from the center,

@@ -130,9 +130,7 @@ def _aim(toy: Toy, origins: Tensor, directions: Tensor, spread: Tensor) -> _Pair
 
 def _clip(pairs: _Pairs, margin: Tensor) -> _Pairs:
     """Keep what also meets its part's box, widened by `margin` [M], and only the stretch of it inside."""
-    corners = pairs.origin.new_tensor([np.stack(part.box).tolist() for part in pairs.parts])[
-        pairs.owner
-    ]  # [M 2 3]
+    corners = pairs.origin.new_tensor([np.stack(part.box).tolist() for part in pairs.parts])[pairs.owner]  # [M 2 3]
     near = (corners[:, 0].T - margin - pairs.origin) / pairs.direction
     far = (corners[:, 1].T + margin - pairs.origin) / pairs.direction
     pairs.z = torch.maximum(pairs.z, torch.minimum(near, far).amax(0)).clamp(min=0)

@@ -40,9 +40,7 @@ class Shape:
     def at(self, x: float = 0, y: float = 0, z: float = 0) -> Shape:
         """Moved by (x, y, z)."""
         offset = _column((x, y, z))
-        return Shape(
-            lambda p: self.distance(p - offset.to(p)), lambda D: self.support(D) + D @ np.array([x, y, z])
-        )
+        return Shape(lambda p: self.distance(p - offset.to(p)), lambda D: self.support(D) + D @ np.array([x, y, z]))
 
     def turned(self, axis: str, degrees: float) -> Shape:
         """Turned about the axis "x", "y" or "z" through the origin, counter-clockwise seen from its tip."""

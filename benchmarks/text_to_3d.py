@@ -1,0 +1,123 @@
+"""Text to 3-D on the embedded prior: SDI beside SDS on captions that no setting was tuned on, read by the judge.
+
+    python benchmarks/text_to_3d.py --seeds 0 1 --processes 2
+
+Every run is the command a user would type, in a folder of its own; a finished run is not repeated, a broken-off one is
+resumed. Writes one table, one JSON file with every row, and one contact sheet (front, side, back of each caption).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.provenance import provenance
+from scoredistill.artifacts import open_scene
+from scoredistill.evaluate.report import markdown
+from scoredistill.export.images import grid, write_png
+from scoredistill.gallery import look
+from scoredistill.toybox import captions
+
+SEED = 777  # of the choice of captions
+METRICS = ("kind_right", "color_right", "retrieval", "similarity", "sharpness", "diverged", "wall_seconds")
+
+
+def held_out(count: int) -> list[str]:
+    """Plain captions of `count` different kinds, each in a random color, drawn once and for all."""
+    rng = np.random.default_rng(SEED)
+    chosen = rng.permutation(list(captions.KINDS))[:count]
+    colors = rng.choice(list(captions.COLORS), count)
+    pairs = zip(chosen, colors, strict=True)
+    return [captions.phrase(captions.Description(str(kind), str(color))) for kind, color in pairs]
+
+
+def folder_of(root: Path, method: str, prompt: str, seed: int) -> Path:
+    return root / f"{method}-{prompt.replace(' ', '-')}-{seed}"
+
+
+def generate(root: Path, method: str, prompt: str, seed: int, threads: int) -> None:
+    """Run the command line once, to the finished run folder."""
+    folder = folder_of(root, method, prompt, seed)
+    if (folder / "metrics.json").exists():
+        return
+    task = ["resume", str(folder)]
+    if not (folder / "config.yaml").exists():
+        task = ["generate", prompt, "--method", method, "--seed", str(seed), "--out", str(folder)]
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "scoredistill", *task],
+        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    (folder / "wall.json").write_text(json.dumps({"wall_seconds": time.monotonic() - began}))
+    print(f"{folder.name}: exit {done.returncode} {done.stderr.strip()[-200:]}", flush=True)
+
+
+def row(root: Path, method: str, prompt: str, seed: int) -> dict[str, object]:
+    """The metrics of one finished run."""
+    folder = folder_of(root, method, prompt, seed)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    return metrics | json.loads((folder / "wall.json").read_text())
+
+
+def summary(method: str, rows: list[dict[str, object]]) -> dict[str, object]:
+    """Mean and standard deviation over runs, the median time, and the share of runs whose views are mostly right."""
+    line: dict[str, object] = {"method": method, "runs": len(rows)}
+    for name in METRICS[:-1]:
+        values = [float(row[name]) for row in rows if name in row]  # type: ignore[arg-type]
+        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        line[name] = f"{statistics.fmean(values):.3f} ± {spread:.3f}"
+    line["median seconds"] = round(statistics.median(float(row["wall_seconds"]) for row in rows), 1)  # type: ignore[arg-type]
+    return line
+
+
+def sheet(root: Path, methods: list[str], prompts: list[str], seed: int, path: Path) -> None:
+    """One row a caption: front, side and back by each method."""
+    pictures = []
+    for prompt, method in product(prompts, methods):
+        run, scene = open_scene(folder_of(root, method, prompt, seed))
+        pictures.append(look(run, scene, [0.0, 90.0, 180.0], [15.0] * 3, 96).rgb)
+    write_png(grid(torch.cat(pictures).clamp(0, 1), columns=3 * len(methods)), path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=20, help="captions")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--methods", nargs="+", default=["sdi", "sds"])
+    parser.add_argument("--processes", type=int, default=1, help="runs at a time; the cores are shared among them")
+    parser.add_argument("--root", type=Path, default=Path("runs/text_to_3d"))
+    parser.add_argument("--picture", type=Path, default=Path("docs/images/text_to_3d.png"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/text_to_3d.json"))
+    flags = parser.parse_args()
+    prompts = held_out(flags.count)
+    flags.root.mkdir(parents=True, exist_ok=True)
+    tasks = list(product(flags.seeds, flags.methods, prompts))
+    threads = max((os.cpu_count() or 1) // flags.processes, 1)
+    with ThreadPoolExecutor(flags.processes) as pool:
+        list(pool.map(lambda task: generate(flags.root, task[1], task[2], task[0], threads), tasks))
+    rows = {m: [row(flags.root, m, p, s) for s, p in product(flags.seeds, prompts)] for m in flags.methods}
+    table = [summary(method, found) for method, found in rows.items()]
+    record = {"captions": prompts, "seeds": flags.seeds, "processes": flags.processes, "table": table, "rows": rows}
+    flags.out.write_text(json.dumps(record | provenance(), indent=2) + "\n")
+    flags.out.with_suffix(".md").write_text(markdown(table) + "\n")
+    sheet(flags.root, flags.methods, prompts, flags.seeds[0], flags.picture)
+    print(markdown(table))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""A run that is killed, stopped or damaged goes on to the very bits of one that was not."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from test_folder import same
+from tiny import FLAGS, PROMPT, fast, prior_file
+
+from scoredistill import gallery
+from scoredistill.cli import main
+from scoredistill.folder import RunFolder
+from scoredistill.presets import PRESETS
+
+STEPS = 40
+KILLS = 3
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small() -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "fast", fast)
+        patch.setattr(gallery, "JUDGED_SIZE", 32)
+        yield
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(prior_file(tmp_path_factory.mktemp("weights")))
+
+
+def generate(prior: str, out: Path) -> list[str]:
+    return ["generate", PROMPT, "--prior", prior, "--out", str(out), *FLAGS, "--steps", str(STEPS)]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(prior: str, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """The last checkpoint of a run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert main(generate(prior, folder)) == 0
+    state = RunFolder.open(folder).load()
+    assert state is not None
+    assert state["index"] == STEPS - 1
+    return state
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    """A command line of toy size in a process of its own, with as many threads as this one."""
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "tests" / "tiny.py"), *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=os.environ | threads, **pipes)
+
+
+def logged(folder: Path) -> int:
+    path = folder / "log.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def run_until(arguments: list[str], folder: Path, lines: int, number: int, delay: float = 0.0) -> tuple[int, str]:
+    """Send a signal to a run when its log has so many lines; returns its exit code and its stderr."""
+    process = start(arguments)
+    while process.poll() is None and logged(folder) < lines:
+        time.sleep(0.002)
+    time.sleep(delay)
+    process.send_signal(number)
+    return process.wait(120), process.communicate()[1]
+
+
+def complete(folder: Path) -> dict:
+    """Resume to the end; the log must tell of every step once."""
+    assert main(["resume", str(folder)]) == 0
+    assert [record["step"] for record in RunFolder.open(folder).log()] == list(range(STEPS))
+    state = RunFolder.open(folder).load()
+    assert state is not None
+    return state
+
+
+def test_killed_at_random_moments(prior: str, uninterrupted: dict, tmp_path: Path) -> None:
+    dice, folder = random.Random(0), tmp_path / "run"
+    command = generate(prior, folder)
+    for kill in range(KILLS):
+        lines = dice.randint(kill * STEPS // KILLS + 1, (kill + 1) * STEPS // KILLS - 3)
+        code, _ = run_until(command, folder, lines, signal.SIGKILL, dice.uniform(0, 0.03))
+        assert code == -signal.SIGKILL
+        assert logged(folder) < STEPS
+        command = ["resume", str(folder)]
+    assert same(uninterrupted, complete(folder))
+
+
+@pytest.mark.parametrize(("number", "code", "whole"), [(signal.SIGINT, 130, True), (signal.SIGTERM, 143, False)])
+def test_stopped_politely(prior: str, uninterrupted: dict, tmp_path: Path, number: int, code: int, whole: bool) -> None:
+    folder = tmp_path / "run"
+    found, said = run_until(generate(prior, folder), folder, 5, number)
+    assert found == code
+    assert said.count("\n") == 1
+    assert f"go on with: scoredistill resume {folder}" in said
+    done = logged(folder)
+    assert 5 <= done < STEPS
+    state = RunFolder.open(folder).load()
+    assert state is not None
+    assert state["index"] == done - 1  # not a step is lost
+    assert (folder / "mesh.glb").exists() is whole
+    assert same(uninterrupted, complete(folder))
+
+
+def test_a_damaged_checkpoint_costs_one_line(prior: str, uninterrupted: dict, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    code, said = run_until(generate(prior, folder), folder, 9, signal.SIGTERM)
+    assert code == 143, said
+    newest = max((folder / "checkpoint").glob("*.safetensors"))
+    newest.write_bytes(newest.read_bytes()[:1000])
+    process = start(["resume", str(folder)])
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert said.count("\n") == 1
+    assert said.startswith(f"scoredistill: warning: checkpoint {newest.stem} in ")
+    assert same(uninterrupted, RunFolder.open(folder).load())
+
+
+def test_another_seed_is_another_scene(prior: str, uninterrupted: dict, tmp_path: Path) -> None:
+    assert main([*generate(prior, tmp_path / "run"), "--seed", "1"]) == 0
+    state = RunFolder.open(tmp_path / "run").load()
+    assert state is not None
+    assert not same(uninterrupted["scene"], state["scene"])

@@ -1,0 +1,71 @@
+"""What the training tools share: averages in closed form, checkpoints that go on bit for bit, workers that agree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tools.training import Average, load_checkpoint, save_checkpoint
+from tools.workers import average_gradients, parallel
+
+
+def trained(net: nn.Module, average: Average, optimizer: torch.optim.Optimizer, first: int, steps: int) -> None:
+    for step in range(first, first + steps):
+        x = torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
+        net(x).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        average.update(net, step)
+
+
+def start() -> tuple[nn.Module, Average, torch.optim.Optimizer]:
+    torch.manual_seed(0)
+    net = nn.Linear(3, 2)
+    return net, Average(net, 0.9), torch.optim.AdamW(net.parameters(), lr=0.1)
+
+
+def test_a_resumed_training_is_bit_identical(tmp_path: Path) -> None:
+    whole = start()
+    trained(*whole, 0, 8)
+    part = start()
+    trained(*part, 0, 5)
+    save_checkpoint(tmp_path, *part, step=5, seconds=12.5)
+    resumed = start()
+    went_on = load_checkpoint(tmp_path, *resumed)
+    assert (went_on.step, went_on.seconds) == (5, 12.5)
+    trained(*resumed, 5, 3)
+    for mine, theirs in zip(resumed[:2], whole[:2], strict=True):
+        mine, theirs = (getattr(owner, "shadow", owner) for owner in (mine, theirs))
+        assert all(torch.equal(mine.state_dict()[key], value) for key, value in theirs.state_dict().items())
+
+
+def test_an_empty_folder_is_a_fresh_start(tmp_path: Path) -> None:
+    assert load_checkpoint(tmp_path, *start()).step == 0
+
+
+def test_the_average_has_its_closed_form() -> None:
+    net = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(net.weight)
+    average = Average(net, decay=0.5)
+    for step, value in enumerate([1.0, 2.0]):
+        nn.init.constant_(net.weight, value)
+        average.update(net, step)
+    first = 0.9 * 1.0  # decay min(.5, 1/10)
+    assert abs(float(average.shadow.weight) - (first + (1 - 2 / 11) * (2.0 - first))) < 1e-6
+
+
+def _worker(rank: int, folder: str) -> None:
+    net = nn.Linear(2, 1, bias=False)
+    nn.init.ones_(net.weight)
+    with parallel(rank, 2, Path(folder, "meeting")):
+        net(torch.full((1, 2), float(rank))).sum().backward()
+        average_gradients(net, 2)
+    assert net.weight.grad is not None
+    Path(folder, str(rank)).write_text(str(net.weight.grad.tolist()))
+
+
+def test_workers_share_the_mean_gradient(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(_worker, (str(tmp_path),), 2)
+    assert [Path(tmp_path, name).read_text() for name in "01"] == ["[[0.5, 0.5]]"] * 2
