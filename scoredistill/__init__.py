@@ -4,7 +4,7 @@ run = resolve(Run("a purple snowman"))
 parts = build(run)
 for step in parts.optimize():
     print(step.index, float(step.distilled.grad.norm()))
-write_glb(extract(parts.scene.field), Path("snowman.glb"))
+write_glb(extract(parts.scene.volume()), Path("snowman.glb"))
 """
 
 from scoredistill.artifacts import finish

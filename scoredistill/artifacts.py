@@ -122,7 +122,7 @@ def _try_mesh(folder: RunFolder, scene: NeRF) -> str:
     """Write mesh.glb; returns why there is none where there is nothing to see."""
     run = folder.run
     try:
-        mesh = extract(scene.field, resolution=preset_of(run).mesh, device=run.device)
+        mesh = extract(scene.volume(), resolution=preset_of(run).mesh, device=run.device)
     except ValueError as error:
         return str(error)
     origin = {"prompt": run.prompt, "method": run.method, "seed": run.seed}

@@ -145,7 +145,7 @@ class Export:
     def __call__(self) -> None:
         write = named("format", self.format, FORMATS)
         run, scene = open_volume(self.folder)
-        mesh = extract(scene.field, resolution=self.resolution, threshold=self.threshold, device=run.device)
+        mesh = extract(scene.volume(), resolution=self.resolution, threshold=self.threshold, device=run.device)
         path = self.out or self.folder / f"mesh.{self.format}"
         write(mesh, path)
         print(f"{path}: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces")

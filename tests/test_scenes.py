@@ -271,3 +271,14 @@ def test_an_image_is_its_pixels() -> None:
     other = Image(torch.zeros(2, 3, 4, 4))
     other.load_state_dict(image.state_dict())
     assert torch.equal(other.pixels, pixels)
+
+
+def test_what_rays_skip_is_no_part_of_the_mesh() -> None:
+    """The exported field has density exactly where a render samples it."""
+    nerf = NeRF(NerfSettings(occupancy=8), torch.Generator().manual_seed(0))
+    nerf.grid.depth.zero_()
+    nerf.grid.depth[4, 4, 4] = 1.0  # the cell [0, .25]^3
+    inside, outside = torch.tensor([[0.1, 0.1, 0.1]]), torch.tensor([[-0.1, 0.1, 0.1]])
+    assert float(nerf.volume().density(inside)) == float(nerf.field.density(inside)) > 0
+    assert float(nerf.volume().density(outside)) == 0 < float(nerf.field.density(outside))
+    assert torch.equal(nerf.volume().color(outside), nerf.field.color(outside))

@@ -48,7 +48,9 @@ def test_a_batch_of_two_is_two_batches_of_one(prior: ToyboxPrior) -> None:
 def test_cameras_become_view_words(prior: ToyboxPrior) -> None:
     cameras = ring(4, 64)
     with_views = prior.conditions(Prompt("a red car"), cameras, 4).text
-    spelled = prior.encode_text([f"a red car, {view}" for view in ("front view", "side view", "back view", "side view")])
+    spelled = prior.encode_text(
+        [f"a red car, {view}" for view in ("front view", "side view", "back view", "side view")]
+    )
     torch.testing.assert_close(with_views.features, spelled.features)
 
 

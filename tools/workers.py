@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import distributed, nn
 
+
 @contextmanager
 def parallel(rank: int, workers: int, meeting: Path) -> Iterator[None]:
     """Join the group of `workers` processes, which find each other by the new file `meeting`; one alone is no group."""

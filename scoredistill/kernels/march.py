@@ -82,7 +82,7 @@ def march(
     right = torch.minimum(left + step, leave)
     left = torch.maximum(left, enter)
     z, dz = (left + right) / 2, right - left
-    keep = (dz > 0) & _lookup(occupied, bounds, origins[hit], directions[hit], z)
+    keep = (dz > 0) & lookup(occupied, bounds, origins[hit], directions[hit], z)
     ray = hit[keep.nonzero()[:, 0]]
     return Samples(ray, z[keep], dz[keep])
 
@@ -106,7 +106,7 @@ def _occupied_box(
     return low, high
 
 
-def _lookup(
+def lookup(
     occupied: Bool[Tensor, "G G G"],
     bounds: float,
     origins: Float[Tensor, "R 3"],

@@ -110,6 +110,8 @@ def save(path: Path, net: UNet) -> None:
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """bf16 on a GPU and on CPUs with AVX-512 BF16 instructions, float32 elsewhere (emulated bf16 is slower)."""
-    native = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.bfloat16 if native else torch.float32
+    """bf16 on a GPU and on CPUs with instructions for it (AVX-512 BF16, AMX), float32 elsewhere (emulated bf16 is slower)."""
+    if device.type == "cuda":
+        return torch.bfloat16
+    able = getattr(torch.cpu, "get_capabilities", dict)()  # a torch too old to say runs in float32
+    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32

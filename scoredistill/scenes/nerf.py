@@ -14,14 +14,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from scoredistill.camera import Cameras
-from scoredistill.contracts import Frame
+from scoredistill.contracts import Field, Frame
 from scoredistill.kernels.hashgrid import GridLayout
 from scoredistill.kernels.march import march
 from scoredistill.render.shading import daylight, lambert
 from scoredistill.render.volume import NormalsAt, RayColors, render_rays
 from scoredistill.scenes import regularizers as losses
 from scoredistill.scenes.field import HashField, Normals
-from scoredistill.scenes.occupancy import OccupancyGrid
+from scoredistill.scenes.occupancy import OccupancyGrid, VisibleField
 from scoredistill.scenes.regularizers import Ramp, constant
 
 Shading = Literal["daylight", "albedo", "lambert"]
@@ -117,6 +117,10 @@ class NeRF(nn.Module):
 
         per_ray = {"orient": image(rays.orient), "z_variance": image(rays.z_variance)}
         return Frame(image(rgb), image(rays.opacity), image(rays.depth), image(rays.normal), per_ray)
+
+    def volume(self) -> Field:
+        """The field as renders see it, for mesh export: nothing where the occupancy grid lets rays skip."""
+        return VisibleField(self.field, self.grid.occupied())
 
     def param_groups(self) -> list[dict[str, Any]]:
         """The hash grid and the networks, each at its learning rate."""

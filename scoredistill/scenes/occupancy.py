@@ -6,10 +6,14 @@ G cells along a side   a cell's value: the optical depth that a step of a ray wo
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+
+from scoredistill.contracts import Field
+from scoredistill.kernels.march import lookup
 
 THRESHOLD = 1e-3
 """Optical depth of a step above which a cell is occupied, or the mean of all if that is less.
@@ -51,3 +55,26 @@ class OccupancyGrid(nn.Module):
         if len(occupied) > count:
             occupied = occupied[torch.randint(len(occupied), (count,), generator=rng)]
         return torch.cat([anywhere, occupied]).unique()  # written twice, a cell would depend on the order
+
+
+@dataclass(frozen=True)
+class VisibleField:
+    """A field without the density that no ray samples: what never was rendered was never optimized either."""
+
+    field: Field
+    occupied: Bool[Tensor, "G G G"]
+
+    @property
+    def bounds(self) -> float:
+        """Half the side of the cube."""
+        return self.field.bounds
+
+    def density(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
+        """The field's density in occupied cells, 0 elsewhere."""
+        still = torch.zeros_like(points)  # a point is a ray without a length
+        seen = lookup(self.occupied, self.bounds, points, still, still[:, :1])[:, 0]
+        return self.field.density(points) * seen
+
+    def color(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        """The field's albedo."""
+        return self.field.color(points)
