@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import times
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from conftest import times
 from scoredistill.camera import ring
 from scoredistill.contracts import Prompt, Query
 from scoredistill.methods import noise, scores, time

@@ -110,7 +110,7 @@ def save(path: Path, net: UNet) -> None:
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """bf16 on a GPU and on CPUs with instructions for it (AVX-512 BF16, AMX), float32 elsewhere (emulated bf16 is slower)."""
+    """bf16 on a GPU and on CPUs with instructions for it (AVX-512 BF16, AMX), else float32 (emulation is slower)."""
     if device.type == "cuda":
         return torch.bfloat16
     able = getattr(torch.cpu, "get_capabilities", dict)()  # a torch too old to say runs in float32
