@@ -126,7 +126,10 @@ class Scene(Protocol):
 class Field(Protocol):
     """All that mesh export asks of a volume."""
 
-    bounds: float  # the volume is the cube [-bounds, bounds]^3
+    @property
+    def bounds(self) -> float:
+        """The volume is the cube [-bounds, bounds]^3."""
+        ...
 
     def density(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
         """Volume density per unit length, >= 0."""
@@ -159,8 +162,8 @@ class Distilled:
 Method = Callable[[Query, Tensor], Distilled]
 """(query, x [B C h w]) -> Distilled; `Distillation` is the master form, any function of this type is a method."""
 
-Views = Callable[[float, int, torch.Generator], Cameras | None]
-"""(progress, batch, rng) -> cameras: from where to look, as training progresses."""
+Views = Callable[[float, int, torch.Generator], Any]
+"""(progress, batch, rng) -> Cameras, from where to look as training progresses; None for a flat scene."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,8 @@ class AnalyticPrior:
     views = 1
 
     def __init__(self, text: Mixture, null: Mixture, schedule: NoiseSchedule, prediction: Prediction = "eps"):
-        self.text, self.null, self.schedule, self.prediction = text, null, schedule, prediction
+        self.text, self.null, self.schedule = text, null, schedule
+        self.prediction: Prediction = prediction
 
     def encode(self, rgb: Tensor) -> Tensor:
         """The identity: the mixture lives in pixel space."""

@@ -45,7 +45,8 @@ class ToyboxPrior:
     def __init__(self, net: UNet, device: torch.device | str = "cpu", dtype: torch.dtype | None = None):
         self.device = torch.device(device)
         self.dtype = dtype or fast_dtype(self.device)
-        self.net = net.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        self.net = net.to(self.device).eval().requires_grad_(False)
+        self.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (not in torch's stubs)
         self.calls = self.rows = 0
 
     @classmethod
@@ -58,8 +59,7 @@ class ToyboxPrior:
             if file.metadata()["vocabulary"] != " ".join(captions.VOCABULARY):
                 raise ValueError(f"{path} was trained on another vocabulary; retrain it with tools/train_toybox.py")
             tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (not a dict)
-        settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-        net = UNet(Shape(**settings))
+        net = UNet(Shape.from_dict(settings))
         net.load_state_dict(tensors)
         return cls(net, device, dtype)
 

@@ -94,8 +94,8 @@ class HashField(nn.Module):
 
 def _mlp(inputs: int, hidden: int, outputs: int, rng: torch.Generator) -> nn.Sequential:
     """Linear, ReLU, linear without biases, drawn from `rng` by the usual rule U(+-1 / sqrt(fan_in))."""
-    layers = [nn.utils.skip_init(nn.Linear, *size, bias=False) for size in ((inputs, hidden), (hidden, outputs))]
-    for layer in layers:
+    first, second = nn.Linear(inputs, hidden, bias=False), nn.Linear(hidden, outputs, bias=False)
+    for layer in (first, second):
         bound = layer.in_features**-0.5
         nn.init.uniform_(layer.weight, -bound, bound, generator=rng)
-    return nn.Sequential(layers[0], nn.ReLU(), layers[1])
+    return nn.Sequential(first, nn.ReLU(), second)
