@@ -48,7 +48,7 @@ class RegularizerSettings:
     """Weights over the run, relative to mean-reduced guidance; SDI's, with the paper's own convexity term."""
 
     orient: Ramp = constant(0.1)
-    sparsity: Ramp = Ramp(0.0, 0.15, 0.0, 0.3)
+    sparsity: Ramp = Ramp(0.15, 0.0, 0.0, 0.3)
     opaque: Ramp = constant(0.1)
     z_variance: Ramp = constant(1.0)
     convexity: Ramp = Ramp(0.1, 0.0, 0.4, 0.4)
