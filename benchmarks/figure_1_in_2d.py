@@ -65,7 +65,7 @@ def optimized(prior: ToyboxPrior, query: Query, method: Method, start: Tensor, s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=float, default=2.5)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--rate", type=float, default=0.03)
     parser.add_argument("--picture", type=Path, default=Path("docs/images/figure_1_in_2d.png"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/figure_1_in_2d.json"))
