@@ -25,7 +25,7 @@ from scoredistill.evaluate.report import expected
 from scoredistill.export.images import grid, write_png
 from scoredistill.methods import ddim
 from scoredistill.priors.toybox import SIZE, ToyboxPrior
-from scoredistill.toybox import captions, dataset, kinds, render
+from scoredistill.toybox import BACKGROUND, build, captions, dataset, render
 
 SEED = 20_000  # apart from every training seed
 BATCH = 50
@@ -56,12 +56,12 @@ def true(described: list[captions.Description], views: list[str]) -> Tensor:
     rng = np.random.default_rng(SEED + 1)
     pictures = []
     for description, view in zip(described, views, strict=True):
-        toy = kinds.build(description, rng)
+        toy = build(description, rng)
         while True:
             cameras = dataset.random_cameras(rng, 1, SIZE)
             if captions.view_words(float(cameras.azimuth), float(cameras.elevation)) == view:
                 break
-        pictures.append(render.render(toy, cameras, torch.tensor(render.BACKGROUND)).rgb)
+        pictures.append(render(toy, cameras, torch.tensor(BACKGROUND)).rgb)
     return torch.cat(pictures)
 
 
