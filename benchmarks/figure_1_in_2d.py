@@ -20,7 +20,7 @@ import itertools
 
 from benchmarks.provenance import provenance
 from scoredistill.contracts import Conditions, Method, Query
-from scoredistill.export.images import grid, write_png
+from scoredistill.export.images import enlarge, grid, write_png
 from scoredistill.methods import noise, scores, time
 from scoredistill.methods.catalogue import sdi, sds
 from scoredistill.methods.distillation import Distillation
@@ -65,7 +65,7 @@ def optimized(prior: ToyboxPrior, query: Query, method: Method, start: Tensor, s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=float, default=2.5)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--rate", type=float, default=0.03)
     parser.add_argument("--picture", type=Path, default=Path("docs/images/figure_1_in_2d.png"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/figure_1_in_2d.json"))
@@ -87,7 +87,7 @@ def main() -> None:
         "SDS, scale 25": optimized(prior, query, sds(scale=25.0, **ranges), gray, flags.steps, flags.rate),
     }
     pictures = torch.stack(list(columns.values()), 1).flatten(0, 1)
-    write_png(grid(list(prior.decode(pictures).clamp(0, 1)), columns=len(columns)), flags.picture)
+    write_png(grid(enlarge(prior.decode(pictures).clamp(0, 1), 128), columns=len(columns)), flags.picture)
     difference = float((columns["DDIM"] - columns["SDI, cached noise"]).abs().max())
     record = {"columns": list(columns), "prompts": PROMPTS, "cached SDI minus DDIM, largest": difference}
     flags.out.write_text(json.dumps(record | vars(flags) | provenance(), indent=2, default=str) + "\n")
