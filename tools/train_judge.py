@@ -26,7 +26,7 @@ from scoredistill.evaluate import judge as judges
 from scoredistill.evaluate import metrics, report
 from scoredistill.evaluate.judge_network import SIZE, JudgeNetwork, Shape
 from scoredistill.toybox import captions, dataset
-from tools.training import Average, load_checkpoint, progress_rate, save_checkpoint
+from tools.training import Average, load_checkpoint, progress_rate, save_checkpoint, training_flags
 
 HELD_OUT = 2000  # views at the end of the folder, never trained on, nor any other view of their toys
 VIEWS_PER_TOY = 8  # a toy traced from eight sides at once costs a view two thirds of what it costs from four
@@ -203,17 +203,9 @@ to", not "correct". What looks alike all round (a soccer ball, a pumpkin) has no
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10, help="training time, all resumed parts together")
-    parser.add_argument("--views", type=int, default=28_672, help="captioned views to make before training")
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
-    parser.add_argument("--every", type=int, default=50, help="steps between log lines and checkpoints")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--data", type=Path, default=Path("data/toybox-judge"))
-    parser.add_argument("--out", type=Path, default=Path("data/train-judge"), help="checkpoints")
-    parser.add_argument("--weights", type=Path, default=judges.EMBEDDED)
+    parser = training_flags(
+        __doc__ or "", "judge", judges.EMBEDDED, minutes=10, views=28_672, batch=256, rate=1e-3, every=50
+    )
     flags = parser.parse_args()
     # The prior's seeds start at 1000.
     dataset.make(flags.data, flags.views, seed=2000 + flags.seed, views_per_toy=VIEWS_PER_TOY)

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from scoredistill.priors import toybox as prior
 from scoredistill.priors.unet import Shape, UNet
 from scoredistill.toybox import captions, dataset
-from tools.training import Average, load_checkpoint, progress_rate, save_checkpoint, saved_progress
+from tools.training import Average, load_checkpoint, progress_rate, save_checkpoint, saved_progress, training_flags
 from tools.workers import agreed, average_gradients, parallel
 
 NULL_SHARE = 0.1  # captions dropped, so that the network also learns the text-free score
@@ -170,20 +170,12 @@ def optimize(rank: int, flags: argparse.Namespace, device: torch.device) -> Aver
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=80, help="training time, all resumed parts together")
-    parser.add_argument("--views", type=int, default=65_536, help="captioned views to make before training")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=8e-4, help="peak learning rate")
-    parser.add_argument("--every", type=int, default=100, help="steps between log lines and checkpoints")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = training_flags(
+        __doc__ or "", "prior", prior.WEIGHTS, minutes=80, views=65_536, batch=32, rate=8e-4, every=100
+    )
     parser.add_argument(
         "--workers", type=int, default=1, help="processes that share a batch; on a CPU one for each core"
     )
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--data", type=Path, default=Path("data/toybox-prior"))
-    parser.add_argument("--out", type=Path, default=Path("data/train-prior"), help="checkpoints")
-    parser.add_argument("--weights", type=Path, default=prior.WEIGHTS)
     flags = parser.parse_args()
     dataset.make(flags.data, flags.views, seed=1000 + flags.seed, views_per_toy=VIEWS_PER_TOY)
     flags.out.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
 import json
 import os
@@ -76,6 +77,24 @@ def saved_progress(folder: Path) -> Start:
     with (folder / "checkpoint.safetensors").open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     return Start(**json.loads(header["__metadata__"]["progress"]))
+
+
+def training_flags(
+    about: str, name: str, weights: Path, *, minutes: float, views: int, batch: int, rate: float, every: int
+) -> argparse.ArgumentParser:
+    """The flags that every training has, with its own defaults; data and checkpoints of `name` lie under data/."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=minutes, help="training time, all resumed parts together")
+    parser.add_argument("--views", type=int, default=views, help="captioned views to make before training")
+    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--rate", type=float, default=rate, help="peak learning rate")
+    parser.add_argument("--every", type=int, default=every, help="steps between log lines and checkpoints")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--data", type=Path, default=Path(f"data/toybox-{name}"))
+    parser.add_argument("--out", type=Path, default=Path(f"data/train-{name}"), help="checkpoints")
+    parser.add_argument("--weights", type=Path, default=weights)
+    return parser
 
 
 def progress_rate(step: int, seconds: float, loss: float, rate: float) -> str:
