@@ -1,15 +1,34 @@
-"""Shared truths: analytic priors in float64."""
+"""Shared truths: analytic priors in float64; shared means: commands at toy size."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
+from tiny import fast, prior_file
 
-from scoredistill import schedule
+from scoredistill import gallery, schedule
 from scoredistill.contracts import Conditions, Prompt, Query
+from scoredistill.presets import PRESETS
 from scoredistill.priors.analytic import AnalyticPrior, Mixture
 
 SHAPE = (2, 3, 3)
+
+
+@pytest.fixture(scope="module")
+def toy_presets() -> Iterator[None]:
+    """The fast preset at toy size, for whole commands."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "fast", fast)
+        patch.setattr(gallery, "JUDGED_SIZE", 32)
+        yield
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The path of an untrained prior's weights."""
+    return str(prior_file(tmp_path_factory.mktemp("weights")))
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import FLAGS, PROMPT, empty, fast, prior_file
+from tiny import FLAGS, PROMPT, empty, fast
 
 from scoredistill import checkpoint, gallery
 from scoredistill.cli import main
@@ -22,11 +22,6 @@ from scoredistill.priors.toybox import ToyboxPrior
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PRESETS, "fast", fast)
     monkeypatch.setattr(gallery, "JUDGED_SIZE", 32)
-
-
-@pytest.fixture(scope="module")
-def prior(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(prior_file(tmp_path_factory.mktemp("weights")))
 
 
 @pytest.fixture

@@ -9,31 +9,18 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from tiny import FLAGS, PROMPT, fast, prior_file
+from tiny import FLAGS, PROMPT
 
 import scoredistill
-from scoredistill import gallery
 from scoredistill.cli import COMMANDS, main
 from scoredistill.folder import RunFolder
 from scoredistill.methods.catalogue import CITATIONS, METHODS
-from scoredistill.presets import PRESETS
 from scoredistill.run import Run
 
 WRITTEN = {"config.yaml", "log.jsonl", "checkpoint", "trace", "preview.png", "metrics.json", "index.html"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _small() -> object:
-    """Presets of toy size for all commands of this module."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(PRESETS, "fast", fast)
-        patch.setattr(gallery, "JUDGED_SIZE", 32)
-        yield
-
-
-@pytest.fixture(scope="module")
-def prior(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(prior_file(tmp_path_factory.mktemp("weights")))
+pytestmark = pytest.mark.usefixtures("toy_presets")
 
 
 @pytest.fixture(scope="module")

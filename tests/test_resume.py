@@ -13,29 +13,17 @@ from pathlib import Path
 import pytest
 import torch
 from test_folder import same
-from tiny import FLAGS, PROMPT, fast, prior_file
+from tiny import FLAGS, PROMPT
 
-from scoredistill import gallery
 from scoredistill.cli import main
 from scoredistill.folder import RunFolder
-from scoredistill.presets import PRESETS
 
 STEPS = 40
 KILLS = 3
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _small() -> object:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(PRESETS, "fast", fast)
-        patch.setattr(gallery, "JUDGED_SIZE", 32)
-        yield
-
-
-@pytest.fixture(scope="module")
-def prior(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(prior_file(tmp_path_factory.mktemp("weights")))
+pytestmark = pytest.mark.usefixtures("toy_presets")
 
 
 def generate(prior: str, out: Path) -> list[str]:
