@@ -1,6 +1,6 @@
 """Train the judge from nothing: make captioned views, train both towers, write the weights and their card.
 
-    python tools/train_judge.py --minutes 10 --views 28672
+    python tools/train_judge.py --minutes 25 --views 57344
 
 Resumable: stopped at any moment, the same command goes on from the last checkpoint. Its toys are not the
 prior's (another seed). Runs on a CPU (bf16 where it has it) or a GPU; needs torch, numpy and the package's
@@ -13,10 +13,14 @@ import argparse
 import math
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -34,22 +38,39 @@ VIEW_SHARE = 0.5  # captions that name the view
 RETRIEVAL = 500  # held-out views whose captions compete
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Pictures, their captions' words, and the numbers of what the judge shall recognize in them."""
+
+    rgb: Float[Tensor, "B 3 64 64"]
+    tokens: Int[Tensor, "B L"]
+    toy: Int[Tensor, "B"]  # among judges.PROMPTS
+    view: Int[Tensor, "B"]  # among judges.VIEWS
+
+    def to(self, device: str) -> Batch:
+        return Batch(*(part.to(device) for part in (self.rgb, self.tokens, self.toy, self.view)))
+
+
 class Batches:
     """Batches of augmented pictures and freshly worded captions, a function of the seed and the step."""
 
     def __init__(self, views: dataset.Views, size: int, seed: int):
         self.views, self.size, self.seed = views, size, seed
+        asked = [report.expected(captions.phrase(description)) for description in views.descriptions]
+        self.toy = torch.tensor([judges.PROMPTS.index(judges.plain(*toy)) for toy in asked])
+        self.words = [view_words(views, row) for row in range(len(views))]
+        self.view = torch.tensor([judges.VIEWS.index(words) for words in self.words])
 
-    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, step: int) -> Batch:
         rng = np.random.default_rng([self.seed, step])
         rows = rng.choice(len(self.views) - HELD_OUT, self.size, replace=False)
         tokens = torch.tensor([captions.tokenize(self._caption(int(row), rng)) for row in rows])
         longest = int((tokens != captions.PAD).sum(1).max())
         noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        return augment(pictures(self.views, rows), noise), tokens[:, :longest]
+        return Batch(augment(pictures(self.views, rows), noise), tokens[:, :longest], self.toy[rows], self.view[rows])
 
     def _caption(self, row: int, rng: np.random.Generator) -> str:
-        view = view_words(self.views, row) if rng.random() < VIEW_SHARE else ""
+        view = self.words[row] if rng.random() < VIEW_SHARE else ""
         return captions.caption(self.views.descriptions[row], rng, view)
 
 
@@ -89,12 +110,33 @@ def _coarser(rgb: Tensor, size: int) -> Tensor:
     )
 
 
-def contrastive_loss(net: JudgeNetwork, rgb: Tensor, tokens: Tensor) -> Tensor:
-    """Symmetric InfoNCE of a batch, in bf16 where that is fast."""
+def judge_loss(net: JudgeNetwork, batch: Batch) -> Tensor:
+    """InfoNCE on full captions, and cross-entropies of what `Judge.recognize` reads: the first toy, and the view.
+
+    The pairing alone learns kinds and colors slowly: a batch of captions differs in many easier words.
+    """
+    toys, views = prompts(batch.rgb.device)
     # Plain attention: torch's fused one in bf16 on a CPU costs more than all else in the text tower.
-    with torch.autocast(rgb.device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-        image, text = net.image(rgb), net.text(tokens)
-    return net.loss(image, text)
+    with torch.autocast(batch.rgb.device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        image, text = net.image(batch.rgb), net.text(batch.tokens)
+        toys, views = net.text(toys), net.text(views)
+    seen = net.logit_scale * image
+    return (
+        net.loss(image, text)
+        + functional.cross_entropy(seen @ toys.T, batch.toy)
+        + functional.cross_entropy(seen @ views.T, batch.view)
+    )
+
+
+@cache
+def prompts(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Words of all toys' plainest captions [300 L], and of the views [4 L]."""
+
+    def words(texts: Sequence[str]) -> Tensor:
+        tokens = torch.tensor([captions.tokenize(text) for text in texts], device=device)
+        return tokens[:, : int((tokens != captions.PAD).sum(1).max())]
+
+    return words(judges.PROMPTS), words(judges.VIEWS)
 
 
 def learning_rate(share: float, step: int, peak: float) -> float:
@@ -114,10 +156,10 @@ def train(flags: argparse.Namespace, views: dataset.Views) -> tuple[JudgeNetwork
     step, spent, losses, began = start.step, start.seconds, [], time.monotonic()
     budget = 60 * flags.minutes
     while spent < budget:
-        rgb, tokens = (part.to(flags.device) for part in batches(step))
+        batch = batches(step).to(flags.device)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(spent / budget, step, flags.rate)
-        loss = contrastive_loss(net, rgb, tokens)
+        loss = judge_loss(net, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
@@ -183,7 +225,7 @@ what the methods make. No prior and no method ever sees it.
   the caption, into one space (`scoredistill/evaluate/judge_network.py`): `{shape}`.
 - **Data**: {views} rendered views of Toybox toys with freshly worded captions, half of them naming the
   view; other toys than the prior's (another seed). The last {held_out} views are held out.
-- **Training**: symmetric InfoNCE, AdamW, cosine rate, averaged weights; pictures shifted, zoomed,
+- **Training**: symmetric InfoNCE on captions, and cross-entropy of the first toy among 300 and of the view; AdamW, cosine rate, averaged weights; pictures shifted, zoomed,
   coarsened, softened, dimmed and made grainy. {steps} steps of {batch} views.
 - **Command**: `python tools/train_judge.py --minutes {minutes:g} --views {views} --seed {seed}`
 - **License**: Apache-2.0, like the code; made from procedural pictures only.
@@ -204,7 +246,7 @@ to", not "correct". What looks alike all round (a soccer ball, a pumpkin) has no
 
 def main() -> None:
     parser = training_flags(
-        __doc__ or "", "judge", judges.EMBEDDED, minutes=10, views=28_672, batch=256, rate=1e-3, every=50
+        __doc__ or "", "judge", judges.EMBEDDED, minutes=25, views=57_344, batch=256, rate=1e-3, every=50
     )
     flags = parser.parse_args()
     # The prior's seeds start at 1000.

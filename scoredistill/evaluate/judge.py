@@ -26,6 +26,14 @@ KINDS, COLORS, VIEWS = tuple(captions.KINDS), tuple(captions.COLORS), captions.V
 _BATCH = 256  # pictures at a time: bounds the memory, not the result
 
 
+def plain(kind: str, color: str) -> str:
+    """The plainest caption of a toy: "an orange cat"."""
+    return captions.phrase(captions.Description(kind, color))
+
+
+PROMPTS = tuple(plain(kind, color) for kind in KINDS for color in COLORS)
+
+
 @dataclass(frozen=True)
 class Recognition:
     """What the judge sees: probabilities of each kind, main color and view word."""
@@ -95,31 +103,25 @@ class Judge:
         return [texts[int(index)] for index in self.similarity(rgb, texts).argmax(-1)]
 
     def recognize(self, rgb: Float[Tensor, "B 3 H W"]) -> Recognition:
-        """Zero-shot recognition: the softmax over all "a {color} {kind}, {view}", marginalized three ways.
+        """Zero-shot recognition: softmaxes over all "a {color} {kind}", marginalized two ways, and over the view words.
 
-        p(kind, color, view | rgb) is proportional to exp(scale cos): what InfoNCE's optimum says of captions
+        p(kind, color | rgb) is proportional to exp(scale cos): what InfoNCE's optimum says of captions
         that are equally frequent (van den Oord et al. 2018, section 2.3).
         """
-        logits = self.network.logit_scale * self.image_features(rgb) @ self._prompts.T
-        joint = logits.softmax(-1).reshape(-1, len(KINDS), len(COLORS), len(VIEWS))
-        return Recognition(joint.sum((2, 3)), joint.sum((1, 3)), joint.sum((1, 2)))
+        features = self.network.logit_scale * self.image_features(rgb)
+        toys, views = self._prompts
+        joint = (features @ toys.T).softmax(-1).unflatten(-1, (len(KINDS), len(COLORS)))
+        return Recognition(joint.sum(2), joint.sum(1), (features @ views.T).softmax(-1))
 
     @cached_property
-    def _prompts(self) -> Float[Tensor, "KCV D"]:
-        return self.text_features(
-            [captions.with_view(plain(kind, color), view) for kind in KINDS for color in COLORS for view in VIEWS]
-        )
+    def _prompts(self) -> tuple[Float[Tensor, "KC D"], Float[Tensor, "V D"]]:
+        return self.text_features(PROMPTS), self.text_features(VIEWS)
 
     def _fit(self, rgb: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 h w"]:
         rgb = rgb.to(self.network.log_scale)
         if rgb.shape[-2:] == (SIZE, SIZE):
             return rgb
         return functional.interpolate(rgb, (SIZE, SIZE), mode="bilinear", antialias=True)
-
-
-def plain(kind: str, color: str) -> str:
-    """The plainest caption of a toy: "an orange cat"."""
-    return captions.phrase(captions.Description(kind, color))
 
 
 def save(network: JudgeNetwork, path: str | Path) -> None:

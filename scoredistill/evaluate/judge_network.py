@@ -62,7 +62,7 @@ class ImageTower(nn.Module):
         first, *rest = widths
         stages: list[nn.Module] = [nn.Conv2d(3, first, 4, stride=2, padding=1), nn.SiLU()]
         for narrow, wide in zip(widths, rest, strict=False):
-            stages += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1), Residual(wide)]
+            stages += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1), Residual(wide), Residual(wide)]
         self.stages = nn.Sequential(*stages, nn.GroupNorm(widths[-1] // _GROUP, widths[-1]), nn.SiLU())
         self.head = nn.Linear(widths[-1], joint)
 

@@ -77,6 +77,7 @@ PLURALS = {
     "strawberry": "strawberries",
     "peach": "peaches",
     "pancakes": "pancakes",
+    "snowman": "snowmen",
 }
 PLURALS |= {kind: kind + "s" for kind in KINDS if kind not in PLURALS}
 COUNTABLE = tuple(kind for kind in KINDS if PLURALS[kind] != kind)

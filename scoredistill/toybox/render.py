@@ -21,7 +21,7 @@ from scoredistill.render.shading import daylight
 from scoredistill.toybox.shapes import length
 from scoredistill.toybox.toy import Part, Toy
 
-BACKGROUND = (0.72, 0.78, 0.82)  # a pale blue-gray that no toy's color equals
+BACKGROUND = (0.18, 0.55, 0.60)  # teal, the hue that no color word names: every word stays 0.3 away, in light or shade
 
 STEPS = 64  # of the march: even a ray along a flat ellipsoid has arrived by then
 ARRIVED = 0.85  # a ray this many h below the surface has nothing more to cover
