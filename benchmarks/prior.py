@@ -19,7 +19,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.provenance import provenance
-from scoredistill.contracts import Conditions
+from scoredistill.contracts import Prompt
 from scoredistill.evaluate.judge import Judge
 from scoredistill.evaluate.report import expected
 from scoredistill.export.images import grid, write_png
@@ -45,7 +45,7 @@ def drawn(prior: ToyboxPrior, texts: list[str], scale: float, steps: int) -> Ten
     pictures = []
     for first in range(0, len(texts), BATCH):
         part = texts[first : first + BATCH]
-        conditions = Conditions(prior.encode_text(part), prior.encode_text([""] * len(part)))
+        conditions = prior.conditions(Prompt(tuple(part)), None, len(part))
         x_T = torch.randn(len(part), 3, SIZE, SIZE, generator=rng)
         pictures.append(prior.decode(ddim.sample(prior, x_T, conditions, scale=scale, steps=steps)))
     return torch.cat(pictures).clamp(0, 1)

@@ -23,22 +23,35 @@ Condition = Any
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is asked for: the text, and what the null (guidance-free) branch is told instead of nothing."""
+    """What is asked for: one text, or one for each image of a batch, and the negative prompt."""
 
-    text: str
+    text: str | tuple[str, ...]
     negative: str = ""
+
+    def texts(self, count: int) -> list[str]:
+        """The text of each of `count` images; ValueError where there are other than one or `count` texts."""
+        texts = [self.text] * count if isinstance(self.text, str) else list(self.text)
+        if len(texts) != count:
+            raise ValueError(f"a prompt of {len(texts)} texts for {count} images: give one text, or one for each image")
+        return texts
 
 
 @dataclass(frozen=True)
 class Conditions:
     """What a prior may be conditioned on, for each of B views.
 
-    `perpendicular` holds (negative view condition, weights [B]) pairs for Perp-Neg (METHODS: Armandpour et al. 2023).
+    `null` is what guidance leads away from: the negative prompt, or where there is none `empty`, no words at all; both
+    are None where guidance is distilled into the prior. `plain` is the text without view words. `perpendicular` holds
+    (negative view condition, weights [B]) pairs for Perp-Neg (METHODS: Armandpour et al. 2023). `keys` name the text
+    of each row, equal names for equal conditions; None where conditions vary without end.
     """
 
     text: Condition
     null: Condition
+    empty: Condition
+    plain: Condition
     perpendicular: tuple[tuple[Condition, Float[Tensor, "B"]], ...] = ()
+    keys: tuple[str, ...] | None = None
 
 
 @runtime_checkable
@@ -63,7 +76,7 @@ class Prior(Protocol):
     def eps(
         self, x_t: Float[Tensor, "B C h w"], t: Float[Tensor, "B"], *conditions: Condition
     ) -> tuple[Float[Tensor, "B C h w"], ...]:
-        """Noise predictions eps(x_t, t, y), one for each condition, in one batched call without gradient."""
+        """Noise predictions eps(x_t, t, y), one for each condition, in one batched call; differentiable in x_t."""
         ...
 
 
@@ -71,15 +84,23 @@ class Prior(Protocol):
 class Learner(Protocol):
     """A second score, trained on the renders while the scene is optimized (VSD, ESD)."""
 
-    def eps(self, x_t: Float[Tensor, "B C h w"], t: Float[Tensor, "B"]) -> Float[Tensor, "B C h w"]:
-        """The learner's noise prediction, without gradient."""
+    def eps(
+        self, query: Query, x_t: Float[Tensor, "B C h w"], t: Float[Tensor, "B"], *, camera: bool
+    ) -> Float[Tensor, "B C h w"]:
+        """The learner's noise prediction for the query's plain text, with or without its cameras; without gradient."""
         ...
 
     def loss(self, query: Query, x: Float[Tensor, "B C h w"]) -> Float[Tensor, ""]:
-        """The learner's own denoising loss on the current renders."""
+        """The learner's own denoising loss on the current renders, at times and noise of its own."""
         ...
 
-    def param_groups(self) -> list[dict[str, Any]]: ...
+    def param_groups(self) -> list[dict[str, Any]]:
+        """What the learner's optimizer sees."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
 
 
 @dataclass
@@ -149,18 +170,25 @@ class Query:
     progress: float  # in [0, 1)
     rng: torch.Generator
     memory: dict[str, Tensor] = field(default_factory=dict)  # what a method keeps between steps; the loop saves it
+    cameras: Cameras | None = None  # of the B views; None for flat images, each of which is an asset of its own
+    rgb: Float[Tensor, "B 3 H W"] | None = None  # the render itself, for methods with a term on pixels
+    asset: int = 0  # seed of the noise that an asset keeps for good
 
 
 @dataclass(frozen=True)
 class Distilled:
-    """A method's answer: the gradient on x, and what a viewer may want to see (`probe`)."""
+    """A method's answer: the gradient on x, perhaps one on the render's pixels, and what a viewer may want to see."""
 
     grad: Float[Tensor, "B C h w"]
+    grad_rgb: Float[Tensor, "B 3 H W"] | None = None
     probe: dict[str, Tensor] = field(default_factory=dict)
 
 
 Method = Callable[[Query, Tensor], Distilled]
-"""(query, x [B C h w]) -> Distilled; `Distillation` is the master form, any function of this type is a method."""
+"""(query, x [B C h w]) -> Distilled; `Distillation` is the master form, any function of this type is a method.
+
+A method that trains a second score beside the scene shows it as its attribute `learner`.
+"""
 
 Views = Callable[[float, int, torch.Generator], Any]
 """(progress, batch, rng) -> Cameras, from where to look as training progresses; None for a flat scene."""

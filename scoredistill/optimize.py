@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scoredistill.contracts import Method, Prior, Prompt, Query, Scene, Step, Views, finite
+from scoredistill.contracts import Learner, Method, Prior, Prompt, Query, Scene, Step, Views, finite
 
 ADAM = {"betas": (0.9, 0.99), "eps": 1e-15}  # as every official 3-D configuration; eps must not drown rare grid cells
 
@@ -27,12 +27,35 @@ class Dice:
     def __getitem__(self, name: str) -> torch.Generator:
         return self.generators[name]
 
-    def state(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         return {name: generator.get_state() for name, generator in self.generators.items()}
 
-    def restore(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
         for name, generator in self.generators.items():
             generator.set_state(state[name])
+
+
+class Learning:
+    """A learner with its optimizer: one step on the renders of each step of the scene (Wang et al. 2023, VSD)."""
+
+    def __init__(self, learner: Learner):
+        self.learner = learner
+        self.optimizer = torch.optim.AdamW(learner.param_groups(), **ADAM)
+
+    def step(self, query: Query, x: Tensor) -> None:
+        """Descend the learner's own loss on x [B C h w]; FloatingPointError where it is not finite."""
+        loss = self.learner.loss(query, x)
+        finite("the learner's loss", [loss])
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"learner": self.learner.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.learner.load_state_dict(state["learner"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
 
 def optimize(
@@ -46,48 +69,57 @@ def optimize(
     batch: int = 1,
     background: Tensor,
     seed: int = 0,
+    asset: int = 0,
     memory: dict[str, Tensor] | None = None,
     resume: dict[str, Any] | None = None,
 ) -> Iterator[Step]:
     """Distil `prior` into `scene` by `method`; yields after every step, so that a caller may watch, save or stop.
 
-    psi <- Adam(psi, sum_views grad_x dx/dpsi + d regularizer/dpsi), grad_x from the method (stop-gradient).
+    psi <- Adam(psi, sum_views grad_x dx/dpsi + d regularizer/dpsi), grad_x from the method (stop-gradient); then, where
+    the method has one, a step of its learner on the same renders.
 
-    Args: `batch` views a step; `background` [3] in [0, 1]; `memory` what the method starts with; `resume` a
-    `Step.checkpoint()` of the same run, after which the continuation is bit-identical on a CPU.
+    Args: `batch` views a step; `background` [3] in [0, 1]; `seed` of all dice, `asset` of the noise that the asset
+    keeps for good (DSD); `memory` what the method starts with; `resume` a `Step.checkpoint()` of the same run, after
+    which the continuation is bit-identical on a CPU.
     Raises FloatingPointError where the prior, the gradient or a regularizer is not finite.
     """
     optimizer = torch.optim.Adam(scene.param_groups(), **ADAM)
     dice = Dice(seed)
+    learner = getattr(method, "learner", None)
+    learning = None if learner is None else Learning(learner)
+    kept = {"scene": scene, "optimizer": optimizer, "dice": dice} | ({"learning": learning} if learning else {})
     memory = dict(memory or {})
     first = 0
     if resume is not None:
         first = resume["index"] + 1
-        scene.load_state_dict(resume["scene"])
-        optimizer.load_state_dict(resume["optimizer"])
-        dice.restore(resume["dice"])
         memory = dict(resume["memory"])
+        for name, part in kept.items():
+            part.load_state_dict(resume[name])
     for index in range(first, steps):
         progress = index / steps
         cameras = views(progress, batch, dice["cameras"])
         frame = scene.render(cameras, background, dice["render"])
         x = prior.encode(frame.rgb)
         conditions = prior.conditions(prompt, cameras, len(x))
-        distilled = method(Query(prior, conditions, progress, dice["method"], memory), x.detach())
+        rgb = frame.rgb.detach()
+        query = Query(prior, conditions, progress, dice["method"], memory, cameras, rgb, asset)
+        distilled = method(query, x.detach())
         regularization = scene.regularizer(frame, cameras, progress)
         finite("the scene's regularizer", [regularization])
         optimizer.zero_grad(set_to_none=True)
-        (x * distilled.grad.to(x.dtype)).sum().add(regularization).backward()  # d/dpsi: grad_x dx/dpsi + d regularizer
+        (_pull(x, distilled.grad) + _pull(frame.rgb, distilled.grad_rgb) + regularization).backward()
         optimizer.step()
         scene.refine(index, dice["render"])
+        if learning is not None:
+            learning.step(query, x.detach())
 
         def checkpoint(index: int = index) -> dict[str, Any]:
-            return {
-                "index": index,
-                "scene": scene.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "dice": dice.state(),
-                "memory": memory,
-            }
+            states = {name: part.state_dict() for name, part in kept.items()}
+            return {"index": index, "memory": memory, **states}
 
         yield Step(index, float(regularization.detach()), distilled, frame, x.detach(), cameras, checkpoint)
+
+
+def _pull(image: Tensor, grad: Tensor | None) -> Tensor:
+    """A scalar whose gradient on `image` is `grad`."""
+    return image.new_zeros(()) if grad is None else (image * grad.to(image.dtype)).sum()

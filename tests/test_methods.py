@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import analytic, query, randn, times
@@ -106,7 +108,7 @@ def test_I20_perp_neg_is_orthogonal_and_vanishes_with_its_weights() -> None:
     plain = query(prior).conditions
     view = gaussian(randn(2, 3, 3, seed=5), 0.5)
     for weight, same in [(0.0, True), (-1.5, False)]:
-        perp = type(plain)(plain.text, plain.null, ((view, times(weight)),))
+        perp = replace(plain, perpendicular=((view, times(weight)),))
         with_perp = scores.guided_eps(prior, x_t, times(0.5), perp, 7.5)
         assert close(with_perp, scores.guided_eps(prior, x_t, times(0.5), plain, 7.5)) is same
 
@@ -202,7 +204,7 @@ def test_I28_entropy_has_standard_deviation_point_three_sigma() -> None:
     prior = one_gaussian()
     x, t = torch.zeros(6000, 2, 3, 3, dtype=torch.float64), times(0.5, 6000)
     q = query(prior, count=6000)
-    spread = noise.inversion(tau=0.0)(q, x, t) - noise.inversion(tau=0.0, entropy=0.0)(q, x, t)
+    spread = noise.inversion()(q, x, t, t) - noise.inversion(entropy=0.0)(q, x, t, t)
     assert float(spread.std()) == pytest.approx(0.3 * float(LEVELS.sigma(times(0.5, 1), x)), rel=0.01)
 
 

@@ -15,14 +15,49 @@ from scoredistill.contracts import Query
 from scoredistill.methods.distillation import Time, TimeRule
 from scoredistill.schedule import NoiseSchedule
 
+Course = float | Callable[[float], float]
+"""A setting that may depend on the run's progress in [0, 1)."""
 
-def uniform(t_min: float = 0.02, t_max: float = 0.98) -> TimeRule:
-    """t ~ U[t_min, t_max], one draw for each image (Poole et al. 2022, section 3.1)."""
+
+def at(course: Course, progress: float) -> float:
+    """The value of a course at `progress`."""
+    return course(progress) if callable(course) else course
+
+
+def falls(before: float, after: float, when: float) -> Course:
+    """`before` until `when` in [0, 1] of the run, `after` from there on."""
+    return lambda progress: before if progress < when else after
+
+
+def linear(start: float, end: float, until: float = 1.0) -> Course:
+    """From `start` to `end` over the first `until` in [0, 1] of the run, `end` from there on."""
+    return lambda progress: end if progress >= until else start + (end - start) * progress / until
+
+
+def draw(query: Query, batch: int) -> Time:
+    """U[0, 1), one draw for each image; views that the prior denoises jointly share theirs, as they share their t.
+
+    ValueError unless `batch` images make whole groups of the prior's views.
+    """
+    views = query.prior.views
+    if batch % views:
+        raise ValueError(f"this prior denoises {views} views jointly, got {batch} images: take a multiple of {views}")
+    return torch.rand(batch // views, generator=query.rng, dtype=torch.float64).repeat_interleave(views)
+
+
+def uniform(t_min: Course = 0.02, t_max: Course = 0.98) -> TimeRule:
+    """t ~ U[t_min, t_max], one draw for each image (Poole et al. 2022, section 3.1); the window may move."""
 
     def rule(query: Query, batch: int) -> Time:
-        return t_min + (t_max - t_min) * torch.rand(batch, generator=query.rng, dtype=torch.float64)
+        low, high = at(t_min, query.progress), at(t_max, query.progress)
+        return low + (high - low) * draw(query, batch)
 
     return rule
+
+
+def shared(rule: TimeRule) -> TimeRule:
+    """The same t for the whole batch, one draw of `rule` (ISM's official code)."""
+    return lambda query, batch: rule(query, query.prior.views)[:1].expand(batch)
 
 
 def annealed(t_max: float = 0.98, t_min: float = 0.25, law: Callable[[float], float] = lambda share: share) -> TimeRule:

@@ -54,6 +54,7 @@ class AnalyticPrior:
     def __init__(self, text: Mixture, null: Mixture, schedule: NoiseSchedule, prediction: Prediction = "eps"):
         self.text, self.null, self.schedule = text, null, schedule
         self.prediction: Prediction = prediction
+        self.calls = self.rows = 0
 
     def encode(self, rgb: Tensor) -> Tensor:
         """The identity: the mixture lives in pixel space."""
@@ -65,10 +66,11 @@ class AnalyticPrior:
 
     def conditions(self, prompt: Prompt, cameras: Cameras | None, count: int) -> Conditions:
         """The two mixtures, whatever the prompt says."""
-        return Conditions(self.text, self.null)
+        return Conditions(self.text, self.null, self.null, self.text, keys=("",) * count)
 
     def eps(self, x_t: Float[Tensor, "B *S"], t: Float[Tensor, "B"], *conditions: Mixture) -> tuple[Tensor, ...]:
         """The exact noise prediction of each mixture."""
+        self.calls, self.rows = self.calls + 1, self.rows + len(conditions) * len(x_t)
         return tuple(self._eps(x_t, t, mixture) for mixture in conditions)
 
     def _eps(self, x_t: Tensor, t: Tensor, mixture: Mixture) -> Tensor:

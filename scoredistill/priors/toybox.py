@@ -14,12 +14,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from scoredistill import schedule
 from scoredistill.camera import Cameras
 from scoredistill.contracts import Conditions, Prompt
-from scoredistill.priors.parametrization import eps_from
+from scoredistill.priors.lora import LoraLearner
+from scoredistill.priors.parametrization import Prediction, eps_from
 from scoredistill.priors.unet import Shape, UNet
 from scoredistill.toybox import captions
 
@@ -41,12 +42,14 @@ class ToyboxPrior:
 
     views = 1
     schedule = SCHEDULE
+    prediction: Prediction = "v"
 
     def __init__(self, net: UNet, device: torch.device | str = "cpu", dtype: torch.dtype | None = None):
         self.device = torch.device(device)
         self.dtype = dtype or fast_dtype(self.device)
         self.net = net.to(self.device).eval().requires_grad_(False)
         self.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (not in torch's stubs)
+        self.embedding = net.shape.embedding
         self.calls = self.rows = 0
 
     @classmethod
@@ -74,12 +77,15 @@ class ToyboxPrior:
         return (x + 1) / 2
 
     def conditions(self, prompt: Prompt, cameras: Cameras | None, count: int) -> Conditions:
-        """The caption with its view words for each camera, and the null caption (or the negative prompt)."""
-        texts = [prompt.text] * count
+        """The captions with their view words for each camera, and the null caption (or the negative prompt)."""
+        plain = texts = prompt.texts(count)
         if cameras is not None:
             looks = zip(cameras.azimuth.tolist(), cameras.elevation.tolist(), strict=True)
-            texts = [captions.with_view(prompt.text, captions.view_words(*look)) for look in looks]
-        return Conditions(self.encode_text(texts), self.encode_text([prompt.negative] * count))
+            words = [captions.view_words(*look) for look in looks]
+            texts = [captions.with_view(text, view) for text, view in zip(plain, words, strict=True)]
+        empty = self.encode_text([""] * count)
+        null = self.encode_text([prompt.negative] * count) if prompt.negative else empty
+        return Conditions(self.encode_text(texts), null, empty, self.encode_text(plain), keys=tuple(texts))
 
     @torch.no_grad()
     def encode_text(self, texts: list[str]) -> TextFeatures:
@@ -87,7 +93,6 @@ class ToyboxPrior:
         tokens = torch.tensor([captions.tokenize(text) for text in texts], device=self.device)
         return TextFeatures(*self.net.text(tokens))
 
-    @torch.no_grad()
     def eps(
         self, x_t: Float[Tensor, "B 3 h w"], t: Float[Tensor, "B"], *conditions: TextFeatures
     ) -> tuple[Tensor, ...]:
@@ -96,10 +101,30 @@ class ToyboxPrior:
         self.calls, self.rows = self.calls + 1, self.rows + rows * len(x_t)
         features = torch.cat([condition.features for condition in conditions])
         mask = torch.cat([condition.mask for condition in conditions])
-        times = self.schedule.snap(t).to(self.device).repeat(rows)
+        v = self.output(self.net, x_t.repeat(rows, 1, 1, 1), t.repeat(rows), TextFeatures(features, mask))
+        return tuple(eps_from(self.prediction, part, x_t, t, self.schedule) for part in v.chunk(rows))
+
+    def output(
+        self,
+        net: nn.Module,
+        x_t: Float[Tensor, "B 3 h w"],
+        t: Float[Tensor, "B"],
+        condition: TextFeatures,
+        view: Float[Tensor, "B E"] | None = None,
+    ) -> Float[Tensor, "B 3 h w"]:
+        """v of a network like the prior's own, in the prior's precision; a learner's shows it the `view` too."""
+        times = self.schedule.snap(t).to(self.device)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            v = self.net(x_t.float().repeat(rows, 1, 1, 1), times, features, mask)
-        return tuple(eps_from("v", part.to(x_t.dtype), x_t, t, self.schedule) for part in v.chunk(rows))
+            v = net(x_t.to(condition.features.dtype), times, condition.features, condition.mask, view)
+        return v.to(x_t.dtype)
+
+    def adapted(self, layer: str) -> bool:
+        """A learner adapts every layer but the text encoder's, which is asked once for all networks."""
+        return not layer.startswith("text.")
+
+    def learner(self, *, rank: int = 4, lr: float = 1e-3, seed: int = 0) -> LoraLearner:
+        """A second score that starts as this one, to be trained on renders (VSD, ESD); `seed` of its adapters."""
+        return LoraLearner(self, rank=rank, lr=lr, seed=seed)
 
 
 def save(path: Path, net: UNet) -> None:

@@ -163,9 +163,16 @@ class UNet(nn.Module):
         self.leave = nn.Sequential(nn.GroupNorm(8, widths[0]), nn.SiLU(), nn.Conv2d(widths[0], 12, 3, padding=1))
 
     def forward(
-        self, x_t: Float[Tensor, "B 3 H W"], t: Float[Tensor, "B"], text: Float[Tensor, "B L D"], mask: Tensor
+        self,
+        x_t: Float[Tensor, "B 3 H W"],
+        t: Float[Tensor, "B"],
+        text: Float[Tensor, "B L D"],
+        mask: Tensor,
+        view: Float[Tensor, "B E"] | None = None,
     ) -> Float[Tensor, "B 3 H W"]:
-        embedding = F.silu(self.time(_fourier(t)) + self.pooled(text[:, 0]))
+        """v; `view` is added to the embedding of time and text by those who condition on more (a learner's camera)."""
+        embedding = self.time(_fourier(t).to(x_t.dtype)) + self.pooled(text[:, 0])
+        embedding = F.silu(embedding if view is None else embedding + view.to(embedding.dtype))
         h = self.enter(F.pixel_unshuffle(x_t, 2).contiguous(memory_format=torch.channels_last))
         kept = []
         for level, blocks in enumerate(self.down):
