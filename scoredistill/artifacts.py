@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 import json
 import shlex
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ def page(folder: RunFolder, metrics: dict[str, Any]) -> Page:
         probes=probes,
         log=log,
         metrics={key: value for key, value in metrics.items() if key not in ("by_view", "prompt")},
-        config={key: value for key, value in asdict(run).items() if value not in (None, "")},
+        config={key: value for key, value in _flat(run).items() if value not in (None, "")},
         method=inspect.getdoc(METHODS[run.method]) or "",
         citation=CITATIONS[run.method],
         command=command(run),
@@ -102,19 +102,20 @@ def page(folder: RunFolder, metrics: dict[str, Any]) -> Page:
 def command(run: Run) -> str:
     """The command line that makes this run again: the flags that differ from the preset's."""
     bare = Run(run.prompt, method=run.method, scene=run.scene, prior=run.prior, preset=run.preset)
-    defaults = asdict(resolve(bare)) | {
-        "method": "sdi",
-        "prior": "toybox",
-        "preset": "fast",
-        "scene": run.scene,
-    }
-    flags = []
-    for field in fields(Run)[1:]:
-        value = getattr(run, field.name)
-        if value is not None and value != defaults[field.name] and field.name not in ("device", "out"):
-            flag = "--" + field.name.replace("_", "-")
-            flags.append(f"{flag} {shlex.quote(str(value))}")
+    unsaid = {"method": Run.method, "prior": Run.prior, "preset": Run.preset, "asset": run.seed}
+    defaults = _flat(resolve(bare)) | unsaid
+    flags = [
+        f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
+        for name, value in _flat(run).items()
+        if value != defaults[name] and name not in ("prompt", "scene", "device", "out")
+    ]
     return " ".join(["scoredistill", "generate" if run.scene == "nerf" else "image", shlex.quote(run.prompt), *flags])
+
+
+def _flat(run: Run) -> dict[str, Any]:
+    """All that a run was told, its method's settings among the rest."""
+    told = asdict(run)
+    return told | told.pop("settings")
 
 
 @torch.no_grad()
@@ -155,4 +156,12 @@ def open_scene(path: Path) -> tuple[Run, NeRF | Image]:
     run = resolve(dataclasses.replace(folder.run, device="auto"))
     scene = build_scene(run)
     scene.load_state_dict(state["scene"])
+    return run, scene
+
+
+def open_volume(path: Path) -> tuple[Run, NeRF]:
+    """As `open_scene`; ValueError for a flat scene, of which no views or meshes can be made."""
+    run, scene = open_scene(path)
+    if not isinstance(scene, NeRF):
+        raise ValueError(f"{path} is a run on a flat image; only 3-D scenes have views and meshes")
     return run, scene

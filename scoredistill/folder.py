@@ -128,7 +128,7 @@ def read_config(path: Path) -> Run:
     for name, value in settings.items():
         if name == "out" or name not in hints:
             raise ValueError(f"{path} has a setting that no run has: {name}")
-        allowed = get_args(hints[name]) or (hints[name],)
+        allowed = (dict,) if name == "settings" else get_args(hints[name]) or (hints[name],)
         if not _fits(value, allowed):
             expected = " or ".join(kind.__name__ for kind in allowed if kind is not type(None))
             raise ValueError(f"{path}: {name} must be {expected}, got {value!r}")

@@ -7,26 +7,25 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from scoredistill import settings
 from scoredistill.camera import Cameras
 from scoredistill.contracts import Method, Prior, Prompt, Step, Views
-from scoredistill.methods import time
 from scoredistill.methods.catalogue import METHODS
-from scoredistill.methods.distillation import Reduction, WeightRule
 from scoredistill.optimize import optimize
 from scoredistill.presets import PRESETS, Preset
 from scoredistill.priors.toybox import ToyboxPrior
 from scoredistill.scenes.image import Image
 from scoredistill.scenes.nerf import NeRF, NerfSettings
 from scoredistill.scenes.regularizers import Ramp
+from scoredistill.settings import Value
 from scoredistill.toybox.render import BACKGROUND
 from scoredistill.views import no_cameras
 
@@ -46,6 +45,7 @@ class Run:
     prior: str = "toybox"  # toybox, or the path of Toybox weights (.safetensors)
     preset: str = "fast"  # fast or paper
     seed: int = 0  # of everything that is random
+    asset: int | None = None  # seed of the noise that the asset keeps for good (DSD); by default `seed`
     device: str = "auto"  # cpu, cuda, or auto: cuda where there is one
     out: Path | None = None  # the run's folder; by default runs/PROMPT-METHOD-SEED
     negative: str = ""  # what the null branch of the guidance is told instead of nothing
@@ -57,21 +57,12 @@ class Run:
     lr: float | None = None  # learning rate of pixels (image only)
     lr_grid: float | None = None  # learning rate of the hash grid
     lr_mlp: float | None = None  # learning rate of the networks
-    scale: float | None = None  # guidance, null + scale (text - null)
-    inversion_scale: float | None = None  # guidance of the inversion
-    steps_per_unit: float | None = None  # int(steps_per_unit t) inversion steps
-    tau: float | None = None  # the noise is inferred at up to t + tau
-    entropy: float | None = None  # fresh noise in the inferred one, in units of sigma
-    t_min: float | None = None  # least diffusion time
-    t_max: float | None = None  # largest diffusion time
-    anneal: bool | None = None  # t falls from t_max to t_min instead of being random
-    weight: str | None = None  # w(t): sbar, sigma_squared or constant
-    reduction: str | None = None  # sum_over_latent or mean_over_latent
     orient: float | None = None  # factor on the preset's weight of the orientation loss
     sparsity: float | None = None  # factor on the preset's weight of the sparsity loss
     opaque: float | None = None  # factor on the preset's weight of the opaqueness loss
     z_variance: float | None = None  # factor on the preset's weight of the z-variance loss
     convexity: float | None = None  # factor on the preset's weight of the convexity loss
+    settings: Mapping[str, Value] = field(default_factory=dict)  # of the method, by the names of its arguments
 
 
 @dataclass
@@ -87,6 +78,7 @@ class Parts:
     steps: int
     batch: int
     seed: int
+    asset: int
 
     def optimize(self, resume: dict[str, Any] | None = None) -> Iterator[Step]:
         """The loop over these parts, from the start or from a `Step.checkpoint()`."""
@@ -100,6 +92,7 @@ class Parts:
             batch=self.batch,
             background=self.background,
             seed=self.seed,
+            asset=self.asset,
             resume=resume,
         )
 
@@ -108,11 +101,6 @@ PRIORS: dict[str, Callable[..., Prior]] = {"toybox": ToyboxPrior.load}
 SCENES: dict[str, Callable[[Run], NeRF | Image]] = {
     "nerf": lambda run: NeRF(nerf_settings(run), scene_rng(run.seed)),
     "image": lambda run: Image(image_start(run), lr=run.lr),  # type: ignore[arg-type] (resolved)
-}
-WEIGHTS: dict[str, WeightRule] = {
-    "sbar": time.sbar,
-    "sigma_squared": time.sigma_squared,
-    "constant": time.constant,
 }
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -130,26 +118,25 @@ def resolve(run: Run) -> Run:
 
     ValueError for unknown names, values of a wrong sign, and settings that the method or scene lacks.
     """
-    defaults = settings_of(run)
-    choices = [field.name for field in fields(Run) if field.default is None and field.name != "out"]
-    said = [name for name in choices if getattr(run, name) is not None]
-    if missing := [name for name in said if name not in defaults]:
-        what = f"method {run.method!r} on scene {run.scene!r}"
-        raise ValueError(f"{what} has no setting {', '.join(missing)}; it has: {', '.join(defaults)}")
-    gaps = {name: value for name, value in defaults.items() if name not in said}
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if run.device == "auto" else run.device
-    prior = str(Path(run.prior).absolute()) if run.prior.endswith(WEIGHT_FILE) else run.prior
-    resolved = dataclasses.replace(run, device=device, prior=prior, **gaps)
-    _check_values(resolved)
-    return resolved
-
-
-def settings_of(run: Run) -> dict[str, Any]:
-    """Every setting that this method and scene have, with the preset's value."""
     named("method", run.method, METHODS)
     named("scene", run.scene, SCENES)
-    factors = dict.fromkeys(REGULARIZERS, 1.0) if run.scene == "nerf" else {}
-    return {**preset_of(run).settings, **factors}
+    preset = preset_of(run)
+    scene = preset.scene | (dict.fromkeys(REGULARIZERS, 1.0) if run.scene == "nerf" else {})
+    choices = [field.name for field in fields(Run) if field.default is None and field.name not in ("out", "asset")]
+    said = {name: getattr(run, name) for name in choices if getattr(run, name) is not None}
+    if missing := [name for name in said if name not in scene]:
+        raise ValueError(f"scene {run.scene!r} has no setting {', '.join(missing)}; it has: {', '.join(scene)}")
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if run.device == "auto" else run.device
+    resolved = dataclasses.replace(
+        run,
+        device=device,
+        prior=str(Path(run.prior).absolute()) if run.prior.endswith(WEIGHT_FILE) else run.prior,
+        asset=run.seed if run.asset is None else run.asset,
+        settings=settings.complete(run.method, preset.method, run.settings),
+        **scene | said,
+    )
+    _check_values(resolved)
+    return resolved
 
 
 def preset_of(run: Run) -> Preset:
@@ -165,13 +152,14 @@ def build(run: Run) -> Parts:
     return Parts(
         scene=build_scene(run),
         prior=prior,
-        method=build_method(run),
+        method=build_method(run, prior),
         views=build_views(run),
         prompt=prompt,
         background=background(run),
         steps=run.steps or 0,
         batch=run.batch or 1,
         seed=run.seed,
+        asset=run.asset or 0,
     )
 
 
@@ -187,11 +175,17 @@ def build_scene(run: Run) -> NeRF | Image:
     return SCENES[run.scene](run).to(run.device)
 
 
-def build_method(run: Run) -> Method:
-    """The method with the run's settings."""
-    make = METHODS[run.method]
-    settings = {name: getattr(run, name) for name in inspect.signature(make).parameters}
-    return make(**settings | {"weight": WEIGHTS[settings["weight"]]})
+def build_method(run: Run, prior: Prior) -> Method:
+    """The method with the run's settings, and where it trains a second score, the prior's own learner."""
+    known = settings.arguments(run.settings)
+    if "learner_rank" in run.settings:
+        begin = getattr(prior, "learner", None)
+        if begin is None:
+            raise ValueError(f"method {run.method!r} trains a learner, and prior {run.prior!r} has none; see: methods")
+        known["learner"] = begin(
+            rank=run.settings["learner_rank"], lr=run.settings["learner_lr"], seed=1_000_003 * run.seed + 1_000_001
+        )
+    return METHODS[run.method](**known)
 
 
 def build_views(run: Run) -> Views:
@@ -214,11 +208,10 @@ def background(run: Run) -> Tensor:
 
 def nerf_settings(run: Run) -> NerfSettings:
     """The preset's radiance field with the run's learning rates and factors on its losses."""
-    settings = preset_of(run).nerf
-    preset = settings.regularizers
-    scaled = {name: _scaled(getattr(preset, name), getattr(run, name)) for name in REGULARIZERS}
-    losses = dataclasses.replace(preset, **scaled)
-    return dataclasses.replace(settings, lr_grid=run.lr_grid, lr_mlp=run.lr_mlp, regularizers=losses)
+    nerf = preset_of(run).nerf
+    scaled = {name: _scaled(getattr(nerf.regularizers, name), getattr(run, name)) for name in REGULARIZERS}
+    losses = dataclasses.replace(nerf.regularizers, **scaled)
+    return dataclasses.replace(nerf, lr_grid=run.lr_grid, lr_mlp=run.lr_mlp, regularizers=losses)
 
 
 def image_start(run: Run) -> Tensor:
@@ -244,8 +237,6 @@ def _check_values(run: Run) -> None:
         value = getattr(run, name)
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
-    named("weight", run.weight or "", WEIGHTS)
-    named("reduction", run.reduction or "", dict.fromkeys(get_args(Reduction)))
     named("device", run.device, dict.fromkeys(DEVICES))
     if not run.prior.endswith(WEIGHT_FILE):
         named("prior", run.prior, PRIORS)

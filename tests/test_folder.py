@@ -127,13 +127,13 @@ def test_a_full_disk_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_folder_keeps_its_run_but_not_its_place(tmp_path: Path) -> None:
-    run = resolve(Run("a red car", method="sds", tau=None, scale=1 / 3, out=tmp_path / "run"))
+    run = resolve(Run("a red car", method="sds", settings={"scale": 1 / 3}, out=tmp_path / "run"))
     folder = RunFolder.create(run)
     (tmp_path / "run").rename(tmp_path / "moved")
     again = RunFolder.open(tmp_path / "moved").run
     assert asdict(again) | {"out": None} == asdict(run) | {"out": None}
     assert resolve(again) == again
-    assert folder.run.tau is None
+    assert folder.run.settings["scale"] == 1 / 3
 
 
 def test_a_folder_is_never_written_over(tmp_path: Path) -> None:
@@ -165,7 +165,8 @@ def test_the_log_survives_a_torn_line_and_rewinds(tmp_path: Path) -> None:
         ("prompt: a\nstepz: 3", "stepz"),
         ("prompt: a\nout: here", "out"),
         ("prompt: a\nsteps: 1.5", "steps must be int, got 1.5"),
-        ("prompt: a\nscale: yes", "scale must be float, got True"),
+        ("prompt: a\nlr: yes", "lr must be float, got True"),
+        ("prompt: a\nsettings: 3", "settings must be dict, got 3"),
         ("prompt: a\nseed:", "seed must be int, got None"),
         ("prompt: 3", "prompt must be str, got 3"),
         ("- 3", "no prompt"),

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 from pathlib import Path
 
 import pytest
 import torch
+from tiny import SHAPE
 
 from scoredistill import run as runs
 from scoredistill.methods.catalogue import METHODS
-from scoredistill.presets import PRESETS, carried
+from scoredistill.presets import PRESETS
+from scoredistill.presets.methods import carried
+from scoredistill.priors.toybox import ToyboxPrior
+from scoredistill.priors.unet import UNet
 from scoredistill.run import SCENES, Run, build_method, build_scene, build_views, image_start, resolve
 from scoredistill.scenes.nerf import NeRF
 from scoredistill.schedule import cosine, scaled_linear
+from scoredistill.settings import settings_of
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -22,19 +25,17 @@ from scoredistill.schedule import cosine, scaled_linear
 @pytest.mark.parametrize("method", METHODS)
 def test_every_preset_speaks_of_all_its_settings(preset: str, scene: str, method: str) -> None:
     run = resolve(Run("a red car", preset=preset, scene=scene, method=method))
-    assert set(inspect.signature(METHODS[method]).parameters) <= {
-        name for name, value in dataclasses.asdict(run).items() if value is not None
-    }
+    assert run.settings.keys() == settings_of(method).keys()
     assert resolve(run) == run
-    assert callable(build_method(run))
+    assert callable(build_method(run, ToyboxPrior(UNet(SHAPE))))
 
 
 def test_what_is_said_wins_over_the_preset() -> None:
-    run = resolve(Run("a red car", steps=7, scale=3, convexity=0.5, batch=2))
+    run = resolve(Run("a red car", steps=7, convexity=0.5, batch=2, settings={"scale": 3}))
     scene = build_scene(run)
     assert isinstance(scene, NeRF)
     preset = runs.preset_of(run).nerf.regularizers
-    assert (run.steps, run.scale, run.batch) == (7, 3, 2)
+    assert (run.steps, run.settings["scale"], run.batch) == (7, 3, 2)
     assert scene.settings.regularizers.convexity.start == 0.5 * preset.convexity.start
     assert scene.settings.regularizers.sparsity == preset.sparsity
 
@@ -65,14 +66,15 @@ def test_seeds_differ_and_repeat() -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"method": "sdx"}, "unknown method 'sdx'; nearest known: sd"),
+        ({"method": "sdx"}, "unknown method 'sdx'; nearest known: "),
         ({"scene": "splat"}, "unknown scene"),
         ({"prior": "toyboks"}, "unknown prior 'toyboks'; nearest known: toybox"),
         ({"preset": "fats"}, "unknown preset 'fats'; nearest known: fast"),
-        ({"weight": "sbarr"}, "nearest known: sbar"),
-        ({"reduction": "mean"}, "unknown reduction"),
+        ({"settings": {"weight": "sbarr"}}, "nearest known: sbar"),
+        ({"settings": {"reduction": "mean"}}, "unknown reduction"),
+        ({"settings": {"scale": "much"}}, "scale must be float, got 'much'"),
         ({"device": "tpu"}, "unknown device"),
-        ({"method": "sds", "tau": 0.1}, "has no setting tau; it has: .*scale"),
+        ({"method": "sds", "settings": {"tau": 0.1}}, "has no setting tau; it has: .*scale"),
         ({"scene": "image", "lr_grid": 0.1, "batch": 2}, "has no setting batch, lr_grid"),
         ({"steps": 0}, "steps must be at least 1"),
         ({"prompt": "  "}, "no prompt"),

@@ -1,6 +1,7 @@
 """Presets: what a run does where its flags say nothing, as functions of the method and the scene.
 
-Every number that a flag can replace stands in `Preset.settings`; the rest is the scene's and the cameras'.
+Every number that a flag can replace stands in `Preset.scene` or `Preset.method`; the rest is the scene's and the
+cameras'. What a preset does not say of a method is the method's own default.
 """
 
 from __future__ import annotations
@@ -9,63 +10,33 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from scoredistill.kernels.hashgrid import GridLayout
+from scoredistill.presets.methods import FAST, PAPER, Settings
 from scoredistill.scenes.nerf import NerfSettings, RegularizerSettings
 from scoredistill.scenes.regularizers import Ramp, constant
-from scoredistill.schedule import cosine, scaled_linear
 from scoredistill.views import RandomOrbit
-
-Settings = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Preset:
     """The defaults of a run."""
 
-    settings: Settings  # by the names of `Run`'s fields
+    scene: dict[str, Any]  # by the names of `Run`'s fields
+    method: Settings  # by the names of the method's arguments
     nerf: NerfSettings = field(default_factory=NerfSettings)
     views: RandomOrbit = field(default_factory=RandomOrbit)
     turntable: tuple[int, int] = (60, 128)  # frames, and pixels a side
     mesh: int = 128  # samples of the density along a side
 
 
-def carried(t: float) -> float:
-    """The time at which Toybox's images are as noisy as Stable Diffusion's at `t`: equal sigma / alpha."""
-    like = torch.zeros(1, dtype=torch.float64)
-    return cosine().time_of(float(scaled_linear().sbar(torch.tensor([t]), like)))
-
-
 def fast(method: str, scene: str) -> Preset:
     """A few minutes on two CPU cores with the embedded prior; the default."""
-    methods: dict[str, Settings] = {
-        "sdi": {
-            "scale": 2.5,  # 7.5 over-saturates a prior of this size
-            "inversion_scale": -2.5,
-            "steps_per_unit": 5.0,  # half the paper's: the same shapes at half the cost
-            "tau": 1 / 30,
-            "entropy": 0.3,
-            "t_min": carried(0.25),
-            "t_max": carried(0.98),
-            "weight": "sbar",
-            "reduction": "mean_over_latent",  # what the weights of the regularizers are relative to
-        },
-        "sds": {
-            "scale": 7.5,
-            "t_min": carried(0.02),
-            "t_max": carried(0.98),
-            "anneal": False,
-            "weight": "sigma_squared",
-            "reduction": "mean_over_latent",
-        },
-    }
-    scenes: dict[str, Settings] = {
+    scenes: dict[str, dict[str, Any]] = {
         # Slower rates leave the field behind the falling t, faster ones make it a fog.
         "nerf": {"steps": 300, "batch": 4, "size": 64, "lr_grid": 1.5e-2, "lr_mlp": 8e-3},
         "image": {"steps": 300, "count": 4, "size": 64, "lr": 2e-2},
     }
-    return Preset({**scenes[scene], **methods[method], "save_every": 25}, NerfSettings(regularizers=_fast_losses()))
+    return Preset(scenes[scene] | {"save_every": 25}, FAST.get(method, {}), NerfSettings(regularizers=_fast_losses()))
 
 
 def _fast_losses() -> RegularizerSettings:
@@ -80,29 +51,8 @@ def _fast_losses() -> RegularizerSettings:
 
 
 def paper(method: str, scene: str) -> Preset:
-    """The official settings of SDI (METHODS 5.2, 7) and threestudio's SDS (METHODS 4.1), for a large GPU."""
-    methods: dict[str, Settings] = {
-        "sdi": {
-            "scale": 7.5,
-            "inversion_scale": -7.5,
-            "steps_per_unit": 10.0,
-            "tau": 1 / 30,
-            "entropy": 0.3,
-            "t_min": carried(0.25),
-            "t_max": carried(0.98),
-            "weight": "sbar",
-            "reduction": "mean_over_latent",
-        },
-        "sds": {
-            "scale": 101.0,
-            "t_min": carried(0.02),
-            "t_max": carried(0.98),
-            "anneal": False,
-            "weight": "sigma_squared",
-            "reduction": "sum_over_latent",
-        },
-    }
-    scenes: dict[str, Settings] = {
+    """The official settings of each method (METHODS 4 to 6), with SDI's scene (METHODS 7), for a large GPU."""
+    scenes: dict[str, dict[str, Any]] = {
         "nerf": {
             "steps": 10_000,
             "batch": 1,
@@ -112,8 +62,8 @@ def paper(method: str, scene: str) -> Preset:
         },
         "image": {"steps": 1000, "count": 4, "size": 64, "lr": 5e-2},  # the notebook's .1 is for x in [-1, 1]
     }
-    settings = {**scenes[scene], **methods[method], "save_every": 250}
-    return Preset(settings, _paper_nerf(method), _paper_views(), turntable=(120, 256), mesh=256)
+    settings = scenes[scene] | {"save_every": 250}
+    return Preset(settings, PAPER.get(method, {}), _paper_nerf(method), _paper_views(), turntable=(120, 256), mesh=256)
 
 
 def _paper_nerf(method: str) -> NerfSettings:
