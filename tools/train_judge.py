@@ -225,8 +225,9 @@ what the methods make. No prior and no method ever sees it.
   the caption, into one space (`scoredistill/evaluate/judge_network.py`): `{shape}`.
 - **Data**: {views} rendered views of Toybox toys with freshly worded captions, half of them naming the
   view; other toys than the prior's (another seed). The last {held_out} views are held out.
-- **Training**: symmetric InfoNCE on captions, and cross-entropy of the first toy among 300 and of the view; AdamW, cosine rate, averaged weights; pictures shifted, zoomed,
-  coarsened, softened, dimmed and made grainy. {steps} steps of {batch} views.
+- **Training**: symmetric InfoNCE on captions, and cross-entropies of the first toy (among 300) and of the view;
+  AdamW, cosine rate, averaged weights; pictures shifted, zoomed, coarsened, softened, dimmed and made grainy.
+  {steps} steps of {batch} views.
 - **Command**: `python tools/train_judge.py --minutes {minutes:g} --views {views} --seed {seed}`
 - **License**: Apache-2.0, like the code; made from procedural pictures only.
 
