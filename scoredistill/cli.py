@@ -7,40 +7,38 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import inspect
 import io
 import json
 import logging
 import os
-import re
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 import tyro
-from tyro.conf import DisallowNone, Fixed, Positional
+from tyro.conf import DisallowNone, Fixed, Positional, Suppress
 
-from scoredistill.artifacts import open_scene
+from scoredistill.artifacts import open_scene, open_volume
 from scoredistill.checkpoint import write_safely
 from scoredistill.console import RunFailedError, StoppedError, drive, reason
-from scoredistill.contracts import Prompt
 from scoredistill.doctor import examine
+from scoredistill.entries import account, overview
 from scoredistill.evaluate.report import markdown, summarize
+from scoredistill.export.findings import VERDICTS
 from scoredistill.export.glb import write_glb
 from scoredistill.export.images import grid, preview, write_png, write_turntable
 from scoredistill.export.mesh import extract
 from scoredistill.export.obj import write_obj, write_ply
+from scoredistill.flags import one_line, said, with_settings
 from scoredistill.folder import RunFolder, default_path, read_config
-from scoredistill.gallery import ELEVATION_DEG, evaluate, look, turntable
-from scoredistill.methods import ddim
+from scoredistill.gallery import ELEVATION_DEG, evaluate, look, samples, turntable
 from scoredistill.methods.catalogue import CITATIONS, METHODS
-from scoredistill.methods.noise import gaussian
-from scoredistill.priors.toybox import SIZE, WEIGHTS
-from scoredistill.run import PRIORS, Run, background, build, build_prior, named, resolve
-from scoredistill.scenes.nerf import NeRF
+from scoredistill.priors.toybox import WEIGHTS
+from scoredistill.run import PRIORS, Run, background, build, named, resolve
+from scoredistill.settings import Value, settings_of
+from scoredistill.studies.conduct import Order, conduct, listing
 
 DESCRIPTION = "Score distillation: what a 2-D diffusion model knows, as a 3-D model or an image."
 FORMATS = {"glb": write_glb, "obj": write_obj, "ply": write_ply}
@@ -53,9 +51,12 @@ class Generate(Run):
 
     prompt: Positional[str] = ""  # what to make
     config: Path | None = None  # begin with the settings of this config.yaml; other flags replace them
+    settings: Suppress[Mapping[str, Value]] = field(default_factory=dict)  # flags of their own: see `with_settings`
 
     def __call__(self) -> None:
-        run = resolve(Run(**{field.name: getattr(self, field.name) for field in fields(Run)}))
+        said = {name: value for name in settings_of(self.method) if (value := getattr(self, name)) is not None}
+        run = Run(**{each.name: getattr(self, each.name) for each in fields(Run)})
+        run = resolve(replace(run, settings=said))
         parts = build(run)
         drive(RunFolder.create(run), parts)
 
@@ -93,17 +94,11 @@ class Sample:
     out: Path | None = None  # the PNG; by default runs/PROMPT-ddim-SEED.png
 
     def __call__(self) -> None:
-        if self.count < 1:
-            raise ValueError(f"count must be at least 1, got {self.count}")
-        run = resolve(Run(self.prompt, prior=self.prior, seed=self.seed, device=self.device))
-        prior = build_prior(run)
-        conditions = prior.conditions(Prompt(self.prompt, self.negative), None, self.count)
-        like = prior.encode(torch.zeros(self.count, 3, SIZE, SIZE, device=run.device))
-        x_T = gaussian(like, torch.Generator().manual_seed(self.seed))
-        x = ddim.sample(prior, x_T, conditions, scale=self.scale, steps=self.steps)
+        run = Run(self.prompt, prior=self.prior, seed=self.seed, device=self.device, negative=self.negative)
+        rgb = samples(resolve(run), self.count, scale=self.scale, steps=self.steps)
         path = self.out or default_path(self.prompt, "ddim", self.seed).with_suffix(".png")
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_png(grid(prior.decode(x).float().cpu().clamp(0, 1)), path)
+        write_png(grid(rgb), path)
         print(path)
 
 
@@ -174,17 +169,35 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
-class Methods:
-    """List the score-distillation methods with their equations, or cite one."""
+class Study(Order):
+    """Repeat a figure of the papers in 2-D, on a page that says whether it holds; without a name, list them."""
 
+    name: Positional[str] = ""  # of the study
+
+    def __call__(self) -> None:
+        if not self.name:
+            print(listing())
+            return
+        finding, page = conduct(self)
+        print(f"{VERDICTS[finding.holds][1]} {finding.because}\n{page}")
+
+
+Study.__doc__ = f"{Study.__doc__}\n\n" + listing().replace("\n", "\n\n")
+
+
+@dataclass(frozen=True)
+class Methods:
+    """List the score-distillation methods with equations, scales and costs; tell all about one, or cite it."""
+
+    name: Positional[str] = ""  # of a method to tell all about
+    preset: str = "fast"  # whose scales and costs are listed: fast or paper
     cite: str | None = None  # print the BibTeX entry of this method
 
     def __call__(self) -> None:
         if self.cite is not None:
             print(named("method", self.cite, CITATIONS))
-            return
-        for name, make in METHODS.items():
-            print(f"{name}\n  " + (inspect.getdoc(make) or "").replace("\n", "\n  ") + "\n")
+        else:
+            print(account(self.name, self.preset) if self.name else overview(self.preset))
 
 
 @dataclass(frozen=True)
@@ -214,50 +227,38 @@ COMMANDS: dict[str, Any] = {
     "render": Render,
     "export": Export,
     "evaluate": Evaluate,
+    "study": Study,
     "methods": Methods,
     "priors": Priors,
     "doctor": Doctor,
 }
 
 
-def open_volume(path: Path) -> tuple[Run, NeRF]:
-    """As `open_scene`; ValueError for a flat scene, of which no views or meshes can be made."""
-    run, scene = open_scene(path)
-    if not isinstance(scene, NeRF):
-        raise ValueError(f"{path} is a run on a flat image; only 3-D scenes have views and meshes")
-    return run, scene
-
-
 def parse(arguments: Sequence[str]) -> Any:
     """The command that the arguments name, with its flags; ValueError in one line for what cannot be read."""
     if arguments and not arguments[0].startswith("-"):
         named("command", arguments[0], COMMANDS)
+    config = said(arguments, "--config")
+    default: dict[str, Any] = {} if config is None else asdict(read_config(Path(config)))
+    method = said(arguments, "--method") or default.get("method", Run.method)
+    named("method", method, METHODS)
+    commands = COMMANDS | {name: with_settings(COMMANDS[name], method) for name in ("generate", "image")}
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            command = tyro.extras.subcommand_cli_from_dict(
-                COMMANDS, prog="scoredistill", description=DESCRIPTION, args=arguments, config=(DisallowNone,)
-            )
-            if not isinstance(command, Generate) or command.config is None:
-                return command
-            kind = type(command)
-            settings: dict[str, Any] = asdict(read_config(command.config)) | (
-                {"scene": "image"} if kind is Image else {}
-            )
-            default = kind(config=command.config, **settings)
-            return tyro.cli(kind, default=default, args=arguments[1:], config=(DisallowNone,))
+            if config is None or arguments[0] not in ("generate", "image"):
+                return tyro.extras.subcommand_cli_from_dict(
+                    commands, prog="scoredistill", description=DESCRIPTION, args=arguments, config=(DisallowNone,)
+                )
+            kind = commands[arguments[0]]
+            own = default.pop("settings")
+            told = default | (own if default["method"] == method else {}) | {"config": Path(config)}
+            begin = kind(**told | ({"scene": "image"} if issubclass(kind, Image) else {}))
+            return tyro.cli(kind, default=begin, args=arguments[1:], config=(DisallowNone,))
     except SystemExit as error:
         if not error.code:
             raise
         raise ValueError(one_line(complaint.getvalue())) from None
-
-
-def one_line(box: str) -> str:
-    """tyro's framed complaint as a sentence: what stands between its title and its first rule."""
-    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
-    end = next((index for index, line in enumerate(lines) if re.match(r"^[─╰]", line)), len(lines))
-    said = " ".join(line for line in lines[:end] if line)
-    return re.sub(r"\s+", " ", said).rstrip(".") + "; see: scoredistill --help"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -281,7 +282,7 @@ def verdict(error: BaseException) -> tuple[str, int]:
             return "interrupted", 130
         case StoppedError():
             return str(error), error.code
-        case RunFailedError():
+        case RunFailedError() | FloatingPointError():
             return str(error), 1
         case ValueError() | OSError():
             full = getattr(error, "errno", None) == errno.ENOSPC

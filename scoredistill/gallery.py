@@ -1,4 +1,4 @@
-"""The standard looks at a finished scene: four views, the turntable, and the views that are judged."""
+"""The standard looks at a finished scene: four views, the turntable, what is judged; and what DDIM draws."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from statistics import fmean
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from scoredistill.camera import Cameras, orbit, ring
-from scoredistill.contracts import Frame
+from scoredistill.contracts import Frame, Prompt
 from scoredistill.evaluate import metrics
 from scoredistill.evaluate.judge import Judge
 from scoredistill.evaluate.report import evaluate_views
-from scoredistill.run import Run, background, on_device, preset_of
+from scoredistill.methods import ddim
+from scoredistill.methods.noise import gaussian
+from scoredistill.priors.toybox import SIZE
+from scoredistill.run import Run, background, build_prior, on_device, preset_of
 from scoredistill.scenes.image import Image
 from scoredistill.scenes.nerf import NeRF
 
@@ -53,6 +58,19 @@ def distance(run: Run) -> tuple[float, float]:
     """Radius and field of view (degrees) in the middle of those of the run's training views."""
     views = preset_of(run).views
     return fmean(views.radius), fmean(views.fov_deg)
+
+
+@torch.no_grad()
+def samples(run: Run, count: int, *, scale: float, steps: int) -> Float[Tensor, "N 3 64 64"]:
+    """What the run's prior itself draws for its prompt, by DDIM in `steps`; ValueError for less than one sample."""
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+    prior = build_prior(run)
+    conditions = prior.conditions(Prompt(run.prompt, run.negative), None, count)
+    like = prior.encode(torch.zeros(count, 3, SIZE, SIZE, device=run.device))
+    x_T = gaussian(like, torch.Generator().manual_seed(run.seed))
+    x = ddim.sample(prior, x_T, conditions, scale=scale, steps=steps)
+    return prior.decode(x).float().cpu().clamp(0, 1)
 
 
 @torch.no_grad()

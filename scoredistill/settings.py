@@ -25,6 +25,7 @@ LEARNER: dict[str, Value] = {"learner_rank": 4, "learner_lr": 3e-3}
 GLOSSARY: dict[str, str] = {
     "scale": "guidance, null + scale (text - null)",
     "scale_end": "guidance at the end of the run",
+    "inversion_start": "least time at which the inversion asks the prior",
     "inversion_scale": "guidance of the inversion",
     "reference_scale": "guidance of the reference",
     "ode_scale": "guidance of the asset's ODE",

@@ -16,14 +16,15 @@ FLOORS = [
     {"schedule", "camera", "kernels"},
     {"contracts", "render"},
     {"methods", "priors", "scenes", "views", "optimize", "evaluate", "export", "toybox"},
-    {"run", "presets", "folder", "checkpoint", "journal", "artifacts", "gallery", "doctor"},
-    {"cli", "console", "__init__"},
+    {"run", "settings", "presets", "folder", "checkpoint", "journal", "artifacts", "gallery", "doctor"}
+    | {"studies", "costs", "entries"},
+    {"cli", "console", "flags", "__init__"},
     {"__main__"},
 ]
 WINDOWS = {("priors", "scoredistill.toybox"), ("evaluate", "scoredistill.toybox")}  # only for `captions`
 GROUND_USERS = {"scenes", "toybox", "presets", "render", "kernels"}  # who may use render and kernels
 HEAVY = {"trimesh", "PIL", "imageio_ffmpeg", "mcubes", "scipy", "tyro", "rich", "diffusers", "transformers", "viser"}
-CLI = {"cli", "console"}
+CLI = {"cli", "console", "flags"}
 
 
 def room(path: Path) -> str:

@@ -16,6 +16,7 @@ from scoredistill.cli import COMMANDS, main
 from scoredistill.folder import RunFolder
 from scoredistill.methods.catalogue import CITATIONS, METHODS
 from scoredistill.run import Run
+from scoredistill.settings import settings_of
 
 WRITTEN = {"config.yaml", "log.jsonl", "checkpoint", "trace", "preview.png", "metrics.json", "index.html"}
 
@@ -60,7 +61,7 @@ def test_flags_replace_what_a_config_says(finished: Path, tmp_path: Path) -> Non
     flags = ["--out", str(out), "--seed", "0", "--steps", "2", "--tau", "0"]
     assert main(["generate", "a blue car", "--config", config, *flags]) == 0
     run = RunFolder.open(out).run
-    assert (run.prompt, run.steps, run.tau, run.size) == ("a blue car", 2, 0.0, 16)
+    assert (run.prompt, run.steps, run.settings["tau"], run.size) == ("a blue car", 2, 0.0, 16)
 
 
 def test_image_makes_several_at_once(prior: str, tmp_path: Path) -> None:
@@ -117,7 +118,7 @@ def test_resume_of_a_finished_run_changes_nothing(finished: Path) -> None:
 def test_methods_priors_and_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     assert [main([name]) for name in ("methods", "priors", "doctor")] == [0, 0, 0]
     out = capsys.readouterr().out
-    assert all(f"{name}\n" in out for name in METHODS)
+    assert all(f"\n{name} " in out for name in METHODS)
     assert out.count("grad = ") == len(METHODS)
     assert main(["methods", "--cite", "sdi"]) == 0
     assert capsys.readouterr().out == CITATIONS["sdi"] + "\n"
@@ -130,7 +131,8 @@ def test_help_lists_every_command_and_every_setting(capsys: pytest.CaptureFixtur
         assert not stop.value.code
     out = capsys.readouterr().out
     assert all(f"• {name} " in out for name in COMMANDS)
-    assert all("--" + field.name.replace("_", "-") in out for field in fields(Run) if field.name != "prompt")
+    flags = [field.name for field in fields(Run) if field.name not in ("prompt", "settings")] + list(settings_of("sdi"))
+    assert all("--" + name.replace("_", "-") in out for name in flags)
 
 
 def test_import_is_light() -> None:

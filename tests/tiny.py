@@ -28,6 +28,16 @@ def prior_file(folder: Path) -> Path:
     return path
 
 
+def lively_net() -> UNet:
+    """An untrained network that answers something else to everything: as built, it answers zero."""
+    torch.manual_seed(0)
+    net = UNet(SHAPE)
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    return net
+
+
 def fast(method: str, scene: str) -> Preset:
     """The fast preset with a field and pictures of toy size."""
     nerf = presets.NerfSettings(grid=GridLayout(levels=2, coarsest=4, finest=8, table=2**10), samples=24, occupancy=8)

@@ -30,28 +30,35 @@ def curve(steps: Sequence[float], values: Sequence[float]) -> str:
     low, high = min(y for _, y in points), max(y for _, y in points)
     logarithmic = low > 0 and math.log10(high / low) > DECADES
     height = math.log10 if logarithmic else float
-    x_of, y_of = _scale(first, last, LEFT, RIGHT), _scale(height(low), height(high), BOTTOM, TOP)
-    axes = _axes((first, last), (low, high), "step, log scale" if logarithmic else "step")
+    x_of, y_of = scale(first, last, LEFT, RIGHT), scale(height(low), height(high), BOTTOM, TOP)
+    frame = axes((first, last), (low, high), "step, log scale" if logarithmic else "step")
     lines = _lines([(x_of(x), y_of(height(y))) for x, y in points])
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{axes}{lines}</svg>'
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{frame}{lines}</svg>'
 
 
-def _scale(low: float, high: float, start: float, stop: float) -> Callable[[float], float]:
+def scale(low: float, high: float, start: float, stop: float) -> Callable[[float], float]:
     """The affine map of [low, high] to [start, stop]; a single value goes to the middle."""
     if high == low:
         return lambda _: 0.5 * (start + stop)
     return lambda value: start + (value - low) / (high - low) * (stop - start)
 
 
-def _axes(steps: tuple[float, float], values: tuple[float, float], title: str) -> str:
-    heights = (TOP, 0.5 * (TOP + BOTTOM), BOTTOM)
-    rules = "".join(f'<path class="rule" d="M{LEFT} {y}H{RIGHT}"/>' for y in heights)
+def axes(
+    across: tuple[float, float],
+    up: tuple[float, float],
+    title: str,
+    box: tuple[int, int, int, int] = (LEFT, TOP, RIGHT, BOTTOM),
+    height: int = HEIGHT,
+) -> str:
+    """Three rules, the ends of both axes in data units, and the title of the horizontal one."""
+    left, top, right, bottom = box
+    rules = "".join(f'<path class="rule" d="M{left} {y}H{right}"/>' for y in (top, 0.5 * (top + bottom), bottom))
     labels = [
-        (LEFT - 6, BOTTOM, "end", _number(values[0])),
-        (LEFT - 6, TOP + 8, "end", _number(values[1])),
-        (LEFT, HEIGHT - 5, "start", _number(steps[0])),
-        (RIGHT, HEIGHT - 5, "end", _number(steps[1])),
-        (0.5 * (LEFT + RIGHT), HEIGHT - 5, "middle", title),
+        (left - 6, bottom, "end", _number(up[0])),
+        (left - 6, top + 8, "end", _number(up[1])),
+        (left, height - 5, "start", _number(across[0])),
+        (right, height - 5, "end", _number(across[1])),
+        (0.5 * (left + right), height - 5, "middle", title),
     ]
     return rules + "".join(f'<text x="{x:g}" y="{y:g}" text-anchor="{at}">{text}</text>' for x, y, at, text in labels)
 

@@ -21,6 +21,8 @@ from scoredistill.export.curves import curve
 
 EXPOSURE = 0.65  # the viewer's lights are brighter than the scenes' daylight: a mesh looks like its render
 
+PACKAGE = resources.files("scoredistill.export")
+
 Picture = bytes | Path
 """A PNG: its bytes, or the file that holds them."""
 
@@ -50,26 +52,31 @@ def write_page(page: Page, path: Path) -> None:
 
 def render_page(page: Page) -> str:
     """The page as HTML; the viewer's script is part of it only where there is a mesh."""
-    package = resources.files("scoredistill.export")
-    script = package.joinpath("viewer/model-viewer.min.js").read_text("utf-8") if page.mesh else ""
+    script = PACKAGE.joinpath("viewer/model-viewer.min.js").read_text("utf-8") if page.mesh else ""
     sections = [
-        _section("", _stage(page)),
-        _section("Views", _figures(page.pictures), "wide"),
-        _section("What the prior saw", "".join(_probe(*probe) for probe in page.probes), "probes"),
-        _section("Curves", _curves(page.log), "curves"),
-        _section("Method", _text(page.method, "equation") + _text(page.citation, "citation")),
-        _section("Reproduce", _text(page.command, "command") + _details("All settings", _table(page.config))),
+        section("", _stage(page)),
+        section("Views", _figures(page.pictures), "wide"),
+        section("What the prior saw", "".join(_probe(*probe) for probe in page.probes), "probes"),
+        section("Curves", _curves(page.log), "curves"),
+        section("Method", text(page.method, "equation") + text(page.citation, "citation")),
+        section("Reproduce", text(page.command, "command") + details("All settings", table(page.config))),
     ]
-    return Template(package.joinpath("page.html").read_text("utf-8")).substitute(
-        title=escape(page.title),
-        subtitle=escape(page.subtitle),
+    return assemble(page.title, page.subtitle, sections, script)
+
+
+def assemble(title: str, subtitle: str, sections: Sequence[str], script: str = "") -> str:
+    """An offline HTML page of sections that are HTML already; no script but the one given may run on it."""
+    return Template(PACKAGE.joinpath("page.html").read_text("utf-8")).substitute(
+        title=escape(title),
+        subtitle=escape(subtitle),
         sections="\n".join(filter(None, sections)),
         policy=f"'sha256-{_encode(hashlib.sha256(script.encode()).digest())}'" if script else "",
         script=f'<script type="module">{script}</script>' if script else "",
     )
 
 
-def _section(title: str, body: str, kind: str = "") -> str:
+def section(title: str, body: str, kind: str = "") -> str:
+    """A titled part of a page; nothing where there is no body. Title and body are HTML."""
     heading = f"<h2>{title}</h2>" if title else ""
     return f'<section class="{kind}">{heading}<div>{body}</div></section>' if body else ""
 
@@ -79,16 +86,16 @@ def _stage(page: Page) -> str:
     parts = []
     if page.mesh:
         parts.append(
-            f'<model-viewer src="{_uri("model/gltf-binary", page.mesh)}" alt="{escape(page.title)}" '
+            f'<model-viewer src="{uri("model/gltf-binary", page.mesh)}" alt="{escape(page.title)}" '
             'camera-controls auto-rotate camera-orbit="20deg 75deg auto" touch-action="pan-y" '
             f'interaction-prompt="none" exposure="{EXPOSURE}" shadow-intensity="0.7"></model-viewer>'
         )
     beside = ""
     if page.video:
-        source = _uri("video/mp4", page.video)
+        source = uri("video/mp4", page.video)
         video = f'<video src="{source}" autoplay loop muted playsinline controls></video>'
         beside = f"<figure>{video}<figcaption>color, normal, opacity</figcaption></figure>"
-    beside += _table(page.metrics)
+    beside += table(page.metrics)
     if beside:
         parts.append(f'<div class="beside">{beside}</div>')
     return f'<div class="stage">{"".join(parts)}</div>' if parts else ""
@@ -96,7 +103,7 @@ def _stage(page: Page) -> str:
 
 def _figures(pictures: Mapping[str, Picture]) -> str:
     return "".join(
-        f'<figure><img src="{_uri("image/png", picture)}" alt="{escape(name)}">'
+        f'<figure><img src="{uri("image/png", picture)}" alt="{escape(name)}">'
         f"<figcaption>{escape(name)}</figcaption></figure>"
         for name, picture in pictures.items()
     )
@@ -121,27 +128,31 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _table(values: Mapping[str, Any]) -> str:
-    rows = (f"<tr><th>{escape(key)}</th><td>{escape(_shown(value))}</td></tr>" for key, value in values.items())
+def table(values: Mapping[str, Any]) -> str:
+    """Names and values, one pair a row."""
+    rows = (f"<tr><th>{escape(key)}</th><td>{escape(shown(value))}</td></tr>" for key, value in values.items())
     return f"<table>{''.join(rows)}</table>" if values else ""
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """Numbers in four digits, text as it is, the rest as JSON."""
     if isinstance(value, float):
         return f"{value:.4g}"
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _text(text: str, kind: str) -> str:
-    return f'<pre class="{kind}">{escape(text)}</pre>' if text else ""
+def text(words: str, kind: str) -> str:
+    """Words set as they are."""
+    return f'<pre class="{kind}">{escape(words)}</pre>' if words else ""
 
 
-def _details(summary: str, body: str) -> str:
+def details(summary: str, body: str) -> str:
+    """HTML that waits under its summary until it is asked for."""
     return f"<details><summary>{summary}</summary>{body}</details>" if body else ""
 
 
-def _uri(kind: str, content: Picture) -> str:
+def uri(kind: str, content: Picture) -> str:
+    """A file as part of the page itself."""
     return f"data:{kind};base64,{_encode(content.read_bytes() if isinstance(content, Path) else content)}"
 
 

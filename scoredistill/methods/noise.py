@@ -19,6 +19,8 @@ from scoredistill.contracts import Conditions, Prior, Query
 from scoredistill.methods.distillation import NoiseRule, Time, X
 from scoredistill.methods.scores import guided_eps
 
+_APART = 500_000  # from the seeds of the loop's dice, which would draw the same numbers
+
 
 def fresh(query: Query, x: X, t: Time, r: Time) -> X:
     """kappa ~ N(0, I), new at every step (Poole et al. 2022)."""
@@ -31,7 +33,7 @@ def asset_noise(query: Query, x: X) -> X:
     Flat images are assets of their own, one noise a row; all views of a scene share one, or where the prior denoises
     several views jointly, one for each of these.
     """
-    rng = torch.Generator().manual_seed(query.asset)
+    rng = torch.Generator().manual_seed(1_000_003 * query.asset + _APART)
     if query.cameras is None:
         return gaussian(x, rng)
     views = query.prior.views
@@ -61,17 +63,18 @@ def ddim_start(query: Query, x_T: X, scale: float) -> X:
     return schedule.clean(x_T, query.memory["eps"], t)
 
 
-def inversion(scale: float = -7.5, steps_per_unit: float = 10.0, entropy: float = 0.3) -> NoiseRule:
-    """kappa = DDIM-inversion(x, 0 -> r) + entropy sigma eps_H (Lukoianov et al. 2024, eq. 11 and algorithm 2).
+def inversion(scale: float = -7.5, steps_per_unit: float = 10.0, entropy: float = 0.3, start: float = 0.0) -> NoiseRule:
+    """kappa = DDIM-inversion(x, start -> r) + entropy sigma eps_H (Lukoianov et al. 2024, eq. 11 and algorithm 2).
 
     Args: guidance `scale` of the inversion (negative works best in 3-D, their fig. 10); int(steps_per_unit t) steps,
-    at least one; standard deviation `entropy` sigma of the added noise. Differs from the official code: kappa is
-    re-noised to level t, as the paper says (METHODS D1).
+    at least one; standard deviation `entropy` sigma of the added noise; least time `start` at which the prior is asked,
+    for priors whose lowest level holds no noise that could be read. Differs from the official code: kappa is re-noised
+    to level t, as the paper says (METHODS D1).
     """
 
     def rule(query: Query, x: X, t: Time, r: Time) -> X:
         steps = (steps_per_unit * t + 1e-6).long().clamp(min=1)
-        kappa = invert(query.prior, x, levels(query.prior, r, steps), query.conditions, scale)
+        kappa = invert(query.prior, x, levels(query.prior, r, steps, start), query.conditions, scale)
         if entropy == 0:
             return kappa
         return kappa + entropy * query.prior.schedule.sigma(r, x) * gaussian(x, query.rng)
@@ -159,13 +162,14 @@ def strides(prior: Prior, until: Time, stride: float) -> Float[Tensor, "K B"]:
     return torch.stack([prior.schedule.snap(t.minimum(until)) for t in stride * steps])
 
 
-def levels(prior: Prior, until: Time, steps: Tensor) -> Float[Tensor, "K B"]:
-    """Ascending times from the lowest level to `until` [B], evenly spaced in `steps` [B] steps for each image.
+def levels(prior: Prior, until: Time, steps: Tensor, start: float = 0.0) -> Float[Tensor, "K B"]:
+    """Ascending times from `start` to `until` [B], evenly spaced in `steps` [B] steps for each image.
 
     An image with fewer steps than its neighbors waits at its last level, where a DDIM step is the identity.
     """
     share = torch.arange(int(steps.max()) + 1, dtype=torch.float64)[:, None] / steps
-    return torch.stack([prior.schedule.snap(until * part) for part in share.clamp(max=1)])
+    low = until.clamp(max=start)
+    return torch.stack([prior.schedule.snap(low + (until - low) * part) for part in share.clamp(max=1)])
 
 
 def invert(prior: Prior, x: X, times: Float[Tensor, "K B"], conditions: Conditions, scale: float) -> X:

@@ -123,6 +123,7 @@ def sdi(
     steps_per_unit: float = 10.0,
     tau: float = 1 / 30,
     entropy: float = 0.3,
+    inversion_start: float = 0.0,
     noise_source: Literal["inversion", "random", "fixed", "fixed_point", "sgd"] = "inversion",
     noise_steps: int = 10,
     noise_rate: float = 1e-2,
@@ -141,7 +142,7 @@ def sdi(
     Differs from the paper: t runs over [t_max, t_min] = [.98, .25] as in that code, whose network knows no t = 1.
     """
     inferred = {
-        "inversion": noise.inversion(inversion_scale, steps_per_unit, entropy),
+        "inversion": noise.inversion(inversion_scale, steps_per_unit, entropy, inversion_start),
         "fixed_point": noise.fixed_point(noise_steps, scale),
         "sgd": noise.sgd(noise_steps, noise_rate, scale),
     }

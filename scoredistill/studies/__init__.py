@@ -1,0 +1,24 @@
+"""The figures of the papers as experiments: each states a claim, measures it in 2-D on Toybox, and says if it holds.
+
+A new study is a short file with a `Study`, and a line here.
+"""
+
+from scoredistill.studies.dsd_diversity import DIVERSITY, SOURCES
+from scoredistill.studies.dsd_seeds import SEEDS
+from scoredistill.studies.inverted_noises import INVERTED
+from scoredistill.studies.sdi_figure_1 import FIGURE_1
+from scoredistill.studies.sdi_inversion_scales import FIGURE_10
+from scoredistill.studies.sdi_inversion_steps import FIGURE_11
+from scoredistill.studies.sdi_noise_patterns import FIGURE_17
+from scoredistill.studies.sdi_residuals import FIGURE_9
+from scoredistill.studies.sdi_round_trip import FIGURE_18
+from scoredistill.studies.sdi_scales import FIGURE_3
+from scoredistill.studies.study import Study
+
+STUDIES: dict[str, Study] = {
+    study.name: study
+    for study in (
+        *(FIGURE_1, FIGURE_3, FIGURE_9, FIGURE_10, FIGURE_11, FIGURE_17, FIGURE_18),
+        *(SEEDS, DIVERSITY, SOURCES, INVERTED),
+    )
+}

@@ -1,0 +1,73 @@
+"""Numbers with their errors: means over captions and seeds, and when one exceeds another.
+
+C captions   S seeds
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+CERTAIN = 2.0  # standard errors: a gap that chance alone makes once in twenty times
+
+Estimate = dict[str, float | int | None]
+"""{"mean", "sd", "n"}: n seeds, the standard deviation between their means over captions (None for one seed)."""
+
+
+def over_seeds(values: Float[Tensor, "C S"]) -> Estimate:
+    """The mean, and the sample standard deviation (n - 1) over seeds of the means over captions."""
+    means = values.double().mean(0)
+    spread = float(means.std()) if len(means) > 1 else None
+    return {"mean": float(means.mean()), "sd": spread, "n": len(means)}
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How much larger a is than b, image by image: the mean, its standard error, and over how many images."""
+
+    mean: float
+    error: float  # infinite for a single image
+    count: int
+
+    @property
+    def sign(self) -> bool | None:
+        """True where a certainly exceeds b, False where b exceeds a, None where the error covers the gap."""
+        return None if abs(self.mean) <= CERTAIN * self.error else self.mean > 0
+
+    def __str__(self) -> str:
+        error = f" ± {self.error:.2g}" if self.count > 1 else ""
+        return f"{self.mean:+.3g}{error} (n = {self.count})"
+
+
+def gap(a: Float[Tensor, "C S"], b: Float[Tensor, "C S"]) -> Gap:
+    """a - b paired by caption and seed."""
+    difference = (a - b).double().flatten()
+    count = len(difference)
+    error = float(difference.std()) / math.sqrt(count) if count > 1 else math.inf
+    return Gap(float(difference.mean()), error, count)
+
+
+Part = tuple[bool | None, str]
+"""Whether a part of a claim holds, and the words and numbers that say so."""
+
+
+def exceeds(what: str, a: Float[Tensor, "C S"], b: Float[Tensor, "C S"]) -> Part:
+    """The part of a claim that a exceeds b; `what` says what their difference is."""
+    found = gap(a, b)
+    return found.sign, f"{what} {found}"
+
+
+def conclude(*parts: Part) -> tuple[bool | None, str]:
+    """Whether a claim of several parts holds, and the sentence that says of each part if it does."""
+    says = {True: "yes", False: "no", None: "undecided"}
+    return all_of(*(holds for holds, _ in parts)), "; ".join(f"{text}: {says[holds]}" for holds, text in parts) + "."
+
+
+def all_of(*signs: bool | None) -> bool | None:
+    """Whether all parts of a claim hold: False where one fails, None where one is undecided."""
+    if False in signs:
+        return False
+    return None if None in signs else True

@@ -1,0 +1,58 @@
+"""How images of a bench are judged and shown.
+
+N images   C captions   S seeds   H W pixels in [0, 1]
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from scoredistill.evaluate import metrics
+from scoredistill.evaluate.report import expected
+from scoredistill.export.sheet import Sheet
+from scoredistill.studies.estimates import over_seeds
+from scoredistill.studies.study import Bench
+
+MEASURES = ("similarity", "kind right", "color right", "sharpness", "saturation")
+"""What `judged` measures; the first three by the judge."""
+
+
+def pixels(bench: Bench, x: Float[Tensor, "N 3 64 64"]) -> Float[Tensor, "N 3 64 64"]:
+    """The images as a display shows them, on the CPU."""
+    return bench.prior.decode(x).detach().float().cpu().nan_to_num(0, 0, 0).clamp(0, 1)
+
+
+def judged(bench: Bench, x: Float[Tensor, "N 3 64 64"]) -> dict[str, Float[Tensor, "C S"]]:
+    """The `MEASURES` of each image.
+
+    Similarity: cosine between picture and caption. Kind and color: 1 where recognized. Sharpness: coherent edge energy.
+    Saturation: mean over pixels of the largest minus the least channel.
+    """
+    rgb = pixels(bench, x)
+    seen = bench.judge.recognize(rgb)
+    asked = [expected(text) for text in bench.texts]
+    own = (bench.judge.image_features(rgb) * bench.judge.text_features(bench.texts)).sum(-1)
+    values = (
+        own,
+        torch.tensor([kind == name for (kind, _), name in zip(asked, seen.kinds, strict=True)]).float(),
+        torch.tensor([color == name for (_, color), name in zip(asked, seen.colors, strict=True)]).float(),
+        metrics.sharpness(rgb),
+        (rgb.amax(1) - rgb.amin(1)).mean((1, 2)),
+    )
+    return {name: bench.fold(value) for name, value in zip(MEASURES, values, strict=True)}
+
+
+def row(bench: Bench, name: str, x: Float[Tensor, "N 3 64 64"]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A row of a table with the mean of each measure, and the measures themselves."""
+    values = judged(bench, x)
+    return {"": name, **{measure: over_seeds(value) for measure, value in values.items()}}, values
+
+
+def side_by_side(bench: Bench, columns: dict[str, Float[Tensor, "N 3 64 64"]]) -> Sheet:
+    """The first seed of each caption, a caption a row, one column for each named batch of images x."""
+    shown = [bench.firsts(pixels(bench, x)) for x in columns.values()]
+    return Sheet(torch.stack(shown, 1), bench.captions, tuple(columns))

@@ -1,0 +1,103 @@
+"""The folder of a study: the page, a PNG of each sheet, and the numbers.
+
+index.html   NAME.png   result.json
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scoredistill.checkpoint import write_safely
+from scoredistill.export.findings import Findings, render_findings
+from scoredistill.export.images import write_png
+from scoredistill.methods.catalogue import CITATIONS
+from scoredistill.studies.study import Bench, Finding, Study
+
+
+def write_report(
+    study: Study, bench: Bench, finding: Finding, folder: Path, about: Mapping[str, Any], command: str
+) -> None:
+    """Write the folder of a finished study; `about` says what it ran on, `command` what conducts it again.
+
+    Numbers that are not finite are null in `result.json`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    size = {"captions": list(bench.captions), "seeds": bench.seeds, "steps": bench.steps, "seed": bench.seed}
+    settings = {**size, **about, **finding.settings}
+    for name, sheet in finding.sheets.items():
+        write_png(sheet.picture(), folder / f"{slug(name)}.png")
+    result = {
+        "study": study.name,
+        "figure": study.figure,
+        "claim": study.claim,
+        "holds": finding.holds,
+        "because": finding.because,
+        "remarks": finding.remarks,
+        "rows": [dict(row) for row in finding.rows],
+        "plots": {name: asdict(plot) for name, plot in finding.plots.items()},
+        "settings": settings,
+        "command": command,
+        "versions": versions(),
+    }
+    write_safely(folder / "result.json", json.dumps(_finite(result), indent=2).encode())
+    html = render_findings(page(study, bench, finding, settings, command))
+    write_safely(folder / "index.html", html.encode())
+
+
+def page(study: Study, bench: Bench, finding: Finding, settings: Mapping[str, Any], command: str) -> Findings:
+    """What the page of a finished study shows."""
+    size = f"{len(bench.captions)} captions x {bench.seeds} seeds, {bench.steps} steps"
+    return Findings(
+        title=study.title,
+        subtitle=f"{study.figure}, in 2-D on Toybox; {size}",
+        claim=study.claim,
+        holds=finding.holds,
+        because=finding.because,
+        rows=finding.rows,
+        sheets=finding.sheets,
+        plots=finding.plots,
+        remarks=finding.remarks,
+        settings={**settings, **versions()},
+        citation=CITATIONS[study.paper],
+        command=command,
+    )
+
+
+def versions() -> dict[str, str]:
+    """What the numbers were made with."""
+    return {
+        "scoredistill": _version("scoredistill"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def slug(name: str) -> str:
+    """A file's name for a sheet's."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _finite(value: Any) -> Any:
+    """The same without numbers that JSON cannot hold."""
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and value - value != 0 else value

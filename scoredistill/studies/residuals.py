@@ -1,0 +1,105 @@
+"""The error of a noise choice in eq. 8 of the SDI paper, and how it goes over a run.
+
+R(t) = mean((sbar (kappa - eps_g(alpha x + sigma kappa, t)))^2) = mean((D - x)^2)
+
+K moments of a run   C captions   S seeds   N = C S images
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from scoredistill.contracts import Distilled, Method
+from scoredistill.export.plot import Line, Plot
+from scoredistill.presets.methods import carried
+from scoredistill.studies.distill import X, image, query, watch
+from scoredistill.studies.estimates import Estimate, Part, gap, over_seeds
+from scoredistill.studies.study import Bench
+
+MOMENTS = 8  # of a run at which noise choices are compared
+SPAN = carried(0.2), carried(0.8)
+"""The times that the paper's figures plot."""
+AVERAGED = "R is the geometric mean over the times that the paper plots."
+LEAST = 1e-12  # error whose logarithm can still be taken
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a distillation made, and its error on the way."""
+
+    x: X
+    times: list[float]
+    errors: Float[Tensor, "K C S"]
+    calls: float  # evaluations of the prior per update
+
+    @property
+    def counted(self) -> Float[Tensor, "k C S"]:
+        """The errors at the times that the paper's figures plot."""
+        return within(self.times, self.errors)
+
+
+def course(bench: Bench, method: Method) -> Course:
+    """Distil, and note R at every update."""
+    scene, times, errors, before = image(bench), [], [], bench.prior.calls
+    for step in watch(bench, scene, method):
+        times.append(float(step.distilled.probe["t"][0]))
+        errors.append(bench.fold(residual(step.distilled, step.x)))
+    x = bench.prior.encode(scene.pixels.detach())
+    return Course(x, times, torch.stack(errors), (bench.prior.calls - before) / bench.steps)
+
+
+def along(bench: Bench, path: Method, choices: Mapping[str, Method]) -> tuple[list[float], dict[str, Tensor]]:
+    """R [K C S] of several methods' noise at the same images and times: those that `path` comes through."""
+    moments = {round(k * (bench.steps - 1) / (MOMENTS - 1)) for k in range(MOMENTS)}
+    times: list[float] = []
+    errors: dict[str, list[Tensor]] = {name: [] for name in choices}
+    for step in watch(bench, image(bench), path):
+        if step.index not in moments:
+            continue
+        times.append(float(step.distilled.probe["t"][0]))
+        ask = replace(query(bench), progress=step.index / bench.steps)
+        for name, method in choices.items():
+            errors[name].append(bench.fold(residual(method(ask, step.x), step.x)))
+    return times, {name: torch.stack(values) for name, values in errors.items()}
+
+
+def residual(distilled: Distilled, x: X) -> Float[Tensor, "N"]:
+    """R of each image."""
+    return (distilled.probe["x0"] - x).square().flatten(1).mean(1)
+
+
+def within(times: Sequence[float], errors: Float[Tensor, "K C S"]) -> Float[Tensor, "k C S"]:
+    """The errors at times in `SPAN`; all of a run so short that it has none there."""
+    inside = torch.tensor([SPAN[0] <= t <= SPAN[1] for t in times])
+    return errors[inside] if bool(inside.any()) else errors
+
+
+def magnitude(errors: Float[Tensor, "K C S"]) -> Float[Tensor, "C S"]:
+    """log10 R, its mean over the run: errors span decades, and their plain mean would be that at large t alone."""
+    return errors.clamp(min=LEAST).log10().mean(0)
+
+
+def typical(errors: Float[Tensor, "K C S"]) -> Estimate:
+    """The geometric mean of R over the run."""
+    return over_seeds(10 ** magnitude(errors))
+
+
+def larger(what: str, one: Float[Tensor, "K C S"], other: Float[Tensor, "K C S"]) -> Part:
+    """The part of a claim that one error exceeds another over the run; `what` names them both."""
+    found = gap(magnitude(one), magnitude(other))
+    return found.sign, f"{what} by a factor of {10**found.mean:.3g}"
+
+
+def plot(times: Mapping[str, list[float]], errors: Mapping[str, Float[Tensor, "K C S"]]) -> Plot:
+    """R over t, a line for each name."""
+    lines = []
+    for name, values in errors.items():
+        estimates = [over_seeds(moment) for moment in values]
+        means, spreads = [each["mean"] for each in estimates], [each["sd"] for each in estimates]
+        lines.append(Line(name, times[name], means, spreads))  # type: ignore[arg-type] (a mean is a number)
+    return Plot(lines, across="t")
