@@ -1,0 +1,43 @@
+"""One sentence, several methods, side by side: a row of images for each, and DDIM's own samples as the last.
+
+python examples/2d_playground.py "a red car" --methods sds sdi dsd --count 4
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import tyro
+
+from scoredistill import Run, build, resolve
+from scoredistill.export.images import enlarge, grid, write_png
+from scoredistill.gallery import samples
+
+
+def playground(
+    prompt: tyro.conf.Positional[str],
+    *,
+    methods: tuple[str, ...] = ("sds", "csd", "sdi", "dsd"),  # see: scoredistill methods
+    prior: str = "toybox",  # or the path of Toybox weights (.safetensors)
+    steps: int = 300,  # of each run
+    count: int = 6,  # images of each method, from starts and noises of their own
+    seed: int = 0,
+    out: Path = Path("playground.png"),
+) -> None:
+    """Distil a sentence into images by several methods; a few minutes on two CPU cores."""
+    rows = []
+    for method in methods:
+        run = resolve(Run(prompt, method=method, scene="image", prior=prior, steps=steps, count=count, seed=seed))
+        parts = build(run)
+        for step in parts.optimize():
+            if step.index == 0:
+                print(f"{method}: {steps} steps")
+        rows.append(parts.scene.render(None, parts.background).rgb.detach().cpu())
+    ddim = samples(run, count, scale=2.5, steps=30)
+    write_png(grid(enlarge(torch.cat([*rows, ddim]).clamp(0, 1), 128), columns=count), out)
+    print(f"{out}, row by row: {', '.join(methods)}, DDIM")
+
+
+if __name__ == "__main__":
+    tyro.cli(playground)
