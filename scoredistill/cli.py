@@ -266,6 +266,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="scoredistill: warning: %(message)s", level=logging.WARNING)
     try:
         parse(sys.argv[1:] if arguments is None else arguments)()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (Exception, KeyboardInterrupt) as error:
         if os.environ.get("SCOREDISTILL_DEBUG"):
             raise

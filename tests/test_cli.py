@@ -145,3 +145,10 @@ def test_import_is_light() -> None:
 
 def test_the_face_has_what_it_names() -> None:
     assert all(hasattr(scoredistill, name) for name in scoredistill.__all__)
+
+
+def test_a_reader_may_leave_early() -> None:
+    """`scoredistill methods | head -n 1` says nothing but that line."""
+    command = f"{sys.executable} -m scoredistill methods | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.count("\n"), done.stderr) == (0, 1, "")

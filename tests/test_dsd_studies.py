@@ -19,10 +19,10 @@ from scoredistill.methods.catalogue import METHODS
 from scoredistill.priors.toybox import ToyboxPrior
 from scoredistill.priors.unet import UNet
 from scoredistill.studies import dsd_diversity, dsd_seeds, inverted_noises, truth
-from scoredistill.studies.dsd_diversity import DDIM, FLAT, TRUE
+from scoredistill.studies.dsd_diversity import DDIM, FLAT, TRUE, claimed
 from scoredistill.studies.embedding import Separation, separation, shuffled, squared_distances, tsne
 from scoredistill.studies.kept import fingerprint, made_by
-from scoredistill.studies.quality import unlikeness
+from scoredistill.studies.quality import Quality, unlikeness
 from scoredistill.studies.study import CAPTIONS, Bench
 from scoredistill.toybox.captions import CONTEXT, VOCABULARY
 
@@ -155,6 +155,20 @@ def test_every_method_stands_in_the_table(bench: Bench) -> None:
     assert finding.because.count(":") == 5
     (sheet,) = finding.sheets.values()
     assert sheet.pictures.shape == (1, 2 + len(METHODS), 3, 64, 64)
+
+
+def quality(similarity: float, diverse: float, frechet: float) -> Quality:
+    spread = 1e-3 * torch.arange(4.0).reshape(2, 2)
+    images = {"similarity": similarity + spread, "diversity": diverse + spread}
+    return Quality(images, metrics.Distance(frechet, 4, 4), metrics.Distance(0.0, 4, 4), None)
+
+
+def test_the_claim_asks_for_diversity_among_the_true_only() -> None:
+    ours = {"dsd": quality(0.70, 0.20, 30.0), "sds": quality(0.71, 0.05, 29.0), "csd": quality(0.2, 0.5, 90.0)}
+    assert [holds for holds, _ in claimed(ours)] == [True, True, True]
+    assert [holds for holds, _ in claimed(ours | {"cfd": quality(0.72, 0.3, 29.0)})] == [True, True, False]
+    assert [holds for holds, _ in claimed(ours | {"sds": quality(0.8, 0.05, 20.0)})] == [False, False, True]
+    assert claimed({"dsd": ours["dsd"], "csd": ours["csd"]})[2] == (True, "no other method is as true")
 
 
 def test_table_three_tells_the_sources_apart(bench: Bench) -> None:

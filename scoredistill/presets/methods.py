@@ -71,7 +71,7 @@ _TUNED: dict[str, Settings] = {
     },
     "dsd": {
         "scale": GUIDED,
-        "reference_scale": 1.75,  # half-way to the target's: from 1 the rest, which is CSD, drowns the ODE
+        "reference_scale": GUIDED,  # as in algorithm 2: below the target's, the rest is CSD and burns free pixels
         "ode_scale": GUIDED,
         "delta": 0.5,
         "delta_mode": "fixed",
@@ -80,5 +80,8 @@ _TUNED: dict[str, Settings] = {
     "cfd": {"scale": GUIDED},
     "pfd": {"scale": GUIDED, "inversion_scale": 1 - GUIDED, "steps_per_unit": 5.0, "solver_steps_per_unit": 5.0},
 }
+
+FLAT: dict[str, Settings] = {"sdi": {"inversion_start": 0.2}}
+"""What `FAST` changes for flat images: at less noise this prior answers so loudly that free pixels keep the answer."""
 
 FAST: dict[str, Settings] = {name: PAPER[name] | settings | MEAN for name, settings in _TUNED.items()}

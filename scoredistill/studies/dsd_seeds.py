@@ -14,6 +14,7 @@ from scoredistill.export.sheet import Sheet
 from scoredistill.methods import ode
 from scoredistill.studies.distill import distill, fast, query
 from scoredistill.studies.estimates import all_of, gap, over_seeds
+from scoredistill.studies.kept import RATE
 from scoredistill.studies.looks import pixels
 from scoredistill.studies.quality import unlikeness
 from scoredistill.studies.scales import SCALE, SCALES
@@ -29,7 +30,7 @@ X = Float[Tensor, "N 3 64 64"]
 def run(bench: Bench) -> Finding:
     """All columns, each image's distance to the DDIM sample of its own noise, and to those of the other seeds."""
     columns = {"DDIM": reference(bench), "DSD*": flat(bench, ODE_STEPS), "DSD": flat(bench, bench.steps)}
-    columns |= {f"{name}, Adam": distill(bench, fast(bench, name)) for name in ALTERNATES}
+    columns |= {f"{name}, Adam": distill(bench, fast(bench, name), RATE) for name in ALTERNATES}
     pictures = {name: pixels(bench, x) for name, x in columns.items()}
     apart = {name: distances(bench, rgb, pictures["DDIM"]) for name, rgb in pictures.items()}
     own = {name: bench.fold(each.diagonal(dim1=1, dim2=2).flatten()) for name, each in apart.items()}
@@ -96,5 +97,5 @@ SEEDS = Study(
     run=run,
     captions=3,
     seeds=4,
-    steps=200,
+    steps=120,
 )

@@ -17,12 +17,14 @@ from torch import Tensor, nn
 
 from scoredistill import checkpoint
 from scoredistill.run import Run, resolve
-from scoredistill.studies.distill import RATE, distill, fast
+from scoredistill.studies.distill import distill, fast
 from scoredistill.studies.looks import pixels
 from scoredistill.studies.report import slug
 from scoredistill.studies.study import Bench
 
 X = Float[Tensor, "N 3 64 64"]
+
+RATE = 0.01  # of Adam on pixels: methods that follow an ODE overshoot where steps times rate far exceed the range
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def made_by(bench: Bench, name: str, method: str, **settings: Any) -> Made:
 
     def make() -> tuple[X, Any]:
         built = fast(bench, method, **settings)
-        return distill(bench, built), getattr(built, "learner", None)
+        return distill(bench, built, RATE), getattr(built, "learner", None)
 
     return kept(bench, name, {"method": method, "rate": RATE, **run.settings}, make)
 

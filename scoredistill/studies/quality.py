@@ -33,6 +33,10 @@ class Quality:
     kernel: Distance
     made: Made | None  # None for true renders, which cost no denoiser
 
+    def mean(self, name: str) -> float:
+        """The mean over all images of one of `EACH_IMAGE`."""
+        return float(self.images[name].double().mean())
+
     def row(self, name: str) -> Row:
         """The row of the table; calls and rows of the denoiser are those of all images together."""
         cost: dict[str, Any] = {"calls": 0, "rows": 0, "seconds": 0.0}

@@ -7,14 +7,12 @@ from typing import Any
 
 from scoredistill.contracts import Method
 from scoredistill.methods.catalogue import sdi
-from scoredistill.presets.methods import carried
+from scoredistill.presets.methods import FLAT, carried
 
 PAPER_SCALE, SCALE = 7.5, 2.5
 """The paper's guidance scale, and the one that draws as well on Toybox, where 7.5 over-saturates."""
 WINDOW: dict[str, Any] = {"t_min": carried(0.02), "t_max": carried(0.98)}
 """The official 2-D notebook's times: an image is sharp only if t falls almost to 0."""
-INVERSION_START = 0.1
-"""Toybox's lowest level has no noise at all; what the inversion reads there is too loud, and stays in flat images."""
 SCALES = f"Guidance of ±{PAPER_SCALE} in the paper is ±{SCALE} here: on this small prior 7.5 over-saturates."
 TIMES = "Times are those at which Toybox's images are as noisy as Stable Diffusion's at the paper's."
 
@@ -31,5 +29,5 @@ def times(paper: Sequence[float]) -> list[float]:
 
 def sdi_2d(**settings: Any) -> Method:
     """SDI in 2-D: Toybox's guidance, the times of the official notebook, all else as in 3-D, but for `settings`."""
-    own = {"scale": SCALE, "inversion_scale": -SCALE, "inversion_start": INVERSION_START}
+    own = {"scale": SCALE, "inversion_scale": -SCALE, **FLAT["sdi"]}
     return sdi(**{**own, **WINDOW, **settings})

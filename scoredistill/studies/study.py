@@ -32,7 +32,7 @@ TOYS = (
     *(("sundae", "pink"), ("astronaut", "orange"), ("croissant", "yellow"), ("pancakes", "brown")),
     ("soccer ball", "purple"),
 )
-"""One toy of each kind; none is white, which hardly shows on Toybox's background."""
+"""One toy of each kind."""
 CAPTIONS = tuple(phrase(Description(kind, color)) for kind, color in TOYS)
 
 DDIM_STEPS = 30  # as in the SDI paper's appendix E
