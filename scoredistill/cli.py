@@ -36,8 +36,8 @@ from scoredistill.folder import RunFolder, default_path, read_config
 from scoredistill.gallery import ELEVATION_DEG, evaluate, look, samples, turntable
 from scoredistill.methods.catalogue import CITATIONS, METHODS
 from scoredistill.priors.toybox import WEIGHTS
-from scoredistill.run import PRIORS, Run, background, build, named, resolve
-from scoredistill.settings import Value, settings_of
+from scoredistill.run import PRIORS, Run, background, build, resolve
+from scoredistill.settings import Value, named, settings_of
 from scoredistill.studies.conduct import Order, conduct, listing
 
 DESCRIPTION = "Score distillation: what a 2-D diffusion model knows, as a 3-D model or an image."

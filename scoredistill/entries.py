@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from scoredistill.costs import Cost, cost
 from scoredistill.methods.catalogue import CITATIONS, METHODS
 from scoredistill.presets import PRESETS
-from scoredistill.run import Run, named, resolve
-from scoredistill.settings import Value, meaning, settings_of
+from scoredistill.run import Run, resolve
+from scoredistill.settings import Value, meaning, named, settings_of
 
 WIDTH = 110  # of a page in a terminal
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from scoredistill import checkpoint
 from scoredistill.export.images import write_png
 from scoredistill.run import Run
+from scoredistill.settings import fits
 
 RUNS = Path("runs")
 SLUG = 40  # letters of the prompt in a folder's name
@@ -129,17 +130,10 @@ def read_config(path: Path) -> Run:
         if name == "out" or name not in hints:
             raise ValueError(f"{path} has a setting that no run has: {name}")
         allowed = (dict,) if name == "settings" else get_args(hints[name]) or (hints[name],)
-        if not _fits(value, allowed):
+        if not fits(value, allowed):
             expected = " or ".join(kind.__name__ for kind in allowed if kind is not type(None))
             raise ValueError(f"{path}: {name} must be {expected}, got {value!r}")
     return Run(**settings)
-
-
-def _fits(value: Any, allowed: tuple[type, ...]) -> bool:
-    """Whether a value from YAML is of one of these types; a whole number is a number, a truth value is not."""
-    if isinstance(value, bool):
-        return bool in allowed
-    return isinstance(value, allowed) or (isinstance(value, int) and float in allowed)
 
 
 def _occupied(path: Path, run: Run) -> str:

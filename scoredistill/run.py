@@ -6,11 +6,10 @@ Run --resolve--> Run without gaps --build--> Parts --optimize--> steps
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,11 +24,9 @@ from scoredistill.priors.toybox import ToyboxPrior
 from scoredistill.scenes.image import Image
 from scoredistill.scenes.nerf import NeRF, NerfSettings
 from scoredistill.scenes.regularizers import Ramp
-from scoredistill.settings import Value
+from scoredistill.settings import Value, named
 from scoredistill.toybox.render import BACKGROUND
 from scoredistill.views import no_cameras
-
-Named = TypeVar("Named")
 
 WEIGHT_FILE = ".safetensors"
 REGULARIZERS = ("orient", "sparsity", "opaque", "z_variance", "convexity")
@@ -103,14 +100,6 @@ SCENES: dict[str, Callable[[Run], NeRF | Image]] = {
     "image": lambda run: Image(image_start(run), lr=run.lr),  # type: ignore[arg-type] (resolved)
 }
 DEVICES = ("auto", "cpu", "cuda")
-
-
-def named(what: str, name: str, known: Mapping[str, Named]) -> Named:
-    """`known[name]`; ValueError with the nearest known names."""
-    if name in known:
-        return known[name]
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or list(known)
-    raise ValueError(f"unknown {what} {name!r}; nearest known: {', '.join(near)}")
 
 
 def resolve(run: Run) -> Run:

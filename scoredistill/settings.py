@@ -6,13 +6,14 @@ import difflib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from scoredistill.methods import time
 from scoredistill.methods.catalogue import METHODS
 from scoredistill.methods.distillation import WeightRule
 
 Value = float | int | bool | str
+Named = TypeVar("Named")
 
 WEIGHTS: dict[str, WeightRule] = {
     "sbar": time.sbar,
@@ -88,13 +89,26 @@ class Setting:
 
     def check(self, name: str, value: Value) -> Value:
         """The value in its own type; ValueError in one line for one of another type, or none of the choices."""
-        whole = isinstance(value, int) and not isinstance(value, bool) and self.kind is float
-        if not whole and (not isinstance(value, self.kind) or (isinstance(value, bool) and self.kind is not bool)):
+        if not fits(value, (self.kind,)):
             raise ValueError(f"{name} must be {self.kind.__name__}, got {value!r}")
-        if self.choices and value not in self.choices:
-            near = difflib.get_close_matches(str(value), self.choices, n=3, cutoff=0.5) or self.choices
-            raise ValueError(f"unknown {name} {value!r}; nearest known: {', '.join(near)}")
+        if self.choices:
+            named(name, str(value), dict.fromkeys(self.choices))
         return self.kind(value)
+
+
+def named(what: str, name: str, known: Mapping[str, Named]) -> Named:
+    """`known[name]`; ValueError with the nearest known names."""
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or list(known)
+    raise ValueError(f"unknown {what} {name!r}; nearest known: {', '.join(near)}")
+
+
+def fits(value: Any, allowed: tuple[type, ...]) -> bool:
+    """Whether a value is of one of these types; a whole number is a number, a truth value is not."""
+    if isinstance(value, bool):
+        return bool in allowed
+    return isinstance(value, allowed) or (isinstance(value, int) and float in allowed)
 
 
 def settings_of(method: str) -> dict[str, Setting]:

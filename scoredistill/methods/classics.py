@@ -46,14 +46,7 @@ def sjc(
     Wang et al. 2023 (SJC), the variance-reduced form of the official code: SDS with w = 1. `scale` is threestudio's,
     canonical; the paper's own is 100.
     """
-    return Distillation(
-        time=time.uniform(t_min, t_max),
-        noise=noise.fresh,
-        target=scores.guided(scale),
-        reference=scores.put_in,
-        weight=weight,
-        reduction=reduction,
-    )
+    return sds(scale=scale, t_min=t_min, t_max=t_max, weight=weight, reduction=reduction)
 
 
 def hifa(

@@ -9,7 +9,8 @@ from pathlib import Path
 from scoredistill.evaluate.judge import Judge
 from scoredistill.folder import RUNS
 from scoredistill.priors.toybox import ToyboxPrior
-from scoredistill.run import Run, build_prior, named, resolve
+from scoredistill.run import Run, build_prior, resolve
+from scoredistill.settings import named
 from scoredistill.studies import STUDIES
 from scoredistill.studies.report import write_report
 from scoredistill.studies.study import CAPTIONS, Bench, Finding, Study
