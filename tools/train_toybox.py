@@ -28,6 +28,7 @@ from tools.workers import agreed, average_gradients, parallel
 NULL_SHARE = 0.1  # captions dropped, so that the network also learns the text-free score
 VIEW_SHARE = 0.85  # captions that name the view
 TIME_MEAN, TIME_STD = 0.3, 1.0  # of logit t
+COMPOSED_SHARE = 0.4  # pairs and counts, one caption in five of the language but most of what goes wrong
 VIEWS_PER_TOY = 8  # a toy traced from eight sides at once costs a view two thirds of what it costs from four
 
 
@@ -42,6 +43,7 @@ A text-to-image diffusion model of the Toybox world: 64x64 pixels, v-prediction,
 | architecture | `scoredistill/priors/unet.py`, {shape} |
 | data | {views} views of {toys} random toys, one view and one caption at a time; nothing about 3-D |
 | captions | worded anew at every use; {null:.0%} dropped (text-free score), {view:.0%} of the others name the view |
+| emphasis | {composed:.0%} of a batch are pairs and counts, which are hardest to learn |
 | training | {steps} steps of {batch} images ({images} in all), {minutes:.0f} minutes, averaged weights |
 | made by | `{command}` |
 | quality | [benchmarks/results/prior.json](../../benchmarks/results/prior.json), by `benchmarks/prior.py` |
@@ -61,10 +63,15 @@ class Batches:
         self.rng = np.random.default_rng(seed)
         looks = zip(self.views.azimuth.tolist(), self.views.elevation.tolist(), strict=True)
         self.view_words = [captions.view_words(azimuth, elevation) for azimuth, elevation in looks]
+        composed = np.array([toy.on is not None or toy.count > 1 for toy in self.views.descriptions])
+        chance = np.where(
+            composed, COMPOSED_SHARE / max(composed.sum(), 1), (1 - COMPOSED_SHARE) / max((~composed).sum(), 1)
+        )
+        self.chance = chance / chance.sum()
 
     def __call__(self) -> tuple[Tensor, Tensor, Tensor]:
         rng, size = self.rng, self.size
-        rows = rng.integers(len(self.view_words), size=size)
+        rows = rng.choice(len(self.chance), size, p=self.chance)
         x = self.views.rgb[torch.from_numpy(rows)].float() / 127.5 - 1
         tokens = torch.tensor([self._tokens(int(row)) for row in rows])
         return x, tokens, self._times()
@@ -126,6 +133,7 @@ def card(flags: argparse.Namespace, net: UNet) -> str:
         toys=flags.views // VIEWS_PER_TOY,
         null=NULL_SHARE,
         view=VIEW_SHARE,
+        composed=COMPOSED_SHARE,
         steps=done.step,
         batch=flags.batch,
         images=done.step * flags.batch,
