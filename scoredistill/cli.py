@@ -22,7 +22,7 @@ from tyro.conf import DisallowNone, Fixed, Positional, Suppress
 
 from scoredistill.artifacts import open_scene, open_volume
 from scoredistill.checkpoint import write_safely
-from scoredistill.console import RunFailedError, StoppedError, drive, reason
+from scoredistill.console import RunFailedError, StoppedError, Ticker, drive, reason
 from scoredistill.doctor import examine
 from scoredistill.entries import account, overview
 from scoredistill.evaluate.report import markdown, summarize
@@ -178,7 +178,8 @@ class Study(Order):
         if not self.name:
             print(listing())
             return
-        finding, page = conduct(self)
+        with Ticker() as told:
+            finding, page = conduct(self, told)
         print(f"{VERDICTS[finding.holds][1]} {finding.because}\n{page}")
 
 

@@ -16,6 +16,7 @@ from scoredistill.journal import record
 from scoredistill.run import Parts
 
 LINES = 20  # printed over a whole run where there is no terminal to draw a bar on
+PAUSE = 10.0  # seconds between the lines of a study there
 
 
 class RunFailedError(Exception):
@@ -135,6 +136,32 @@ class Progress:
         rate = (done - self.start[0]) / (now - self.start[1])
         minutes, seconds = divmod(int((self.steps - done) / rate), 60)
         return f"{rate:.2f} steps/s  {minutes}:{seconds:02d} left"
+
+
+class Ticker:
+    """How a study goes: one line that is written over on a terminal, elsewhere a line in `PAUSE` seconds."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+        self.said = -PAUSE  # when the last line was printed, after the start
+
+    def __enter__(self) -> Ticker:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if sys.stdout.isatty():
+            print()
+
+    def __call__(self, what: str) -> None:
+        """Hear what is being made."""
+        now = time.monotonic() - self.start
+        minutes, seconds = divmod(int(now), 60)
+        line = f"{minutes}:{seconds:02d}  {what}"
+        if sys.stdout.isatty():
+            print(f"\r{line:40}", end="", flush=True)
+        elif now - self.said >= PAUSE:
+            print(line, flush=True)
+            self.said = now
 
 
 def _bar(steps: int):

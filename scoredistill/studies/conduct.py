@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,15 +31,18 @@ class Order:
     out: Path | None = None  # the folder of the page; by default runs/study-NAME-SEED
 
 
-def conduct(order: Order) -> tuple[Finding, Path]:
-    """Run a study and write its folder; ValueError for an unknown study, a bad size, or a folder of something else."""
+def conduct(order: Order, told: Callable[[str], object] = str) -> tuple[Finding, Path]:
+    """Run a study and write its folder, `told` hears how it goes.
+
+    ValueError for an unknown study, a bad size, or a folder of something else.
+    """
     study = named("study", order.name, STUDIES)
     run = resolve(Run(CAPTIONS[0], prior=order.prior, seed=order.seed, device=order.device))
     folder = order.out or RUNS / f"study-{study.name}-{order.seed}"
     _claim(folder)
     prior = build_prior(run)
     assert isinstance(prior, ToyboxPrior)
-    bench = replace(bench_of(study, order, prior, Judge.load(device=run.device)), kept=folder / "kept")
+    bench = replace(bench_of(study, order, prior, Judge.load(device=run.device)), kept=folder / "kept", told=told)
     finding = study.run(bench)
     about = {"prior": order.prior, "device": run.device, "precision": str(prior.dtype)}
     write_report(study, bench, finding, folder, about, command(study, bench, order))

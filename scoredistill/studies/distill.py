@@ -42,7 +42,7 @@ def image(bench: Bench, rate: float = RATE) -> Image:
 def watch(bench: Bench, scene: Image, method: Method) -> Iterator[Step]:
     """Distil the bench's captions into the images, and see every step."""
     run = resolve(Run(bench.captions[0], scene="image", device=bench.prior.device.type))
-    return optimize(
+    steps = optimize(
         scene,
         bench.prior,
         method,
@@ -53,6 +53,9 @@ def watch(bench: Bench, scene: Image, method: Method) -> Iterator[Step]:
         seed=bench.seed,
         asset=bench.seed,
     )
+    for step in steps:
+        bench.told(f"step {step.index + 1}/{bench.steps}")
+        yield step
 
 
 def distill(bench: Bench, method: Method, rate: float = RATE) -> X:

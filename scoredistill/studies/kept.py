@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import time as clock
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -47,7 +47,8 @@ def made_by(bench: Bench, name: str, method: str, **settings: Any) -> Made:
 
     def make() -> tuple[X, Any]:
         built = fast(bench, method, **settings)
-        return distill(bench, built, RATE), getattr(built, "learner", None)
+        telling = replace(bench, told=lambda what: bench.told(f"{name}, {what}"))
+        return distill(telling, built, RATE), getattr(built, "learner", None)
 
     return kept(bench, name, {"method": method, "rate": RATE, **run.settings}, make)
 

@@ -52,6 +52,7 @@ class Bench:
     steps: int  # updates of a distillation
     seed: int = 0  # of everything that is random
     kept: Path | None = None  # folder in which a long study keeps what it has finished
+    told: Callable[[str], object] = str  # hears what is being made, step by step; by default nobody listens
 
     @property
     def rows(self) -> int:
