@@ -1,0 +1,113 @@
+"""How the cost of rendering a radiance field, forward and backward, grows with what is asked of it.
+
+    python benchmarks/scaling.py
+
+One thing varies at a time, from the fast preset's field of a soft ball: pixels, samples along a ray, views, the
+occupied part of the volume, threads. The exponent is the slope of log time over log quantity, by least squares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.provenance import provenance
+from scoredistill.evaluate.report import markdown
+from scoredistill.presets import fast
+from scoredistill.scenes.nerf import NeRF, NerfSettings
+from scoredistill.views import RandomOrbit
+
+SIZE, VIEWS = 64, 4  # the fast preset's
+FIELD = fast("sdi", "nerf").nerf
+
+Task = Callable[[], object]
+
+
+def task(settings: NerfSettings, size: int = SIZE, views: int = VIEWS) -> Task:
+    """Forward and backward of one render, over the settings' field as a run begins it."""
+    scene = NeRF(settings, torch.Generator().manual_seed(0))
+    cameras = RandomOrbit(size=size)(0.0, views, torch.Generator().manual_seed(1))
+    background = torch.full((3,), 0.5)
+
+    def render() -> None:
+        frame = scene.render(cameras, background, torch.Generator().manual_seed(2))
+        (frame.rgb.square().mean() + scene.regularizer(frame, cameras, 0.1)).backward()
+
+    return render
+
+
+def milliseconds(work: Task, repeats: int) -> float:
+    """The median of some calls, after one that does not count."""
+    work()
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - began)
+    return 1e3 * statistics.median(seconds)
+
+
+def occupied(settings: NerfSettings) -> float:
+    """The share of the volume that rays do not skip."""
+    return float(NeRF(settings, torch.Generator().manual_seed(0)).grid.occupied().float().mean())
+
+
+def curve(name: str, points: Iterable[tuple[float, Task]], repeats: int) -> dict[str, object]:
+    """Milliseconds at each value of one quantity, and the exponent of their growth."""
+    found = [(value, milliseconds(work, repeats)) for value, work in points]
+    logs = np.log(np.array(found))
+    row = {"quantity": name, "exponent": round(float(np.polyfit(logs[:, 0], logs[:, 1], 1)[0]), 2)}
+    row["milliseconds"] = ", ".join(f"{value:.4g}: {spent:.1f}" for value, spent in found)
+    print(row, flush=True)
+    return row
+
+
+def with_threads(count: int, work: Task) -> Task:
+    """The same work on so many threads."""
+
+    def on_threads() -> None:
+        before = torch.get_num_threads()
+        torch.set_num_threads(count)
+        try:
+            work()
+        finally:
+            torch.set_num_threads(before)
+
+    return on_threads
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/scaling.json"))
+    flags = parser.parse_args()
+    samples = [(n, task(replace(FIELD, samples=n))) for n in (48, 96, 192, 384)]
+    balls = [replace(FIELD, blob_radius=radius) for radius in (0.2, 0.3, 0.4, 0.5)]
+    threads = [2**k for k in range(1 + int(math.log2(os.cpu_count() or 1)))]
+    rows = [
+        curve("pixels", [(n * n, task(FIELD, size=n)) for n in (32, 64, 96, 128)], flags.repeats),
+        curve("samples along the diagonal", samples, flags.repeats),
+        curve("views", [(n, task(FIELD, views=n)) for n in (1, 2, 4, 8)], flags.repeats),
+        curve("occupied share of the volume", [(occupied(ball), task(ball)) for ball in balls], flags.repeats),
+    ]
+    if len(threads) > 1:
+        rows.append(curve("threads", [(n, with_threads(n, task(FIELD))) for n in threads], flags.repeats))
+    flags.out.write_text(json.dumps({"curves": rows} | provenance(), indent=2) + "\n")
+    flags.out.with_suffix(".md").write_text(markdown(rows) + "\n")
+    print(markdown(rows))
+
+
+if __name__ == "__main__":
+    main()
