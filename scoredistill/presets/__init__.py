@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scoredistill.kernels.hashgrid import GridLayout
-from scoredistill.presets.methods import FAST, FLAT, PAPER, Settings
+from scoredistill.presets.methods import FAST, PAPER, Settings
 from scoredistill.scenes.nerf import NerfSettings, RegularizerSettings
 from scoredistill.scenes.regularizers import Ramp, constant
 from scoredistill.views import RandomOrbit
@@ -36,8 +36,8 @@ def fast(method: str, scene: str) -> Preset:
         "nerf": {"steps": 300, "batch": 4, "size": 64, "lr_grid": 1.5e-2, "lr_mlp": 8e-3},
         "image": {"steps": 300, "count": 4, "size": 64, "lr": 2e-2},
     }
-    settings = FAST.get(method, {}) | (FLAT.get(method, {}) if scene == "image" else {})
-    return Preset(scenes[scene] | {"save_every": 25}, settings, NerfSettings(regularizers=_fast_losses()))
+    nerf = NerfSettings(regularizers=_fast_losses())
+    return Preset(scenes[scene] | {"save_every": 25}, FAST.get(method, {}), nerf)
 
 
 def _fast_losses() -> RegularizerSettings:

@@ -67,6 +67,7 @@ _TUNED: dict[str, Settings] = {
     "sdi": {
         "scale": GUIDED,
         "inversion_scale": -GUIDED,
+        "inversion_start": 0.2,  # at less noise this prior answers so loudly that free pixels keep the answer
         "steps_per_unit": 5.0,  # half the paper's: the same shapes at half the cost
     },
     "dsd": {
@@ -80,8 +81,5 @@ _TUNED: dict[str, Settings] = {
     "cfd": {"scale": GUIDED},
     "pfd": {"scale": GUIDED, "inversion_scale": 1 - GUIDED, "steps_per_unit": 5.0, "solver_steps_per_unit": 5.0},
 }
-
-FLAT: dict[str, Settings] = {"sdi": {"inversion_start": 0.2}}
-"""What `FAST` changes for flat images: at less noise this prior answers so loudly that free pixels keep the answer."""
 
 FAST: dict[str, Settings] = {name: PAPER[name] | settings | MEAN for name, settings in _TUNED.items()}

@@ -7,7 +7,7 @@ from typing import Any
 
 from scoredistill.contracts import Method
 from scoredistill.methods.catalogue import sdi
-from scoredistill.presets.methods import FLAT, carried
+from scoredistill.presets.methods import FAST, carried
 
 PAPER_SCALE, SCALE = 7.5, 2.5
 """The paper's guidance scale, and the one that draws as well on Toybox, where 7.5 over-saturates."""
@@ -29,5 +29,5 @@ def times(paper: Sequence[float]) -> list[float]:
 
 def sdi_2d(**settings: Any) -> Method:
     """SDI in 2-D: Toybox's guidance, the times of the official notebook, all else as in 3-D, but for `settings`."""
-    own = {"scale": SCALE, "inversion_scale": -SCALE, **FLAT["sdi"]}
+    own = {"scale": SCALE, "inversion_scale": -SCALE, "inversion_start": FAST["sdi"]["inversion_start"]}
     return sdi(**{**own, **WINDOW, **settings})
