@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from scoredistill.evaluate.judge import EMBEDDED
+from scoredistill.kernels import backend
 from scoredistill.priors.toybox import WEIGHTS, fast_dtype
 
 Finding = tuple[str, bool, str]
@@ -31,6 +32,7 @@ def examine() -> list[Finding]:
         ("torch", True, f"{torch.__version__}, {torch.get_num_threads()} of {os.cpu_count()} cores"),
         _precision(),
         _gpu(),
+        _kernels(),
         _weights("Toybox prior", WEIGHTS, "train it with: python tools/train_toybox.py"),
         _weights("Toybox judge", EMBEDDED, "metrics will be few; train it with: python tools/train_judge.py"),
         *(_library(name, use) for name, use in OPTIONAL.items()),
@@ -53,6 +55,16 @@ def _gpu() -> Finding:
         return "GPU", True, "none that torch can use; runs go on the CPU"
     free, total = torch.cuda.mem_get_info()
     return "GPU", True, f"{torch.cuda.get_device_name()}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free"
+
+
+def _kernels() -> Finding:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if backend.choice() == "torch":
+        return "kernels", True, f"torch references, as {backend.VARIABLE} says"
+    reason = backend.unavailable(device)
+    if reason:
+        return "kernels", False, f"torch references: {reason}; pip install warp-lang"
+    return "kernels", True, f"warp's, compiled for this {device.type} at first use"
 
 
 def _weights(name: str, path: Path, remedy: str) -> Finding:

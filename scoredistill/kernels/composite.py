@@ -6,11 +6,48 @@ density  per unit length; optical depth density * dz of an interval
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from scoredistill.kernels import backend
 from scoredistill.kernels.march import Samples
+
+
+@dataclass(frozen=True)
+class Composite:
+    """What rays see; all zero where a ray meets nothing."""
+
+    weight: Float[Tensor, "M"]  # w_i of each sample
+    albedo: Float[Tensor, "R 3"]  # sum_i w_i albedo_i
+    opacity: Float[Tensor, "R"]  # sum_i w_i
+    depth: Float[Tensor, "R"]  # mean z, weighted by w_i
+    z_variance: Float[Tensor, "R"]  # variance of z, weighted by w_i
+    middle: Int[Tensor, "R"]  # the sample in which half of the opacity is reached; -1 where there is none
+
+
+def composite(density: Float[Tensor, "M"], albedo: Float[Tensor, "M 3"], samples: Samples, rays: int) -> Composite:
+    """All that is composited of density and albedo (see `weights`), differentiable in both."""
+    if backend.fast(density, albedo, samples.z):
+        from scoredistill.kernels.warp.composite import Along
+
+        return Composite(*Along.apply(density, albedo, samples, rays))
+    return reference(density, albedo, samples, rays)
+
+
+def reference(density: Float[Tensor, "M"], albedo: Float[Tensor, "M 3"], samples: Samples, rays: int) -> Composite:
+    """`composite` in plain torch."""
+    weight = weights(density, samples, rays)
+    values = torch.cat([albedo, torch.ones_like(albedo[:, :1]), samples.z[:, None]], 1)
+    sums = accumulate(weight, values, samples.ray, rays)
+    opacity = sums[:, 3]
+    share = 1 / opacity.clamp(min=torch.finfo(opacity.dtype).tiny ** 0.5)
+    depth = sums[:, 4] * share
+    spread = (samples.z - depth.index_select(0, samples.ray)) ** 2
+    variance = accumulate(weight, spread[:, None], samples.ray, rays)[:, 0] * share
+    return Composite(weight, sums[:, :3], opacity, depth, variance, _middle(weight.detach(), samples, rays))
 
 
 def weights(density: Float[Tensor, "M"], samples: Samples, rays: int) -> Float[Tensor, "M"]:
@@ -36,3 +73,14 @@ def accumulate(
     """sum_i w_i values_i along each ray; 0 for rays without samples."""
     total = torch.zeros(rays, values.shape[1], dtype=values.dtype, device=values.device)
     return total.index_add(0, ray, weight[:, None] * values)
+
+
+def _middle(weight: Float[Tensor, "M"], samples: Samples, rays: int) -> Int[Tensor, "R"]:
+    """The one sample of each ray in which half of its total weight is reached; -1 where the total is 0."""
+    after = weight.double().cumsum(0)
+    before = torch.cat([after.new_zeros(1), after])  # [M + 1]; before[i + 1] is after[i], exactly
+    last = torch.bincount(samples.ray, minlength=rays).cumsum(0)
+    begin, end = before[samples.starts(rays)], before[last]
+    half = ((begin + end) / 2)[samples.ray]
+    index = ((before[:-1] < half) & (after >= half)).nonzero()[:, 0]
+    return torch.full_like(last, -1).index_copy(0, samples.ray[index], index)

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from scoredistill.kernels import backend
+
 FEATURES = 2
 """Features of an entry; two, as in the paper, so that torch moves an entry as one complex number."""
 
@@ -59,12 +61,21 @@ def encode(
     for a gradient. Points outside [0, 1]^3 are moved onto its surface. Levels from `active` on give zeros
     (progressive band).
     """
+    active = min(active, layout.levels)
+    if backend.fast(points, table):
+        from scoredistill.kernels.warp.hashgrid import Encode
+
+        return Encode.apply(points, table, layout, active)
+    return reference(points, table, layout, active)
+
+
+def reference(
+    points: Float[Tensor, "N 3"], table: Float[Tensor, "V 2"], layout: GridLayout, active: int
+) -> Float[Tensor, "N features"]:
+    """`encode` in plain torch."""
     axes = points.clamp(0, 1).T.contiguous()
     entries = torch.view_as_complex(table).split(layout.sizes)
-    levels = [
-        _level(axes, entries[level], layout.resolutions[level], layout.table)
-        for level in range(min(active, layout.levels))
-    ]
+    levels = [_level(axes, entries[level], layout.resolutions[level], layout.table) for level in range(active)]
     silent = layout.levels - len(levels)
     encoded = torch.view_as_real(torch.stack(levels, 1)).flatten(1)
     return torch.nn.functional.pad(encoded, (0, FEATURES * silent)) if silent else encoded

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from scoredistill.kernels import backend
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -69,8 +71,24 @@ def march(
     `shift` in [0, 1) moves a ray's intervals towards the camera by that part of a step (stratified sampling).
     The first and the last interval end at the box: the lengths of a fully occupied ray sum to its chord.
     """
+    if backend.fast(origins, directions):
+        from scoredistill.kernels.warp.march import march as twin
+
+        return twin(origins, directions, occupied, bounds, step, shift)
+    return reference(origins, directions, occupied, bounds, step, shift)
+
+
+def reference(
+    origins: Float[Tensor, "R 3"],
+    directions: Float[Tensor, "R 3"],
+    occupied: Bool[Tensor, "G G G"],
+    bounds: float,
+    step: float,
+    shift: Float[Tensor, "R"] | None = None,
+) -> Samples:
+    """`march` in plain torch."""
     enter, leave = box_span(origins, directions, *_cube(origins, bounds))
-    near, far = box_span(origins, directions, *_occupied_box(occupied, bounds, origins))
+    near, far = box_span(origins, directions, *occupied_box(occupied, bounds, origins))
     hit = (far > near).nonzero()[:, 0]
     if not len(hit):
         return Samples(hit, near[hit], near[hit])
@@ -92,7 +110,7 @@ def _cube(like: Tensor, bounds: float) -> tuple[Float[Tensor, "3"], Float[Tensor
     return -corner, corner
 
 
-def _occupied_box(
+def occupied_box(
     occupied: Bool[Tensor, "G G G"], bounds: float, like: Tensor
 ) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
     """The smallest box around all occupied cells; inside out where there are none."""

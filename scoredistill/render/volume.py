@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from scoredistill.kernels.composite import accumulate, weights
+from scoredistill.kernels.composite import Composite, accumulate, composite
 from scoredistill.kernels.march import Samples
 
 ROUND = 8
@@ -65,20 +65,14 @@ def render_rays(
     """
     rays = len(origins)
     samples, density, albedo = _evaluate(volume, origins, directions, samples)
-    weight = weights(density, samples, rays)
-    values = torch.cat([albedo, torch.ones_like(albedo[:, :1]), samples.z[:, None]], 1)
-    composite = accumulate(weight, values, samples.ray, rays)
-    opacity = composite[:, 3]
-    share = 1 / opacity.clamp(min=torch.finfo(opacity.dtype).tiny ** 0.5)
-    depth = composite[:, 4] * share
-    spread = (samples.z - depth.index_select(0, samples.ray)) ** 2
-    variance = accumulate(weight, spread[:, None], samples.ray, rays)[:, 0] * share
-    index, strength = _where_normals(weight, opacity, samples, normals_at)
+    made = composite(density, albedo, samples, rays)
+    index, strength = _where_normals(made, normals_at)
     seen = samples[index]
     normal = volume.normal(seen.points(origins, directions))
     away = (normal * directions[seen.ray]).sum(-1, keepdim=True).clamp(min=0) ** 2
     orient = accumulate(strength.detach(), away, seen.ray, rays)[:, 0]
-    return RayColors(composite[:, :3], opacity, depth, variance, accumulate(strength, normal, seen.ray, rays), orient)
+    normals = accumulate(strength, normal, seen.ray, rays)
+    return RayColors(made.albedo, made.opacity, made.depth, made.z_variance, normals, orient)
 
 
 def _evaluate(
@@ -99,7 +93,7 @@ def _evaluate(
         densities.append(density)
         albedos.append(albedo)
         begin, end = end, 2 * end
-    index, order = torch.cat(chosen).sort()
+    index, order = _sorted(torch.cat(chosen), len(samples))
     return (
         samples[index],
         torch.cat(densities).index_select(0, order),
@@ -107,24 +101,18 @@ def _evaluate(
     )
 
 
-def _where_normals(
-    weight: Float[Tensor, "M"], opacity: Float[Tensor, "R"], samples: Samples, normals_at: NormalsAt
-) -> tuple[Int[Tensor, "S"], Float[Tensor, "S"]]:
+def _sorted(chosen: Int[Tensor, "S"], count: int) -> tuple[Int[Tensor, "S"], Int[Tensor, "S"]]:
+    """`chosen.sort()` for different numbers below `count`, in linear time."""
+    place = torch.full((count,), -1, device=chosen.device)
+    place[chosen] = torch.arange(len(chosen), device=chosen.device)
+    index = (place >= 0).nonzero()[:, 0]
+    return index, place.index_select(0, index)
+
+
+def _where_normals(made: Composite, normals_at: NormalsAt) -> tuple[Int[Tensor, "S"], Float[Tensor, "S"]]:
     """Which samples get a normal, and with what weight it enters its ray's."""
     if normals_at == "samples":
-        index = (weight.detach() > VISIBLE).nonzero()[:, 0]
-        return index, weight.index_select(0, index)
-    index = _median(weight.detach(), samples, len(opacity))
-    index = index[opacity.detach()[samples.ray[index]] > VISIBLE]
-    return index, opacity.index_select(0, samples.ray[index])
-
-
-def _median(weight: Float[Tensor, "M"], samples: Samples, rays: int) -> Int[Tensor, "S"]:
-    """The one sample of each ray in which half of its total weight is reached."""
-    after = weight.double().cumsum(0)
-    before = torch.cat([after.new_zeros(1), after])  # [M + 1]; before[i + 1] is after[i], exactly
-    counts = torch.bincount(samples.ray, minlength=rays)
-    last = counts.cumsum(0)
-    begin, end = before[last - counts], before[last]
-    half = ((begin + end) / 2)[samples.ray]
-    return ((before[:-1] < half) & (after >= half)).nonzero()[:, 0]
+        index = (made.weight.detach() > VISIBLE).nonzero()[:, 0]
+        return index, made.weight.index_select(0, index)
+    ray = (made.opacity.detach() > VISIBLE).nonzero()[:, 0]
+    return made.middle.index_select(0, ray), made.opacity.index_select(0, ray)

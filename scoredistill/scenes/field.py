@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from scoredistill.kernels.hashgrid import FEATURES, GridLayout, encode
+from scoredistill.kernels.perceptron import perceptron
 
 Normals = Literal["finite", "analytic"]
 
@@ -51,13 +52,13 @@ class HashField(nn.Module):
 
     def color(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         """Albedo in [0, 1]."""
-        return torch.sigmoid(self.albedo_mlp(self._features(points)))
+        return self._albedo(self._features(points))
 
     def evaluate(self, points: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N"], Float[Tensor, "N 3"]]:
         """Density and albedo from one encoding."""
         features = self._features(points)
         density = nn.functional.softplus(self._logit(points, features))
-        return density, torch.sigmoid(self.albedo_mlp(features))
+        return density, self._albedo(features)
 
     def normal(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         """n = -grad density / |grad density|, by the setting `normals`, differentiable in the parameters.
@@ -89,7 +90,10 @@ class HashField(nn.Module):
 
     def _logit(self, points: Float[Tensor, "N 3"], features: Float[Tensor, "N features"]) -> Float[Tensor, "N"]:
         blob = self.blob_strength * (1 - points.norm(dim=-1) / self.blob_radius)
-        return self.density_mlp(features)[:, 0] + blob
+        return _through(self.density_mlp, features)[:, 0] + blob
+
+    def _albedo(self, features: Float[Tensor, "N features"]) -> Float[Tensor, "N 3"]:
+        return torch.sigmoid(_through(self.albedo_mlp, features))
 
 
 def _mlp(inputs: int, hidden: int, outputs: int, rng: torch.Generator) -> nn.Sequential:
@@ -99,3 +103,10 @@ def _mlp(inputs: int, hidden: int, outputs: int, rng: torch.Generator) -> nn.Seq
         bound = layer.in_features**-0.5
         nn.init.uniform_(layer.weight, -bound, bound, generator=rng)
     return nn.Sequential(first, nn.ReLU(), second)
+
+
+def _through(network: nn.Sequential, features: Float[Tensor, "N features"]) -> Float[Tensor, "N outputs"]:
+    """What the network makes of the features, by the kernel for networks of its kind."""
+    first, second = network[0].weight, network[2].weight
+    assert isinstance(first, Tensor) and isinstance(second, Tensor)
+    return perceptron(features, first, second)

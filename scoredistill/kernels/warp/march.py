@@ -1,0 +1,173 @@
+"""The fast twin of `kernels.march`: count each ray's samples, sum the counts, fill them in; one thread a ray.
+
+R rays   M samples   `box`: corners of the smallest box around all occupied cells   `cells`: 1 where occupied
+"""
+
+# pyright: reportInvalidTypeForm=false, reportArgumentType=false, reportOperatorIssue=false, reportIndexIssue=false
+# pyright: reportCallIssue=false, reportAttributeAccessIssue=false
+# (kernels are written in warp's language, which only looks like Python)
+
+from __future__ import annotations
+
+from typing import no_type_check
+
+import torch
+import warp as wp
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from scoredistill.kernels.backend import launch
+from scoredistill.kernels.march import Samples, occupied_box
+
+wp.set_module_options({"enable_backward": False})
+
+TINY = wp.constant(float(torch.finfo(torch.float32).tiny))
+"""Stands for a component of a direction that is zero, so that its inverse is finite."""
+
+
+@wp.func
+@no_type_check
+def span(origin: wp.vec3, direction: wp.vec3, low: wp.vec3, high: wp.vec3):
+    """Where a ray enters and leaves a box; see `box_span`."""
+    enter = wp.float32(0.0)
+    leave = wp.float32(wp.inf)
+    for axis in range(3):
+        along = direction[axis]
+        if wp.abs(along) < TINY:
+            along = TINY
+        first = (low[axis] - origin[axis]) / along
+        second = (high[axis] - origin[axis]) / along
+        enter = wp.max(enter, wp.min(first, second))
+        leave = wp.min(leave, wp.max(first, second))
+    return wp.vec2(enter, leave)
+
+
+WALK = """
+#ifdef __CUDA_ARCH__
+    const int W = 1;
+#else
+    const int W = 16;  // steps at a time: as many floats as the widest registers hold
+#endif
+    const wp::int64 place = fill && number > 0 ? ends.data[number - 1] : 0;
+    int found = 0;
+    for (int begin = 0; begin < count; begin += W) {
+        wp::float32 middle[W], length[W];
+        int at[W];
+        for (int j = 0; j < W; ++j) {
+            const wp::float32 low = start + step * (begin + j);
+            const wp::float32 left = wp::max(low, whole[0]), right = wp::min(low + step, whole[1]);
+            middle[j] = 0.5f * (left + right);
+            length[j] = right - left;
+            at[j] = 0;
+            for (int axis = 0; axis < 3; ++axis) {
+                const int cell = (int)(origin[axis] + middle[j] * direction[axis]);
+                at[j] = at[j] * size + wp::min(wp::max(cell, 0), size - 1);
+            }
+        }
+        const int width = wp::min(W, count - begin);
+        if (fill) {
+            for (int j = 0; j < width; ++j) {
+                if (length[j] > 0.f && cells.data[at[j]]) {
+                    ray.data[place + found] = number;
+                    z.data[place + found] = middle[j];
+                    dz.data[place + found] = length[j];
+                    ++found;
+                }
+            }
+        } else {
+            for (int j = 0; j < width; ++j) {
+                found += length[j] > 0.f && cells.data[at[j]];
+            }
+        }
+    }
+    if (!fill) {
+        ends.data[number] = found;
+    }
+"""
+"""Along one ray, whose origin and direction are in cells; native code, of which clang makes vector instructions."""
+
+
+@wp.func_native(WALK)
+@no_type_check
+def walk(
+    origin: wp.vec3,
+    direction: wp.vec3,
+    start: float,
+    step: float,
+    whole: wp.vec2,
+    count: int,
+    cells: wp.array[wp.uint8],
+    size: int,
+    number: int,
+    fill: bool,
+    ends: wp.array[wp.int64],
+    ray: wp.array[wp.int64],
+    z: wp.array[float],
+    dz: wp.array[float],
+): ...
+
+
+@wp.kernel
+@no_type_check
+def visit(
+    first: int,
+    origins: wp.array[wp.vec3],
+    directions: wp.array[wp.vec3],
+    shift: wp.array[float],
+    box: wp.array[wp.vec3],
+    cells: wp.array[wp.uint8],
+    size: int,
+    bounds: float,
+    step: float,
+    fill: bool,
+    ends: wp.array[wp.int64],
+    ray: wp.array[wp.int64],
+    z: wp.array[float],
+    dz: wp.array[float],
+):
+    """Counts a ray's samples into `ends`; or, with `fill`, writes them to where `ends` says that they end."""
+    r = first + wp.tid()
+    origin = origins[r]
+    direction = directions[r]
+    whole = span(origin, direction, wp.vec3(-bounds), wp.vec3(bounds))
+    part = span(origin, direction, box[0], box[1])
+    if part[1] <= part[0]:
+        return
+    anchor = whole[0] - step * shift[r]
+    begin = wp.max(wp.floor((part[0] - anchor) / step), 0.0)
+    count = int(wp.ceil((part[1] - anchor) / step) - begin)
+    start = anchor + step * begin
+    scale = float(size) / (2.0 * bounds)
+    origin = (origin + wp.vec3(bounds)) * scale  # in cells from here on
+    direction = direction * scale
+    walk(origin, direction, start, step, whole, count, cells, size, r, fill, ends, ray, z, dz)
+
+
+def march(
+    origins: Float[Tensor, "R 3"],
+    directions: Float[Tensor, "R 3"],
+    occupied: Bool[Tensor, "G G G"],
+    bounds: float,
+    step: float,
+    shift: Float[Tensor, "R"] | None = None,
+) -> Samples:
+    """See `kernels.march.march`."""
+    rays = len(origins)
+    known = [
+        origins.contiguous(),
+        directions.contiguous(),
+        origins.new_zeros(rays) if shift is None else shift,
+        torch.stack(occupied_box(occupied, bounds, origins)),
+        occupied.view(torch.uint8).flatten(),
+        len(occupied),
+        bounds,
+        step,
+    ]
+    counts = torch.zeros(rays, dtype=torch.int64, device=origins.device)
+    nothing = Samples(counts[:0], origins.new_zeros(0), origins.new_zeros(0))
+    launch(visit, rays, [*known, False, counts, *vars(nothing).values()], origins.device, least=256)
+    ends = counts.cumsum(0)
+    total = int(ends[-1]) if rays else 0
+    samples = Samples(counts.new_empty(total), origins.new_empty(total), origins.new_empty(total))
+    launch(visit, rays, [*known, True, ends, *vars(samples).values()], origins.device, least=256)
+    return samples

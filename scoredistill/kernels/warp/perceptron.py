@@ -1,0 +1,173 @@
+"""The fast twin of `kernels.perceptron`, for CPUs: thirty-two points at a time, the hidden layer in registers.
+
+N points   K inputs   H hidden units   O outputs   a kernel index is a chunk of points
+"""
+
+# pyright: reportInvalidTypeForm=false, reportArgumentType=false
+# (kernels are written in warp's language, which only looks like Python)
+
+from __future__ import annotations
+
+from typing import Any, no_type_check
+
+import torch
+import warp as wp
+from jaxtyping import Float
+from torch import Tensor
+
+from scoredistill.kernels.backend import by_reference, launch
+from scoredistill.kernels.perceptron import MOST_INPUTS, MOST_OUTPUTS, reference
+
+wp.set_module_options({"enable_backward": False})
+
+LANES = 32
+"""Points at a time: two of the widest registers, so that a sum need not wait for the one before."""
+CHUNK = 4096
+"""Points of a chunk, which has its own sums of the gradients to the matrices: they depend on no number of threads."""
+
+OPEN = f"""
+    typedef float lanes __attribute__((ext_vector_type({LANES})));
+    const int inputs = first.shape[1], hidden = first.shape[0], outputs = second.shape[0];
+    const int end = wp::min((chunk + 1) * {CHUNK}, x.shape[0]);
+    for (int start = chunk * {CHUNK}; start < end; start += {LANES}) {{
+        const int width = wp::min({LANES}, end - start);
+        lanes in[{MOST_INPUTS}], to_in[{MOST_INPUTS}], out[{MOST_OUTPUTS}];
+        for (int k = 0; k < inputs; ++k) {{
+            in[k] = to_in[k] = 0;
+            for (int j = 0; j < width; ++j) {{
+                ((float*)(in + k))[j] = x.data[(start + j) * inputs + k];
+            }}
+        }}
+        for (int o = 0; o < outputs; ++o) {{
+            out[o] = 0;
+            for (int j = 0; j < width; ++j) {{
+                ((float*)(out + o))[j] = y.data[(start + j) * outputs + o];
+            }}
+        }}
+        for (int h = 0; h < hidden; h += 2) {{
+            const float *even = first.data + h * inputs, *odd = even + inputs;
+            lanes a = 0, b = 0;
+            for (int k = 0; k < inputs; ++k) {{
+                a += even[k] * in[k];
+                b += odd[k] * in[k];
+            }}
+"""
+"""Opens the loop over a chunk's points, reads their inputs and outputs, and computes hidden units two by two."""
+
+FORWARD = """
+            a = a > 0 ? a : 0;
+            b = b > 0 ? b : 0;
+            for (int o = 0; o < outputs; ++o) {
+                out[o] += second.data[o * hidden + h] * a + second.data[o * hidden + h + 1] * b;
+            }
+        }
+        for (int o = 0; o < outputs; ++o) {
+            for (int j = 0; j < width; ++j) {
+                y.data[(start + j) * outputs + o] = ((float*)(out + o))[j];
+            }
+        }
+    }
+"""
+
+BACKWARD = f"""
+            typedef float half __attribute__((ext_vector_type({LANES // 2})));
+            half* sums = (half*)(matrices.data + (size_t)chunk * matrices.shape[1] * {LANES // 2});
+            lanes to_a = 0, to_b = 0;
+            for (int o = 0; o < outputs; ++o) {{
+                to_a += second.data[o * hidden + h] * out[o];
+                to_b += second.data[o * hidden + h + 1] * out[o];
+                const lanes of_a = (a > 0 ? a : 0) * out[o], of_b = (b > 0 ? b : 0) * out[o];
+                sums[(inputs + o) * hidden + h] += of_a.lo + of_a.hi;
+                sums[(inputs + o) * hidden + h + 1] += of_b.lo + of_b.hi;
+            }}
+            to_a = a > 0 ? to_a : 0;
+            to_b = b > 0 ? to_b : 0;
+            for (int k = 0; k < inputs; ++k) {{
+                to_in[k] += even[k] * to_a + odd[k] * to_b;
+                sums[h * inputs + k] += to_a.lo * in[k].lo + to_a.hi * in[k].hi;
+                sums[(h + 1) * inputs + k] += to_b.lo * in[k].lo + to_b.hi * in[k].hi;
+            }}
+        }}
+        for (int k = 0; k < inputs; ++k) {{
+            for (int j = 0; j < width; ++j) {{
+                to_x.data[(start + j) * inputs + k] = ((float*)(to_in + k))[j];
+            }}
+        }}
+    }}
+"""
+
+
+@wp.func_native(OPEN + FORWARD)
+@no_type_check
+def multiply(
+    chunk: int,
+    x: wp.array2d[float],
+    first: wp.array2d[float],
+    second: wp.array2d[float],
+    y: wp.array2d[float],
+): ...
+
+
+@wp.func_native(OPEN + BACKWARD)
+@no_type_check
+def multiply_back(
+    chunk: int,
+    x: wp.array2d[float],
+    first: wp.array2d[float],
+    second: wp.array2d[float],
+    y: wp.array2d[float],
+    to_x: wp.array2d[float],
+    matrices: wp.array3d[float],
+): ...
+
+
+@wp.kernel
+@no_type_check
+def forward(
+    begin: int,
+    x: wp.array2d[float],
+    first: wp.array2d[float],
+    second: wp.array2d[float],
+    y: wp.array2d[float],
+):
+    multiply(begin + wp.tid(), x, first, second, y)
+
+
+@wp.kernel
+@no_type_check
+def backward(
+    begin: int,
+    x: wp.array2d[float],
+    first: wp.array2d[float],
+    second: wp.array2d[float],
+    y: wp.array2d[float],
+    to_x: wp.array2d[float],
+    matrices: wp.array3d[float],
+):
+    multiply_back(begin + wp.tid(), x, first, second, y, to_x, matrices)
+
+
+class Perceptron(torch.autograd.Function):
+    """`kernels.perceptron.perceptron`; a second derivative is the reference's."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Float[Tensor, "N K"], first: Float[Tensor, "H K"], second: Float[Tensor, "O H"]
+    ) -> Float[Tensor, "N O"]:
+        x, first, second = x.contiguous(), first.contiguous(), second.contiguous()
+        ctx.save_for_backward(x, first, second)
+        y = x.new_zeros(len(x), len(second))
+        launch(forward, -(-len(x) // CHUNK), [x, first, second, y], x.device, least=1)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Float[Tensor, "N O"]) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, first, second = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return by_reference(reference, (x, first, second), grad)
+        chunks = -(-len(x) // CHUNK)
+        to_x = torch.empty_like(x)
+        matrices = x.new_zeros(chunks, first.numel() + second.numel(), LANES // 2)
+        launch(backward, chunks, [x, first, second, grad.contiguous(), to_x, matrices], x.device, least=1)
+        to_first, to_second = matrices.sum((0, 2)).split([first.numel(), second.numel()])
+        return to_x, to_first.view_as(first), to_second.view_as(second)

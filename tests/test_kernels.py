@@ -1,0 +1,272 @@
+"""Every fast kernel against its torch reference, in value and gradient; the dispatch; the CUDA side, compiled."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from scoredistill.camera import ring
+from scoredistill.kernels import backend
+from scoredistill.kernels.composite import composite
+from scoredistill.kernels.hashgrid import GridLayout, encode
+from scoredistill.kernels.march import Samples, march
+from scoredistill.kernels.perceptron import perceptron
+from scoredistill.render.volume import render_rays
+
+FOLDER = Path(backend.__file__).with_name("warp")
+MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
+CPU_ONLY = {"perceptron"}  # a GPU multiplies matrices better
+DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
+SIZES = [0, 1, 7, 1000]
+LAYOUT = GridLayout(levels=4, coarsest=3, finest=40, table=2**11)  # 64 and 729 dense entries, then hashed ones
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def both(
+    function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]
+) -> list[tuple[Sequence[Tensor], Sequence[Tensor]]]:
+    """Outputs, and gradients of a random weighting of them, by the reference and by warp."""
+    found = []
+    for choice in ("torch", "warp"):
+        leaves = [value.detach().clone().requires_grad_() for value in inputs]
+        with backend.using(choice):
+            outputs = function(*leaves)
+        weighted = [(output * noise_like(output)).sum() for output in outputs if output.is_floating_point()]
+        found.append((outputs, torch.autograd.grad(sum(weighted, torch.zeros(()).to(inputs[0])), leaves)))
+    return found
+
+
+def noise_like(values: Tensor) -> Tensor:
+    return torch.randn(values.shape, generator=rng(9)).to(values)
+
+
+def assert_same(reference: Tensor, fast: Tensor, rel: float = 1e-5) -> None:
+    """Each element to a part `rel` of the largest, all to half of that in L2, and the same direction."""
+    assert fast.shape == reference.shape
+    assert fast.dtype == reference.dtype
+    if not reference.is_floating_point():
+        assert torch.equal(fast, reference)
+        return
+    fast, reference = fast.double(), reference.double()
+    size = reference.norm()
+    if not size:
+        assert not fast.norm()
+        return
+    assert (fast - reference).abs().max() <= rel * reference.abs().max()
+    assert (fast - reference).norm() <= rel / 2 * size
+    assert (fast * reference).sum() >= (1 - 1e-9) * size * fast.norm()
+
+
+def assert_alike(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor], rel: float = 1e-5) -> None:
+    reference, fast = both(function, inputs)
+    for one, other in zip([*reference[0], *reference[1]], [*fast[0], *fast[1]], strict=True):
+        assert_same(one.detach(), other.detach(), rel)
+
+
+def points_and_table(count: int, device: str) -> tuple[Tensor, Tensor]:
+    points = torch.rand(count, 3, generator=rng()) * 1.2 - 0.1  # some of them outside
+    corners = torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [1.0, 0.0, 0.3], [1 / 3, 2 / 3, 1.0]])
+    points[: len(corners)] = corners[:count]
+    table = torch.randn(sum(LAYOUT.sizes), 2, generator=rng(1))
+    return points.to(device), table.to(device)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("count", SIZES)
+@pytest.mark.parametrize("active", [4, 2, 0])
+def test_the_hash_grid_equals_its_reference(count: int, active: int, device: str) -> None:
+    if count and not active:
+        with backend.using("warp"):
+            assert not encode(*points_and_table(count, device), LAYOUT, 0).any()
+        return
+    if active:
+        assert_alike(lambda x, v: [encode(x, v, LAYOUT, active)], points_and_table(count, device))
+
+
+def test_at_the_papers_size_the_hash_grid_equals_its_reference() -> None:
+    layout = GridLayout(levels=16, coarsest=16, finest=2048, table=2**14)
+    table = torch.randn(sum(layout.sizes), 2, generator=rng(1))
+    assert_alike(lambda x, v: [encode(x, v, layout, 16)], [torch.rand(300, 3, generator=rng()), table], rel=1e-4)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_second_derivatives_are_the_references(device: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The gradient of a slope to the table, as analytic normals have it; the fallback is logged, once."""
+    backend.explain.cache_clear()
+    points, table = points_and_table(20, device)
+
+    def slope(points: Tensor, table: Tensor) -> list[Tensor]:
+        encoded = encode(points, table, LAYOUT, 4)
+        return list(torch.autograd.grad((encoded**2).sum(), [points], create_graph=True))
+
+    with caplog.at_level(logging.WARNING):
+        assert_alike(slope, [points, table], rel=1e-4)
+        assert_alike(slope, [points, table], rel=1e-4)
+    assert sum("second derivatives" in record.message for record in caplog.records) == 1
+
+
+def rays(device: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Rays of two small pictures, most of which meet a ball of occupied cells."""
+    origins, directions = (vectors.reshape(-1, 3).to(device) for vectors in ring(2, 16).rays())
+    axis = torch.linspace(-1, 1, 16)
+    distance = axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis**2
+    return origins, directions, (distance < 0.5).to(device)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("jittered", [False, True])
+@pytest.mark.parametrize("count", [0, 1, 7, 512])
+def test_marching_equals_its_reference(count: int, jittered: bool, device: str) -> None:
+    origins, directions, occupied = rays(device)
+    shift = torch.rand(len(origins), generator=rng()).to(device) if jittered else None
+    found = []
+    for choice in ("torch", "warp"):
+        with backend.using(choice):
+            part = slice(200, 200 + count) if count < 512 else slice(None)
+            some = None if shift is None else shift[part]
+            found.append(march(origins[part], directions[part], occupied, 1.0, 0.037, some))
+    for reference, fast in zip(*(vars(samples).values() for samples in found), strict=True):
+        assert_same(reference, fast)
+    assert len(found[0]) > 5 * count - 10
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_marching_through_nothing_and_past_the_box_finds_nothing(device: str) -> None:
+    origins, directions, occupied = rays(device)
+    with backend.using("warp"):
+        assert len(march(origins, directions, torch.zeros_like(occupied), 1.0, 0.1)) == 0
+        assert len(march(origins, -directions, occupied, 1.0, 0.1)) == 0  # all of it is behind
+
+
+def random_samples(counts: Sequence[int], device: str) -> Samples:
+    """Packed samples of rays with so many each."""
+    ray = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts, dtype=torch.long))
+    z = 2 + torch.rand(len(ray), generator=rng(2)).sort().values
+    return Samples(*(values.to(device) for values in (ray, z, 0.01 + 0.05 * torch.rand(len(ray), generator=rng(3)))))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("counts", [[], [0], [1], [0, 3, 0, 0, 5, 1, 0], [7] * 1000])
+@pytest.mark.parametrize("thick", [1.0, 30.0])
+def test_compositing_equals_its_reference(counts: list[int], thick: float, device: str) -> None:
+    samples = random_samples(counts, device)
+    density = (thick * torch.rand(len(samples), generator=rng())).to(device)
+    albedo = torch.rand(len(samples), 3, generator=rng(1)).to(device)
+
+    def fields(density: Tensor, albedo: Tensor) -> list[Tensor]:
+        return list(vars(composite(density, albedo, samples, len(counts))).values())
+
+    assert_alike(fields, [density, albedo], rel=1e-4)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("shape", [(0, 12, 32, 1), (1, 12, 32, 3), (7, 3, 2, 4), (5000, 12, 32, 3), (100, 32, 64, 1)])
+def test_the_perceptron_equals_its_reference(shape: tuple[int, int, int, int], device: str) -> None:
+    points, inputs, hidden, outputs = shape
+    shapes = ((points, inputs), (hidden, inputs), (outputs, hidden))
+    values = [torch.randn(*size, generator=rng(i)).to(device) for i, size in enumerate(shapes)]
+    assert_alike(lambda *leaves: [perceptron(*leaves)], values)
+
+
+def test_slicing_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a bit of values and gradients depends on the number of threads."""
+    points, table = points_and_table(9000, "cpu")
+    samples = random_samples([9] * 1000, "cpu")
+    first, second = torch.randn(32, 8, generator=rng(4)), torch.randn(3, 32, generator=rng(5))
+    origins, directions, occupied = rays("cpu")
+
+    def everything() -> list[Tensor]:
+        x, v, a = points.clone().requires_grad_(), table.clone().requires_grad_(), first.clone().requires_grad_()
+        encoded = encode(x, v, LAYOUT, 4)
+        albedo = perceptron(encoded, a, second)
+        made = composite(albedo[:, 0].abs(), albedo, samples, 1000)
+        loss = (made.albedo**2).sum() + made.depth.sum() + made.z_variance.sum()
+        marched = march(origins, directions, occupied, 1.0, 0.037)
+        return [encoded, made.weight, *torch.autograd.grad(loss, (x, v, a)), *vars(marched).values()]
+
+    with backend.using("warp"):
+        found = []
+        for threads in (1, 2, 3):
+            monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+            found.append(everything())
+    for one, two, three in zip(*found, strict=True):
+        assert torch.equal(one, two)
+        assert torch.equal(one, three)
+
+
+@pytest.mark.parametrize(("count", "threads"), [(1, 4), (5000, 4), (100_000, 3), (4096, 1)])
+def test_slices_tile_the_indices(count: int, threads: int) -> None:
+    for grain in (None, 1000):
+        made = backend.slices(count, threads, grain)
+        assert [i for begin, end in made for i in range(begin, end)] == list(range(count))
+        assert len(made) <= (threads if grain is None else -(-count // grain))
+
+
+@pytest.mark.parametrize("normals_at", ["surface", "samples"])
+def test_a_rendered_ray_is_the_same(normals_at: str) -> None:
+    """All of `render_rays`: a soft ball through both backends."""
+
+    class Ball:
+        def evaluate(self, points: Tensor) -> tuple[Tensor, Tensor]:
+            return 20 * torch.relu(0.6 - points.norm(dim=-1)), torch.sigmoid(points)
+
+        def normal(self, points: Tensor) -> Tensor:
+            return torch.nn.functional.normalize(points, dim=-1)
+
+    origins, directions, occupied = rays("cpu")
+    found = []
+    for choice in ("torch", "warp"):
+        with backend.using(choice):
+            samples = march(origins, directions, occupied, 1.0, 0.05)
+            found.append(render_rays(Ball(), origins, directions, samples, normals_at=normals_at))  # type: ignore[arg-type]
+    for reference, fast in zip(*(vars(colors).values() for colors in found), strict=True):
+        assert_same(reference, fast, rel=1e-4)
+
+
+def test_the_choice_is_the_callers_then_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(backend.VARIABLE, "torch")
+    assert not backend.fast(torch.zeros(1))
+    with backend.using("auto"):
+        assert backend.fast(torch.zeros(1))
+        with backend.using("torch"):
+            assert not backend.fast(torch.zeros(1))
+    monkeypatch.setenv(backend.VARIABLE, "fast")
+    with pytest.raises(ValueError, match="it may say auto, torch, warp"):
+        backend.fast(torch.zeros(1))
+
+
+def test_other_types_and_devices_fall_back_aloud_and_once(caplog: pytest.LogCaptureFixture) -> None:
+    backend.explain.cache_clear()
+    with backend.using("auto"), caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            assert not backend.fast(torch.zeros(1, dtype=torch.float64))
+            assert not backend.fast(torch.zeros(1, device="meta"))
+    assert [record.message.split(": ")[1] for record in caplog.records] == [
+        "warp's kernels are for float32, not torch.float64",
+        "warp has no kernels for meta",
+    ]
+    with backend.using("warp"), pytest.raises(ValueError, match="no kernels for meta"):
+        backend.fast(torch.zeros(1, device="meta"))
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name not in CPU_ONLY])
+def test_the_cuda_side_compiles_to_machine_code_of_old_and_new_gpus(name: str, tmp_path: Path) -> None:
+    """sm_75 (Turing) and sm_90 (Hopper), without a GPU: the compiler NVRTC is in warp's wheel."""
+    assert not backend.unavailable(torch.device("cpu"))
+    import warp as wp
+
+    if not {75, 90} <= set(wp.get_cuda_supported_archs()):
+        pytest.skip("this platform's warp wheel has no NVRTC for sm_75 and sm_90")
+    module = importlib.import_module(f"scoredistill.kernels.warp.{name}")
+    files = wp.compile_aot_module(module, arch=[75, 90], module_dir=tmp_path, use_ptx=False)
+    assert sorted(path.suffixes[-2:] for path in files) == [[".sm75", ".cubin"], [".sm90", ".cubin"]]
+    assert all(path.read_bytes()[:4] == b"\x7fELF" for path in files)
