@@ -102,10 +102,15 @@ def cosine(steps: int = 1000) -> NoiseSchedule:
     return NoiseSchedule(angle.cos(), angle.sin())
 
 
-def rectified_flow(steps: int = 1000) -> NoiseSchedule:
-    """alpha = 1 - t, sigma = t for t = 0, 1/N, ... < 1 (Liu et al. 2023); a flow's Euler step is then `move`."""
+def rectified_flow(steps: int = 1000, shift: float = 1.0) -> NoiseSchedule:
+    """alpha = 1 - sigma, sigma = s t / (1 + (s - 1) t) for t = 0, 1/N, ... < 1; a flow's Euler step is then `move`.
+
+    s = `shift` puts more of the times where there is much noise: 1 is Liu et al. 2023, 3 is Stable Diffusion 3 (Esser
+    et al. 2024, eq. 23).
+    """
     t = torch.arange(steps, dtype=torch.float64) / steps
-    return NoiseSchedule(1 - t, t)
+    sigma = shift * t / (1 + (shift - 1) * t)
+    return NoiseSchedule(1 - sigma, sigma)
 
 
 def karras(steps: int = 1000, sbar_min: float = 0.002, sbar_max: float = 80.0, rho: float = 7.0) -> NoiseSchedule:

@@ -56,7 +56,7 @@ class AnalyticPrior:
         self.prediction: Prediction = prediction
         self.calls = self.rows = 0
 
-    def encode(self, rgb: Tensor) -> Tensor:
+    def encode(self, rgb: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """The identity: the mixture lives in pixel space."""
         return rgb
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -68,27 +69,44 @@ class Adapter(nn.Module):
         return output + F.linear(F.linear(x, self.down), self.up)
 
 
+Grow = Callable[[nn.Module, Sequence[str], int, torch.Generator], nn.ModuleDict]
+"""(network, names of its layers, rank, rng) -> the adapters by layer, which the network has from then on."""
+
+
+def hooked(net: nn.Module, layers: Sequence[str], rank: int, rng: torch.Generator) -> nn.ModuleDict:
+    """Adapters as forward hooks on linear layers and convolutions."""
+    adapters = nn.ModuleDict()
+    for name in layers:
+        layer: Any = net.get_submodule(name)
+        adapters[name.replace(".", "-")] = adapter = Adapter(layer, rank, rng)
+        layer.register_forward_hook(adapter)
+    return adapters
+
+
 class LoraLearner:
     """eps_phi(x_t, t, y, camera): the prior itself at the start, then what the renders are (Wang et al. 2023).
 
     phi are adapters of rank `rank` on the layers that the prior names, and a perceptron from the pose to the
     embedding; y is the text without view words. The frozen network is shared, not copied, and never changed.
     `calls` and `rows` count evaluations of the network, those of the training included, as the prior counts its own.
+    `grow` makes the adapters. Camera and adapters are learned in float32 at least.
     """
 
-    def __init__(self, prior: Adaptable, *, rank: int, lr: float, seed: int):
+    def __init__(self, prior: Adaptable, *, rank: int, lr: float, seed: int, grow: Grow = hooked):
         if rank < 1 or lr <= 0:
             raise ValueError(f"a learner needs a rank of at least 1 and a positive lr, got rank {rank} and lr {lr:g}")
         rng = torch.Generator().manual_seed(seed)
         self.prior, self.lr = prior, lr
         self.net = _sharing(prior.net)
-        self.camera = _perceptron(16, prior.embedding, rng).to(next(prior.net.parameters()))
-        adapters = nn.ModuleDict()
-        for name, layer in self.net.named_modules():
-            if isinstance(layer, nn.Linear | nn.Conv2d) and prior.adapted(name):
-                adapters[name.replace(".", "-")] = adapter = Adapter(layer, rank, rng)
-                layer.register_forward_hook(adapter)
-        self.learned = nn.ModuleDict({"adapters": adapters, "camera": self.camera})
+        like = next(prior.net.parameters())
+        dtype = torch.promote_types(like.dtype, torch.float32)
+        self.camera = _perceptron(16, prior.embedding, rng).to(like.device, dtype)
+        layers = [
+            name
+            for name, layer in self.net.named_modules()
+            if isinstance(layer, nn.Linear | nn.Conv2d) and prior.adapted(name)
+        ]
+        self.learned = nn.ModuleDict({"adapters": grow(self.net, layers, rank, rng), "camera": self.camera})
         self.calls = self.rows = 0
 
     @torch.no_grad()

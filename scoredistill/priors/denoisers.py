@@ -1,0 +1,89 @@
+"""How each kind of published network is asked: one function each, the same in all else.
+
+x_t    noisy image in the prior's space, any batch of rows           [B C h w]
+time   what the network calls the time: index or 1000 sigma          [B]
+view   added to the embedding of the time, for a learner's camera    [B E]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from scoredistill.priors.text import Embedded
+
+X = Float[Tensor, "B C h w"]
+Time = Float[Tensor, "B"]
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+"""The last names of the layers that a learner adapts: attention's projections, as VSD's official code."""
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """A kind of network: the subfolder it lies in, the layer whose output embeds the time, and how to ask it."""
+
+    part: str
+    embedding: str
+    ask: Callable[[Any, X, Time, Embedded, int], Tensor]
+
+    def __call__(
+        self, net: nn.Module, x_t: X, time: Time, condition: Embedded, size: int, view: Tensor | None = None
+    ) -> X:
+        """The network's output on rows x_t, in x_t's precision; of an image of `size` pixels, with a `view` if told."""
+        dtype = condition.tokens.dtype
+        with added(net.get_submodule(self.embedding), view):
+            output = self.ask(net, x_t.to(dtype), time.to(x_t.device, torch.float32), condition, size)
+        return output.to(x_t.dtype)
+
+    def width(self, net: nn.Module) -> int:
+        """Channels of the time's embedding."""
+        layers = [layer for layer in net.get_submodule(self.embedding).modules() if isinstance(layer, nn.Linear)]
+        return layers[-1].out_features
+
+
+def ask_unet(net: Any, x_t: X, time: Time, condition: Embedded, size: int) -> Tensor:
+    """A U-Net of Stable Diffusion 1 and 2, SDXL or DeepFloyd IF; of a learned variance (IF) the noise alone is kept.
+
+    SDXL is also told the size that its training image had, was cropped at, and should have: `size`, 0 and `size`.
+    """
+    extra = None
+    if condition.pooled is not None:
+        told = torch.tensor([size, size, 0, 0, size, size], dtype=x_t.dtype, device=x_t.device)
+        extra = {"text_embeds": condition.pooled, "time_ids": told.expand(len(x_t), -1)}
+    answer = net(x_t, time, condition.tokens, added_cond_kwargs=extra, return_dict=False)[0]
+    return answer[:, : x_t.shape[1]]
+
+
+def ask_sd3(net: Any, x_t: X, time: Time, condition: Embedded, size: int) -> Tensor:
+    """A transformer of Stable Diffusion 3 and 3.5."""
+    return net(x_t, condition.tokens, condition.pooled, time, return_dict=False)[0]
+
+
+DENOISERS = {
+    "UNet2DConditionModel": Denoiser("unet", "time_embedding", ask_unet),
+    "SD3Transformer2DModel": Denoiser("transformer", "time_text_embed", ask_sd3),
+}
+"""By the class that a pipeline's index names."""
+
+
+@contextmanager
+def added(layer: nn.Module, view: Tensor | None) -> Iterator[None]:
+    """While in it, `view` [B E] is added to what the layer answers."""
+    if view is None:
+        yield
+        return
+
+    def add(_layer: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+        return output + view.to(output.dtype)
+
+    handle = layer.register_forward_hook(add)
+    try:
+        yield
+    finally:
+        handle.remove()

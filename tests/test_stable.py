@@ -1,0 +1,261 @@
+"""Published pipelines as priors say what diffusers' own pipelines and schedulers say, and can be distilled."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_pipelines
+import torch
+from diffusers import DDIMInverseScheduler, DDIMScheduler, DiffusionPipeline
+from torch import Tensor
+
+from scoredistill import schedule
+from scoredistill.camera import ring
+from scoredistill.contracts import Conditions, Prior, Prompt
+from scoredistill.methods.noise import climb
+from scoredistill.methods.scores import guided_eps
+from scoredistill.methods.trajectories import dsd, sdi
+from scoredistill.optimize import optimize
+from scoredistill.priors.parametrization import eps_from
+from scoredistill.priors.scheduler import read_schedule
+from scoredistill.priors.stable import StablePrior
+from scoredistill.scenes.image import Image
+from scoredistill.views import no_cameras
+
+PROMPT, NEGATIVE, SCALE = "a hamburger", "ugly, blurry", 5.0
+LATENT = [family for family in tiny_pipelines.FAMILIES if family != "if"]
+Saved = tuple[Path, DiffusionPipeline]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Saved]:
+    """Folder and pipeline of every family."""
+    folders = {family: tmp_path_factory.mktemp(family) for family in tiny_pipelines.FAMILIES}
+    return {family: (folder, tiny_pipelines.save(family, folder)) for family, folder in folders.items()}
+
+
+@pytest.fixture(scope="module")
+def priors(saved: dict[str, Saved]) -> dict[str, StablePrior]:
+    return {family: StablePrior.load(str(folder), dtype=torch.float32) for family, (folder, _) in saved.items()}
+
+
+def randn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def noisy(prior: StablePrior, count: int = 2) -> Tensor:
+    """Noise of the shape that the prior denoises."""
+    return randn(*prior.encode(torch.rand(count, 3, 8, 8)).shape)
+
+
+def close(found: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
+    torch.testing.assert_close(found, expected, atol=tolerance * float(expected.detach().abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize("family", tiny_pipelines.FAMILIES)
+def test_texts_are_encoded_as_the_pipeline_does(
+    family: str, saved: dict[str, Saved], priors: dict[str, StablePrior]
+) -> None:
+    """Prompt, negative prompt and no prompt: tokens and pooled vectors."""
+    _, pipeline = saved[family]
+    encode: Any = pipeline.encode_prompt  # type: ignore[attr-defined] (every pipeline's own)
+    third = (None,) * {"sdxl": 1, "sd3": 2}.get(family, 0)
+    where = {} if family == "if" else {"num_images_per_prompt": 1, "device": "cpu"}
+
+    def asked(negative: str | None) -> tuple[Tensor, ...]:
+        return encode(PROMPT, *third, do_classifier_free_guidance=True, negative_prompt=negative, **where)
+
+    for said in (NEGATIVE, None):
+        conditions = priors[family].conditions(Prompt(PROMPT, said or ""), None, 1)
+        text, null, *pooled = asked(said)
+        close(conditions.text.tokens, text)
+        close(conditions.null.tokens, null)
+        for found, expected in zip((conditions.text.pooled, conditions.null.pooled), pooled, strict=bool(pooled)):
+            close(found, expected)
+
+
+def ddim(config: Any) -> DDIMScheduler:
+    return DDIMScheduler.from_config(config, clip_sample=False, set_alpha_to_one=False, timestep_spacing="leading")
+
+
+def sampled(prior: StablePrior, x: Tensor, conditions: Conditions, times: list[float]) -> Tensor:
+    """DDIM along descending times, the last of which is only arrived at."""
+    for t, s in itertools.pairwise(torch.tensor([[t] for t in times], dtype=torch.float64)):
+        eps = guided_eps(prior, x, t, conditions, SCALE)
+        x = prior.schedule.move(x, eps, t, s)
+    return x
+
+
+@pytest.mark.parametrize("family", LATENT)
+def test_sampling_equals_the_pipelines(family: str, saved: dict[str, Saved], priors: dict[str, StablePrior]) -> None:
+    """Text, denoiser, guidance, parametrization, schedule, DDIM and the way back to pixels, all in one."""
+    _, pipeline = saved[family]
+    prior, arguments = priors[family], dict[str, Any]()
+    start = noisy(prior, 1)
+    if family == "sd3":
+        times = [0.9, 0.7, 0.5, 0.3, 0.1, 0.0]
+        arguments["sigmas"] = times[:-1]
+    else:
+        pipeline.scheduler = ddim(pipeline.scheduler.config)  # type: ignore[attr-defined]
+        times = [0.801, 0.601, 0.401, 0.201, 0.001, 0.0]
+    asked = {"guidance_scale": SCALE, "latents": start, "num_inference_steps": 5, "return_dict": False} | arguments
+    latents = pipeline(PROMPT, negative_prompt=NEGATIVE, output_type="latent", **asked)[0]
+    found = sampled(prior, start, prior.conditions(Prompt(PROMPT, NEGATIVE), None, 1), times)
+    close(found, latents)
+    pixels = pipeline(PROMPT, negative_prompt=NEGATIVE, output_type="pt", **asked)[0]
+    close(prior.decode(found).clamp(0, 1), pixels)
+
+
+def test_the_pixel_cascade_equals_its_pipeline(saved: dict[str, Saved], priors: dict[str, StablePrior]) -> None:
+    """What the pipeline hands to its scheduler, recorded; of the six channels the noise."""
+    _, pipeline = saved["if"]
+    prior, records = priors["if"], []
+    step = pipeline.scheduler.step  # type: ignore[attr-defined]
+
+    def recording(output: Tensor, t: Tensor, x_t: Tensor, **settings: Any) -> Any:
+        records.append((output, t, x_t))
+        return step(output, t, x_t, **settings)
+
+    pipeline.scheduler.step = recording  # type: ignore[attr-defined]
+    rng = torch.Generator().manual_seed(0)
+    pipeline(
+        PROMPT, negative_prompt=NEGATIVE, guidance_scale=SCALE, num_inference_steps=3, output_type="pt", generator=rng
+    )
+    conditions = prior.conditions(Prompt(PROMPT, NEGATIVE), None, 1)
+    assert len(records) == 3
+    for output, t, x_t in records:
+        assert output.shape[1] == 2 * x_t.shape[1]
+        close(guided_eps(prior, x_t, t[None].double() / 1000, conditions, SCALE), output[:, :3])
+
+
+@pytest.mark.parametrize("family", LATENT)
+def test_latents_are_the_autoencoders(family: str, saved: dict[str, Saved], priors: dict[str, StablePrior]) -> None:
+    """(mean - shift) scale without dice, a sample of the posterior with; the published numbers for each family."""
+    _, pipeline = saved[family]
+    vae: Any = pipeline.vae  # type: ignore[attr-defined]
+    rgb = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    posterior = vae.encode(2 * rgb - 1).latent_dist
+    scale, shift = {"sdxl": (0.13025, 0), "sd3": (1.5305, 0.0609)}.get(family, (0.18215, 0))
+    close(priors[family].encode(rgb), (posterior.mode() - shift) * scale)
+    drawn = posterior.sample(torch.Generator().manual_seed(1))
+    close(priors[family].encode(rgb, torch.Generator().manual_seed(1)), (drawn - shift) * scale)
+
+
+@pytest.mark.parametrize("family", tiny_pipelines.FAMILIES)
+def test_encoding_is_differentiable(family: str, priors: dict[str, StablePrior]) -> None:
+    """The gradient, of blocks computed again, against a finite difference; images of a batch do not mix."""
+    prior = priors[family]
+    rgb = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    weight = randn(*prior.encode(rgb).shape)
+    (slope,) = torch.autograd.grad((weight[0] * prior.encode(rgb)[0]).sum(), rgb)
+    assert not slope[1].any()
+    direction, h = randn(*rgb.shape, seed=3), 2e-3
+    with torch.no_grad():
+        ahead, behind = (float((weight[0] * prior.encode(rgb + side * h * direction)[0]).sum()) for side in (1, -1))
+    assert float((slope * direction).sum()) == pytest.approx((ahead - behind) / (2 * h), rel=1e-2)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+def test_a_step_is_the_schedulers(prediction: str) -> None:
+    """Our move of eps_from(output) is DDIMScheduler's step, and DDIMInverseScheduler's the other way."""
+    x_t, output = randn(2, 4, 8, 8), randn(2, 4, 8, 8, seed=1)
+    there: Any = DDIMScheduler(
+        **tiny_pipelines.BETAS, prediction_type=prediction, clip_sample=False, set_alpha_to_one=False
+    )
+    back: Any = DDIMInverseScheduler.from_config(there.config, clip_sample=False)
+    levels, kind = read_schedule({"_class_name": "DDIMScheduler"} | there.config)
+    there.set_timesteps(5)
+    back.set_timesteps(5)
+    assert sorted(there.timesteps.tolist()) == back.timesteps.tolist() == [1, 201, 401, 601, 801]
+    for high in (201, 401, 601, 801):
+        t, s = (torch.full((2,), index / 1000, dtype=torch.float64) for index in (high, high - 200))
+        found = levels.move(x_t, eps_from(kind, output, x_t, t, levels), t, s)
+        close(found, there.step(output, high, x_t).prev_sample)
+        found = levels.move(x_t, eps_from(kind, output, x_t, s, levels), s, t)
+        close(found, back.step(output, high, x_t).prev_sample)
+
+
+def test_inversion_is_the_inverse_schedulers(saved: dict[str, Saved], priors: dict[str, StablePrior]) -> None:
+    """Up from the lowest level, the prior asked at the source of each step, as our inversion does."""
+    prior = priors["sd15"]
+    conditions, x = prior.conditions(Prompt(PROMPT), None, 1), noisy(prior, 1)
+    back: Any = DDIMInverseScheduler(**tiny_pipelines.BETAS | {"steps_offset": 0}, clip_sample=False)
+    back.set_timesteps(5)
+    levels = torch.tensor([[0.0], [0.2], [0.4], [0.6], [0.8]], dtype=torch.float64)
+    x_t = prior.schedule.alpha(levels[0], x) * x
+    for source, target in itertools.pairwise(levels):
+        eps = guided_eps(prior, x_t, source, conditions, -2.0)
+        x_t = back.step(eps, round(1000 * float(target)), x_t).prev_sample
+    found = prior.schedule.alpha(levels[-1], x) * climb(prior, x, levels, conditions, -2.0)
+    close(found, x_t)
+
+
+@pytest.mark.parametrize("family", tiny_pipelines.FAMILIES)
+@pytest.mark.parametrize("method", [sdi, dsd])
+def test_two_steps_of_distillation(family: str, method: Any, priors: dict[str, StablePrior]) -> None:
+    """Gradients of the latents' shape reach every pixel of every image, and the pixels move by the learning rate."""
+    prior = priors[family]
+    assert isinstance(prior, Prior)
+    scene = Image(0.5 + 0.1 * randn(2, 3, 16, 16), lr=1e-2)
+    before, calls = scene.pixels.detach().clone(), prior.calls
+    background = torch.ones(3)
+    steps = list(optimize(scene, prior, method(), no_cameras, Prompt(PROMPT), steps=2, background=background))
+    for step in steps:
+        assert step.distilled.grad.shape == step.x.shape == (2, *noisy(prior).shape[1:])
+        assert step.distilled.probe["x0"].shape == step.x.shape
+    moved = (scene.pixels.detach() - before).abs()
+    assert bool((moved > 0).all())
+    assert 5e-3 < float(moved.mean()) < 2.1e-2
+    assert prior.calls > calls + 3
+
+
+def test_encoders_are_let_go_and_texts_encoded_once(saved: dict[str, Saved]) -> None:
+    prior = StablePrior.load(str(saved["sd15"][0]), dtype=torch.float32)
+    load, alive, asked = prior.texts.load, [], []
+
+    def counting() -> Any:
+        encode = load()
+        alive.append(weakref.ref(encode))
+        return lambda texts: asked.extend(texts) or encode(texts)
+
+    prior.texts.load = counting
+    prompt = Prompt(PROMPT, NEGATIVE)
+    prior.conditions(prompt, None, 1)
+    gc.collect()
+    assert [reference() for reference in alive] == [None]
+    prior.conditions(prompt, ring(4, 16), 4)
+    prior.conditions(prompt, ring(3, 16), 3)
+    assert len(alive) == 1
+    assert sorted(asked) == sorted(set(asked))
+    assert {f"{PROMPT}, back view", NEGATIVE, "", PROMPT} <= set(asked)
+
+
+def test_half_precision_says_nearly_the_same(saved: dict[str, Saved], priors: dict[str, StablePrior]) -> None:
+    """In bfloat16, with float32 kept outside."""
+    for family in ("sd21", "sd3"):
+        full, half = priors[family], StablePrior.load(str(saved[family][0]), dtype=torch.bfloat16)
+        t, rgb = torch.tensor([0.5, 0.8], dtype=torch.float64), torch.rand(2, 3, 16, 16)
+        found, expected = half.encode(rgb), full.encode(rgb)
+        assert found.dtype == torch.float32
+        close(found, expected, 0.05)
+        x_t = noisy(full)
+        found, expected = (
+            prior.eps(x_t, t, prior.conditions(Prompt(PROMPT), None, 2).text)[0] for prior in (half, full)
+        )
+        assert found.dtype == torch.float32
+        close(found, expected, 0.05)
+
+
+def test_a_flow_is_asked_at_its_noise_level(priors: dict[str, StablePrior]) -> None:
+    """SD3's shift of 3: sigma = 3 t / (1 + 2 t), and the network is told 1000 sigma."""
+    prior = priors["sd3"]
+    t = torch.tensor([0.0, 0.25, 0.5, 0.9], dtype=torch.float64)
+    expected = torch.tensor([0.0, 500.0, 750.0, 2700 / 2.8], dtype=torch.float64)
+    torch.testing.assert_close(prior.time(t), expected)
+    torch.testing.assert_close(prior.schedule.sigmas, schedule.rectified_flow(shift=3.0).sigmas)
+    assert float(prior.schedule.sbar(t[1:2], torch.zeros(1))) == 1
