@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from scoredistill.export.images import png
 from scoredistill.export.mesh import Mesh
 
 FLOAT, UINT32 = 5126, 5125  # glTF component types
 VERTICES, INDICES = 34962, 34963  # glTF buffer targets
+CLAMP, LINEAR, MIPMAPS = 33071, 9729, 9987  # glTF's ways to wrap, magnify and minify a texture
+SMOOTH = {"wrapS": CLAMP, "wrapT": CLAMP, "magFilter": LINEAR, "minFilter": MIPMAPS}
 ROUGHNESS = 0.9  # the scenes are shaded without highlights: nearly matte
 
 
@@ -29,34 +32,40 @@ def linear(srgb: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
 
 
 def write_glb(mesh: Mesh, path: Path, *, name: str = "mesh", extras: Mapping[str, Any] | None = None) -> None:
-    """Write `mesh` with normals, linear vertex colors and one matte double-sided material.
+    """Write `mesh` with normals, its texture or else linear vertex colors, and one matte double-sided material.
 
     `extras` (JSON values) say where it comes from. The world's frame is glTF's own (y up, the front faces
     +z), so coordinates are stored as they are. OSError where the file cannot be written.
     """
-    arrays = {
-        "POSITION": mesh.vertices.numpy().astype("<f4"),
-        "NORMAL": mesh.normals.numpy().astype("<f4"),
-        "COLOR_0": linear(mesh.colors).numpy().astype("<f4"),
-        "indices": mesh.faces.numpy().astype("<u4").reshape(-1),
-    }
-    content = json.dumps(_content(arrays, name, dict(extras or {})), allow_nan=False).encode()
-    blob = b"".join(array.tobytes() for array in arrays.values())  # 4-byte values: aligned as glTF wants
-    chunks = _chunk(b"JSON", content + b" " * (-len(content) % 4)) + _chunk(b"BIN\0", blob)
-    path.write_bytes(struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks)
+    paint = {"COLOR_0": linear(mesh.colors)} if mesh.uv is None else {"TEXCOORD_0": mesh.uv}
+    vertices = {"POSITION": mesh.vertices, "NORMAL": mesh.normals} | paint
+    arrays = {key: values.numpy().astype("<f4") for key, values in vertices.items()}
+    arrays["indices"] = mesh.faces.numpy().astype("<u4").reshape(-1)
+    image = b"" if mesh.texture is None else png(mesh.texture)
+    content = _content(arrays, len(image), name, dict(extras or {}))
+    path.write_bytes(pack(content, [*arrays.values(), np.frombuffer(image, np.uint8)]))
+
+
+def pack(content: Mapping[str, Any], arrays: Iterable[np.ndarray]) -> bytes:
+    """A GLB file of its JSON and of its one buffer: arrays of 4-byte values, so aligned as glTF wants, but the last."""
+    told = json.dumps(content, allow_nan=False).encode()
+    blob = b"".join(array.tobytes() for array in arrays)
+    chunks = _chunk(b"JSON", told + b" " * (-len(told) % 4)) + _chunk(b"BIN\0", blob + bytes(-len(blob) % 4))
+    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack("<I4s", len(data), kind) + data
 
 
-def _content(arrays: Mapping[str, np.ndarray], name: str, extras: dict[str, Any]) -> dict[str, Any]:
-    """The JSON part of the file: one node, one mesh, one accessor and one buffer view per array."""
-    views, accessors, start = [], [], 0
+def _content(arrays: Mapping[str, np.ndarray], image: int, name: str, extras: dict[str, Any]) -> dict[str, Any]:
+    """The JSON part: a node, a mesh, an accessor and a buffer view for each array, then the `image` bytes of a PNG."""
+    views: list[dict[str, int]] = []
+    accessors, start = [], 0
     for key, array in arrays.items():
         indices = key == "indices"
         accessor = {"count": len(array), "componentType": UINT32 if indices else FLOAT}
-        accessor |= {"bufferView": len(views), "type": "SCALAR" if indices else "VEC3"}
+        accessor |= {"bufferView": len(views), "type": "SCALAR" if indices else f"VEC{array.shape[1]}"}
         if key == "POSITION":
             accessor |= {"min": array.min(0).tolist(), "max": array.max(0).tolist()}
         accessors.append(accessor)
@@ -65,7 +74,13 @@ def _content(arrays: Mapping[str, np.ndarray], name: str, extras: dict[str, Any]
         start += array.nbytes
     attributes = {key: index for index, key in enumerate(arrays) if key != "indices"}
     primitive = {"attributes": attributes, "indices": len(attributes), "material": 0}
-    surface = {"metallicFactor": 0.0, "roughnessFactor": ROUGHNESS}
+    surface: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": ROUGHNESS}
+    texture = {}
+    if image:
+        surface["baseColorTexture"] = {"index": 0}
+        texture["images"] = [{"bufferView": len(views), "mimeType": "image/png"}]
+        texture |= {"samplers": [SMOOTH], "textures": [{"sampler": 0, "source": 0}]}
+        views.append({"buffer": 0, "byteOffset": start, "byteLength": image})
     return {
         "asset": {"version": "2.0", "generator": "scoredistill", "extras": extras},
         "scene": 0,
@@ -75,5 +90,6 @@ def _content(arrays: Mapping[str, np.ndarray], name: str, extras: dict[str, Any]
         "materials": [{"name": "surface", "doubleSided": True, "pbrMetallicRoughness": surface}],
         "accessors": accessors,
         "bufferViews": views,
-        "buffers": [{"byteLength": start}],
+        "buffers": [{"byteLength": start + image}],
+        **texture,
     }

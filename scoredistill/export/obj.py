@@ -6,21 +6,33 @@ from pathlib import Path
 
 import numpy as np
 
+from scoredistill.export.images import write_png
 from scoredistill.export.mesh import Mesh
 
 
 def write_obj(mesh: Mesh, path: Path) -> None:
-    """Write `v x y z r g b`, `vn` and `f` lines; Blender and MeshLab read the colors after the position."""
+    """Write `v x y z r g b`, `vn`, `f` lines, and with a texture `vt` lines, NAME.mtl and NAME-color.png beside it.
+
+    Blender and MeshLab read the colors after the position. OBJ counts v from the bottom of the texture.
+    """
     vertices = np.concatenate([mesh.vertices.numpy(), mesh.colors.numpy()], 1)
+    corner = "%d//%d" if mesh.uv is None else "%d/%d/%d"
     with path.open("wb") as file:
         file.write(b"# scoredistill, y up, front +z\n")
         np.savetxt(file, vertices, "v %.6f %.6f %.6f %.4f %.4f %.4f")
         np.savetxt(file, mesh.normals.numpy(), "vn %.4f %.4f %.4f")
-        np.savetxt(file, np.repeat(mesh.faces.numpy() + 1, 2, 1), "f %d//%d %d//%d %d//%d")
+        if mesh.uv is not None:
+            np.savetxt(file, mesh.uv.numpy() * [1, -1] + [0, 1], "vt %.6f %.6f")
+            file.write(f"mtllib {path.stem}.mtl\nusemtl surface\n".encode())
+        np.savetxt(file, np.repeat(mesh.faces.numpy() + 1, corner.count("d"), 1), f"f {corner} {corner} {corner}")
+    if mesh.texture is not None:
+        picture = path.with_name(f"{path.stem}-color.png")
+        path.with_suffix(".mtl").write_text(f"newmtl surface\nKd 1 1 1\nmap_Kd {picture.name}\n", encoding="utf-8")
+        write_png(mesh.texture, picture)
 
 
 def write_ply(mesh: Mesh, path: Path) -> None:
-    """Write binary PLY with normals and eight-bit colors."""
+    """Write binary PLY with normals and eight-bit vertex colors; it has no place for a texture."""
     import trimesh
     from trimesh.exchange.ply import export_ply
 

@@ -1,0 +1,121 @@
+"""The surface of a volume: where its density crosses a level, by marching cubes.
+
+R samples a side   V vertices   F faces   `cell` distance between samples   `level` density on the surface
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from scoredistill.contracts import Field
+
+CHUNK = 1 << 18  # points per call of the field: tens of megabytes for a hash grid with small networks
+BISECTIONS = 8  # a vertex is settled to 1/256 of a cell
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A field's density on the grid axis x axis x axis, which reaches one cell beyond the walls of its cube."""
+
+    values: Float[Tensor, "R R R"]
+    axis: Float[Tensor, "R"]
+    cell: float
+
+
+def sample(field: Field, resolution: int, device: torch.device | str) -> Sampled:
+    """The density at `resolution` points a side from wall to wall, and at one beyond each wall."""
+    cell = 2 * field.bounds / (resolution - 1)
+    axis = cell * (torch.arange(-1, resolution + 1, device=device) - 0.5 * (resolution - 1))
+    size = len(axis)
+    planes = (torch.cartesian_prod(plane, axis, axis) for plane in axis.split(max(CHUNK // size**2, 1)))
+    return Sampled(torch.cat([density(field, points) for points in planes]).view(size, size, size), axis, cell)
+
+
+def density(field: Field, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
+    """The field's density inside its cube and zero outside, so that every surface closes at the walls."""
+    inside = (points.abs() <= field.bounds).all(-1)
+    return torch.cat([field.density(chunk).float() for chunk in points.split(CHUNK)]).where(inside, 0)
+
+
+def level_set(field: Field, sampled: Sampled, level: float) -> tuple[Float[Tensor, "V 3"], Int[Tensor, "F 3"]]:
+    """Vertices and faces of {density = level}, counter-clockwise seen from where the density is lower.
+
+    Vertices are settled on the true density, so that they do not depend on how steeply it rises between samples.
+    """
+    low, high, faces = _march(sampled, level)
+    upward = (density(field, high) >= density(field, low))[:, None]
+    outside, inside = low.where(upward, high), high.where(upward, low)
+    for _ in range(BISECTIONS):
+        middle = 0.5 * (outside + inside)
+        solid = (density(field, middle) >= level)[:, None]
+        outside, inside = outside.where(solid, middle), middle.where(solid, inside)
+    return 0.5 * (outside + inside), faces
+
+
+def _march(sampled: Sampled, level: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Marching cubes: both ends [V 3] of the grid edge that each vertex lies on, and the faces [F 3]."""
+    import mcubes
+
+    # tanh(log(density / level) / 2): bounded, and odd in the logarithm of the density
+    contrast = (sampled.values - level) / (sampled.values + level)
+    index, faces = mcubes.marching_cubes(contrast.cpu().double().numpy(), 0.0)
+    position, axis = torch.from_numpy(index), sampled.axis
+    low, high = (axis[end.long().to(axis.device)] for end in (position.floor(), position.ceil()))
+    return low, high, torch.from_numpy(faces.astype(np.int64)).to(axis.device)
+
+
+def without_floaters(
+    vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"], keep: float
+) -> tuple[Float[Tensor, "W 3"], Int[Tensor, "G 3"]]:
+    """Drop the pieces whose signed volume is below keep^3 times the largest; that of a cavity is negative."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    a, b, c = faces.cpu().numpy().T
+    links = np.ones(2 * len(a), dtype=bool), (np.concatenate([a, b]), np.concatenate([b, c]))
+    count, labels = connected_components(coo_array(links, shape=(len(vertices), len(vertices))), directed=False)
+    piece = torch.from_numpy(labels).to(faces.device).long()
+    volume = torch.linalg.det(vertices[faces].double()) / 6  # of the tetrahedron over each face, signed
+    volumes = volume.new_zeros(count).index_add(0, piece[faces[:, 0]], volume)
+    kept = (volumes >= keep**3 * volumes.max())[piece]
+    renumbered = kept.cumsum(0) - 1
+    return vertices[kept], renumbered[faces[kept[faces[:, 0]]]]
+
+
+def simplify(
+    vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"], budget: int
+) -> tuple[Float[Tensor, "W 3"], Int[Tensor, "G 3"]]:
+    """About `budget` faces by collapsing the edges that change the surface least (Garland and Heckbert 1997).
+
+    The mesh as it is where it has no more faces, or where the budget is 0; ValueError where nothing is left.
+    """
+    if not 0 < budget < len(faces):
+        return vertices, faces
+    from fast_simplification import simplify as collapse
+
+    fewer = collapse(vertices.cpu().double().numpy(), faces.cpu().numpy(), target_count=budget)
+    vertices, faces = _without_folds(torch.from_numpy(fewer[0]).to(vertices), torch.from_numpy(fewer[1]).to(faces))
+    if not len(faces):
+        raise ValueError(f"cannot make a mesh: nothing is left of the surface at {budget} faces; ask for more")
+    return vertices, faces
+
+
+def _without_folds(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
+    """Drop faces that lie on each other, back to back: a thin wall collapsed; its normals would cancel to nothing."""
+    _, same, copies = faces.sort(1).values.unique(dim=0, return_inverse=True, return_counts=True)
+    faces = faces[copies[same] == 1]
+    used, renumbered = faces.unique(return_inverse=True)
+    return vertices[used], renumbered.view(-1, 3)
+
+
+def vertex_normals(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"]) -> Float[Tensor, "V 3"]:
+    """Unit normals at the vertices: the mean of the adjoining faces' normals, weighted by their areas."""
+    a, b, c = vertices[faces].unbind(1)
+    normal = torch.linalg.cross(b - a, c - a)
+    total = torch.zeros_like(vertices).index_add(0, faces.flatten(), normal.repeat_interleave(3, 0))
+    return torch.nn.functional.normalize(total, dim=-1, eps=1e-20)
