@@ -86,7 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--scales", type=float, nargs="+", default=[2.5])
+    parser.add_argument("--scales", type=float, nargs="+", default=[2.5, 4.0])
     parser.add_argument("--weights", type=Path, default=None, help="weights other than the embedded ones")
     parser.add_argument("--picture", type=Path, default=Path("docs/images/prior_samples.png"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/prior.json"))

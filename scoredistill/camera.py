@@ -8,7 +8,7 @@ Azimuth 0 looks at the front, grows towards +x (counter-clockwise seen from abov
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -37,6 +37,10 @@ class Cameras:
 
     def __len__(self) -> int:
         return len(self.c2w)
+
+    def to(self, device: torch.device | str) -> Cameras:
+        """The same cameras where rays can be cast; the nominal orbit stays with the texts, on the CPU."""
+        return replace(self, c2w=self.c2w.to(device), fov=self.fov.to(device))
 
     def rays(self) -> tuple[Float[Tensor, "B H W 3"], Float[Tensor, "B H W 3"]]:
         """Origins and unit directions of the rays through the pixel centres, in world coordinates."""

@@ -22,11 +22,25 @@ Condition = Any
 
 
 @dataclass(frozen=True)
+class Photo:
+    """A picture of one object, cut out of its background, and the camera it was taken with; `rgb` is times opacity."""
+
+    rgb: Float[Tensor, "3 h w"]
+    opacity: Float[Tensor, "1 h w"]
+    camera: Cameras  # one, at the size of the renders that are compared with the photo
+
+    def over(self, background: Float[Tensor, "3"]) -> Float[Tensor, "3 h w"]:
+        """The object before a plain background."""
+        return self.rgb + (1 - self.opacity) * background.to(self.rgb)[:, None, None]
+
+
+@dataclass(frozen=True)
 class Prompt:
-    """What is asked for: one text, or one for each image of a batch, and the negative prompt."""
+    """What is asked for: one text, or one for each image of a batch, the negative prompt, and perhaps a photo."""
 
     text: str | tuple[str, ...]
     negative: str = ""
+    photo: Photo | None = None
 
     def texts(self, count: int) -> list[str]:
         """The text of each of `count` images; ValueError where there are other than one or `count` texts."""
@@ -61,8 +75,8 @@ class Prior(Protocol):
     schedule: NoiseSchedule
     views: int  # images denoised jointly: 1, or 4 for a multi-view prior
 
-    def encode(self, rgb: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
-        """Pixels to the prior's space, differentiable."""
+    def encode(self, rgb: Float[Tensor, "B 3 H W"], rng: torch.Generator | None = None) -> Float[Tensor, "B C h w"]:
+        """Pixels to the prior's space, differentiable; where that is random, it is drawn from `rng`, or the mean."""
         ...
 
     def decode(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
@@ -78,6 +92,13 @@ class Prior(Protocol):
     ) -> tuple[Float[Tensor, "B C h w"], ...]:
         """Noise predictions eps(x_t, t, y), one for each condition, in one batched call; differentiable in x_t."""
         ...
+
+
+@runtime_checkable
+class Sighted(Protocol):
+    """A prior that is shown the prompt's photo, in which the object spans `photo_fill` of a side (None: any)."""
+
+    photo_fill: float | None
 
 
 @runtime_checkable
@@ -134,8 +155,8 @@ class Scene(Protocol):
         """The scene's own losses, weighted, at `progress` in [0, 1] of the run."""
         ...
 
-    def refine(self, step: int, rng: torch.Generator) -> None:
-        """Housekeeping after a step: occupancy grids, densification."""
+    def refine(self, step: int, optimizer: torch.optim.Optimizer, rng: torch.Generator) -> None:
+        """Housekeeping after a step: occupancy grids; densification, which takes the optimizer's state along."""
         ...
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -159,6 +180,17 @@ class Field(Protocol):
     def color(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         """Albedo in [0, 1]."""
         ...
+
+
+@dataclass(frozen=True)
+class Gaussians:
+    """N 3-D Gaussians in world coordinates ("splats"), as they are rendered and as files hold them."""
+
+    means: Float[Tensor, "N 3"]
+    stds: Float[Tensor, "N 3"]  # standard deviations along the own axes
+    rotations: Float[Tensor, "N 4"]  # quaternions (w x y z) from own to world axes, of any length
+    opacities: Float[Tensor, "N"]  # in (0, 1), at the centre
+    harmonics: Float[Tensor, "N K 3"]  # of the color, K = (degree + 1)^2; see `render.harmonics`
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ A text-to-image diffusion model of the Toybox world: 64x64 pixels, v-prediction,
 | emphasis | {composed:.0%} of a batch are pairs and counts, which are hardest to learn |
 | training | {steps} steps of {batch} images ({images} in all), {minutes:.0f} minutes, averaged weights |
 | made by | `{command}` |
+| guidance | samples are truest at scale 4 |
 | quality | [benchmarks/results/prior.json](../../benchmarks/results/prior.json), by `benchmarks/prior.py` |
 
 Limits: it knows the 30 kinds of toys of `toybox/captions.py`, one plain background, one light, and nothing else. Sizes,
@@ -69,7 +70,7 @@ class Batches:
         )
         self.chance = chance / chance.sum()
 
-    def __call__(self) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(self) -> tuple[Tensor, ...]:
         rng, size = self.rng, self.size
         rows = rng.choice(len(self.chance), size, p=self.chance)
         x = self.views.rgb[torch.from_numpy(rows)].float() / 127.5 - 1

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from scoredistill.contracts import Method
 from scoredistill.methods.citations import CITATIONS
-from scoredistill.methods.classics import csd, hifa, nfsd, sds, sjc
+from scoredistill.methods.classics import csd, hifa, mvdream, nfsd, sds, sjc
 from scoredistill.methods.flows import cfd, pfd
 from scoredistill.methods.learned import esd, vsd
 from scoredistill.methods.trajectories import asd, consistent3d, dsd, ism, sdi
@@ -25,6 +25,7 @@ __all__ = [
     "esd",
     "hifa",
     "ism",
+    "mvdream",
     "nfsd",
     "pfd",
     "sdi",
@@ -44,6 +45,7 @@ METHODS: dict[str, Callable[..., Method]] = {
     "ism": ism,
     "asd": asd,
     "consistent3d": consistent3d,
+    "mvdream": mvdream,
     "sdi": sdi,
     "dsd": dsd,
     "cfd": cfd,

@@ -64,6 +64,12 @@ CITATIONS: dict[str, str] = {
   booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition},
   year      = {2024}
 }""",
+    "mvdream": """@inproceedings{shi2024mvdream,
+  title     = {MVDream: Multi-view Diffusion for 3D Generation},
+  author    = {Shi, Yichun and Wang, Peng and Ye, Jianglong and Mai, Long and Li, Kejie and Yang, Xiao},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2024}
+}""",
     "sdi": """@inproceedings{lukoianov2024score,
   title     = {Score Distillation via Reparametrized DDIM},
   author    = {Lukoianov, Artem and {S{\\'a}ez de Oc{\\'a}riz Borde}, Haitz and Greenewald, Kristjan and

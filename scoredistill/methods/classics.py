@@ -49,6 +49,35 @@ def sjc(
     return sds(scale=scale, t_min=t_min, t_max=t_max, weight=weight, reduction=reduction)
 
 
+def mvdream(
+    *,
+    scale: float = 50.0,
+    rescale: float = 0.5,
+    t_min_start: float = 0.98,
+    t_min: float = 0.02,
+    t_max: float = 0.98,
+    t_max_late: float = 0.5,
+    warm: float = 0.8,
+    weight: WeightRule = time.sbar,
+    reduction: Reduction = "sum_over_latent",
+) -> Method:
+    """MVDream: grad = w(t) / sbar [x - D'],  D' = D_g [1 - rescale + rescale std(D_c) / std(D_g)].
+
+    Shi et al. 2023, settings of threestudio: regression of x, noised as in SDS, onto its own denoised image, whose
+    contrast under guidance is brought back towards that without. t is uniform in a window that goes from [t_min_start,
+    t_max] to [t_min, t_max_late] over the first `warm` of the run. Without `rescale` it is SDS with w = sbar. Any prior
+    will do; the views of one that denoises several have one t and one contrast.
+    """
+    return Distillation(
+        time=time.uniform(time.linear(t_min_start, t_min, warm), time.linear(t_max, t_max_late, warm)),
+        noise=noise.fresh,
+        target=scores.rescaled(scale, rescale),
+        reference=scores.put_in,
+        weight=weight,
+        reduction=reduction,
+    )
+
+
 def hifa(
     *,
     scale: float = 101.0,

@@ -13,6 +13,7 @@ from scoredistill.methods.distillation import Noised, ReferenceRule, TargetRule,
 from scoredistill.methods.time import Course, at
 
 _CLAMP = 1e-6  # of |e_pos|^2 in Perp-Neg, as in the official code
+_DISTILLED = "this prior has no text-free score, since guidance is distilled into it"
 
 
 def guided(scale: Course) -> TargetRule:
@@ -34,7 +35,7 @@ def guided_eps(prior: Prior, x_t: X, t: Time, conditions: Conditions, scale: flo
     if scale == 1 and not conditions.perpendicular:
         return prior.eps(x_t, t, conditions.text)[0]
     if conditions.null is None:
-        raise ValueError(f"this prior has no text-free score, so guidance scale {scale:g} cannot be had: take scale 1")
+        raise ValueError(f"{_DISTILLED}, so guidance scale {scale:g} cannot be had: take scale 1")
     if scale == 0:
         return prior.eps(x_t, t, conditions.null)[0]
     direction, null = direction_beside(prior, x_t, t, conditions, conditions.null)
@@ -48,7 +49,7 @@ def direction_beside(prior: Prior, x_t: X, t: Time, conditions: Conditions, *fre
     scores.
     """
     if any(condition is None for condition in free):
-        raise ValueError("this prior has no text-free score, which this method needs: take sds with scale 1")
+        raise ValueError(f"{_DISTILLED}, which this method needs: take sds with scale 1")
     rows = [*free, conditions.text, *(view for view, _ in conditions.perpendicular)]
     distinct = {id(condition): condition for condition in rows}
     eps = dict(zip(distinct, prior.eps(x_t, t, *distinct.values()), strict=True))
@@ -57,6 +58,25 @@ def direction_beside(prior: Prior, x_t: X, t: Time, conditions: Conditions, *fre
     for view, weight in conditions.perpendicular:
         direction = direction + _over(weight, positive) * perpendicular(eps[id(view)] - null, positive)
     return direction, *(eps[id(condition)] for condition in free)
+
+
+def rescaled(scale: Course, share: float) -> TargetRule:
+    """The target whose image is D_g (1 - share + share std(D_c) / std(D_g)): guidance without its excess of contrast.
+
+    Shi et al. 2023 (MVDream); D_g and D_c are the images denoised in one step with guidance and without, deviations
+    are over all views that the prior denoises jointly.
+    """
+
+    def rule(query: Query, noised: Noised) -> X:
+        schedule, x_t, t = query.prior.schedule, noised.x_t, noised.t
+        direction, null = direction_beside(query.prior, x_t, t, query.conditions, query.conditions.null)
+        plain = schedule.clean(x_t, null + direction, t)
+        guided = schedule.clean(x_t, null + at(scale, query.progress) * direction, t)
+        wide, wider = (_over(x.reshape(-1, query.prior.views * x[0].numel()).std(1), x) for x in (plain, guided))
+        factor = (1 - share + share * wide / wider).repeat_interleave(query.prior.views, 0)
+        return schedule.noise_between(guided * factor, x_t, t)
+
+    return rule
 
 
 def noise_free(scale: float, switch: float) -> TargetRule:

@@ -7,13 +7,16 @@ cameras'. What a preset does not say of a method is the method's own default.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scoredistill.kernels.hashgrid import GridLayout
+from scoredistill.presets import splats
 from scoredistill.presets.methods import FAST, PAPER, Settings
 from scoredistill.scenes.nerf import NerfSettings, RegularizerSettings
+from scoredistill.scenes.photographed import PhotoSettings
 from scoredistill.scenes.regularizers import Ramp, constant
+from scoredistill.scenes.splats import SplatSettings
 from scoredistill.views import RandomOrbit
 
 
@@ -24,20 +27,23 @@ class Preset:
     scene: dict[str, Any]  # by the names of `Run`'s fields
     method: Settings  # by the names of the method's arguments
     nerf: NerfSettings = field(default_factory=NerfSettings)
+    splats: SplatSettings = field(default_factory=SplatSettings)
     views: RandomOrbit = field(default_factory=RandomOrbit)
     turntable: tuple[int, int] = (60, 128)  # frames, and pixels a side
-    mesh: int = 128  # samples of the density along a side
+    mesh: dict[str, int] = field(default_factory=dict)  # by the names of `extract`'s arguments
+    photo: PhotoSettings = field(default_factory=PhotoSettings)
 
 
 def fast(method: str, scene: str) -> Preset:
-    """A few minutes on two CPU cores with the embedded prior; the default."""
+    """A few minutes on two CPU cores with the embedded prior; the default. Budget with Stable Diffusion 2.1: 8 GB."""
     scenes: dict[str, dict[str, Any]] = {
         # Slower rates leave the field behind the falling t, faster ones make it a fog.
         "nerf": {"steps": 300, "batch": 4, "size": 64, "lr_grid": 1.5e-2, "lr_mlp": 8e-3},
         "image": {"steps": 300, "count": 4, "size": 64, "lr": 2e-2},
+        "splats": splats.FAST_RUN,
     }
     nerf = NerfSettings(regularizers=_fast_losses())
-    return Preset(scenes[scene] | {"save_every": 25}, FAST.get(method, {}), nerf)
+    return Preset(scenes[scene] | {"save_every": 25}, FAST.get(method, {}), nerf, splats.FAST)
 
 
 def _fast_losses() -> RegularizerSettings:
@@ -52,7 +58,10 @@ def _fast_losses() -> RegularizerSettings:
 
 
 def paper(method: str, scene: str) -> Preset:
-    """The official settings of each method (METHODS 4 to 6), with SDI's scene (METHODS 7), for a large GPU."""
+    """The official settings of each method (METHODS 4 to 6), with SDI's scene (METHODS 7).
+
+    Budget with Stable Diffusion 2.1 at 512 x 512: 24 GB, of which tensors fill about ten (benchmarks/gpu.py --count).
+    """
     scenes: dict[str, dict[str, Any]] = {
         "nerf": {
             "steps": 10_000,
@@ -62,9 +71,12 @@ def paper(method: str, scene: str) -> Preset:
             "lr_mlp": 1e-2,
         },
         "image": {"steps": 1000, "count": 4, "size": 64, "lr": 5e-2},  # the notebook's .1 is for x in [-1, 1]
+        "splats": splats.PAPER_RUN,
     }
     settings = scenes[scene] | {"save_every": 250}
-    return Preset(settings, PAPER.get(method, {}), _paper_nerf(method), _paper_views(), turntable=(120, 256), mesh=256)
+    views = splats.PAPER_VIEWS if scene == "splats" else _paper_views()
+    film = {"turntable": (120, 256), "mesh": {"resolution": 256, "faces": 20_000, "texture": 1024}}
+    return Preset(settings, PAPER.get(method, {}), _paper_nerf(method), splats.PAPER, views, **film)
 
 
 def _paper_nerf(method: str) -> NerfSettings:
@@ -81,6 +93,7 @@ def _paper_nerf(method: str) -> NerfSettings:
         grid=GridLayout(levels=16, coarsest=16, finest=4096, table=2**19),
         hidden=64,
         samples=512,
+        tile=2**16,
         normals="analytic",
         normals_at="samples",
         shading="lambert",
@@ -93,4 +106,13 @@ def _paper_views() -> RandomOrbit:
     return RandomOrbit(radius=(1.5, 2.0), fov_deg=(40.0, 70.0), position_jitter=0.1, target_jitter=0.2, up_jitter=0.02)
 
 
-PRESETS: dict[str, Callable[[str, str], Preset]] = {"fast": fast, "paper": paper}
+def low_vram(method: str, scene: str) -> Preset:
+    """`paper` rendered in smaller tiles: the same gradients, in less memory and a little more time.
+
+    Budget with Stable Diffusion 2.1 at 512 x 512: 12 GB, of which tensors fill about four (benchmarks/gpu.py --count).
+    """
+    preset = paper(method, scene)
+    return replace(preset, nerf=replace(preset.nerf, tile=2**13))
+
+
+PRESETS: dict[str, Callable[[str, str], Preset]] = {"fast": fast, "paper": paper, "low-vram": low_vram}

@@ -1,8 +1,9 @@
 """What the presets say of each method: `PAPER` carries official settings over to Toybox, `FAST` is tuned on it.
 
-Only what differs from a method's own defaults, which are the official ones. Times are Stable Diffusion's, carried to
-equal noise; distances between times stay (Toybox's move nine tenths as fast). Prompts of quality ("blurry, ugly") that
-NFSD, CSD and ISM lead away from have no words in Toybox.
+Only what differs from a method's own defaults, which are the official ones, made for Stable Diffusion: published models
+get these with `OFFICIAL`, whatever the preset. Times are Stable Diffusion's, carried to Toybox at equal noise;
+distances between times stay (Toybox's move nine tenths as fast). Prompts of quality ("blurry, ugly") that NFSD, CSD and
+ISM lead away from have no words in Toybox.
 """
 
 from __future__ import annotations
@@ -34,22 +35,36 @@ MEAN: Settings = {"reduction": "mean_over_latent"}  # what the weights of the fa
 GUIDED = 2.5  # what is 7.5 for Stable Diffusion; more over-saturates a prior of this size
 DRIVEN = 7.5  # what is about 100 there
 
-PAPER: dict[str, Settings] = {
+OFFICIAL: dict[str, Settings] = {
+    "vsd": {"learner_lr": 1e-4},
+    "esd": {"learner_lr": 1e-4},
+    "sdi": MEAN,  # as the official code reduces (METHODS D7)
+    "dsd": {"delta_mode": "random", "ode_end": "exact"},  # the official code's (METHODS 6.3)
+}
+"""Settings of the official 3-D codes, where they are not the methods' own defaults."""
+
+_TIMES: dict[str, Settings] = {
     "sds": window(0.02, 0.98),
     "sjc": window(0.01, 0.97),
-    "vsd": window(0.02, 0.98) | times(t_max_late=0.5) | {"learner_lr": 1e-4},
-    "esd": window(0.02, 0.98) | times(t_max_late=0.5) | {"learner_lr": 1e-4},
+    "vsd": window(0.02, 0.98) | times(t_max_late=0.5),
+    "esd": window(0.02, 0.98) | times(t_max_late=0.5),
     "hifa": window(0.3, 0.98),
     "nfsd": window(0.02, 0.98) | times(switch=0.2),
     "csd": window(0.02, 0.98) | times(t_max_late=0.5),
     "ism": window(0.02, 0.98) | times(t_max_late=0.5),
     "asd": window(0.02, 0.98) | times(t_min_start=0.5, t_max_late=0.5),
     "consistent3d": times(t_start=0.7, t_end=0.1),
-    "sdi": window(0.25, 0.98) | MEAN,  # as the official code reduces (METHODS D7)
-    "dsd": window(0.32, 0.98) | {"delta_mode": "random", "ode_end": "exact"},  # the official code's (METHODS 6.3)
+    "sdi": window(0.25, 0.98),
+    "dsd": window(0.32, 0.98),
+    "mvdream": window(0.02, 0.98) | times(t_min_start=0.98, t_max_late=0.5),
     "cfd": window(0.02, 0.98),
     "pfd": window(0.02, 0.98) | times(t_max_late=0.7),
 }
+
+PAPER: dict[str, Settings] = {name: window | OFFICIAL.get(name, {}) for name, window in _TIMES.items()}
+
+VIEW_TEXT = {"sdi": "perp-neg", "dsd": "perp-neg", "asd": "perp-neg", "ism": "interpolated"}
+"""How the official code of a method tells published models the view; the others say it in words (METHODS 1.4, 4)."""
 
 # Methods that compare two times take them farther apart than their papers: the difference of the two predictions is all
 # that takes noise out of free pixels, by 1 / sbar_t - 1 / sbar_r in ASD and DSD.
@@ -78,6 +93,7 @@ _TUNED: dict[str, Settings] = {
         "delta_mode": "fixed",
         "ode_end": "grid",
     },
+    "mvdream": {"scale": DRIVEN},
     "cfd": {"scale": GUIDED},
     "pfd": {"scale": GUIDED, "inversion_scale": 1 - GUIDED, "steps_per_unit": 5.0, "solver_steps_per_unit": 5.0},
 }

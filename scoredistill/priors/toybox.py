@@ -6,9 +6,11 @@ x is the image in [-1, 1].
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -39,12 +41,24 @@ class TextFeatures:
     mask: Tensor
 
 
+Features = TypeVar("Features", bound=TextFeatures)
+
+
+def stacked(conditions: Sequence[Features]) -> Features:
+    """The rows of several conditions of one kind, one after the other."""
+    names = [each.name for each in fields(conditions[0])]
+    return type(conditions[0])(*(torch.cat([getattr(each, name) for each in conditions]) for name in names))
+
+
 class ToyboxPrior:
     """The embedded text-to-image prior (see docs/toybox.md); runs in bf16 where the processor is faster with it."""
 
     views = 1
     schedule = SCHEDULE
     prediction: Prediction = "v"
+    network: type[UNet] = UNet
+    weights = WEIGHTS
+    tool = "tools/train_toybox.py"
 
     def __init__(self, net: UNet, device: torch.device | str = "cpu", dtype: torch.dtype | None = None):
         self.device = torch.device(device)
@@ -56,21 +70,24 @@ class ToyboxPrior:
         self._encoded = lru_cache(KEPT_TEXTS)(self._encode_one)  # a run asks for the same few texts at every step
 
     @classmethod
-    def load(cls, path: Path = WEIGHTS, device: torch.device | str = "cpu", dtype: torch.dtype | None = None):
-        """Read weights written by `save`; ValueError if they are missing or speak another vocabulary."""
+    def load(cls, path: Path | None = None, device: torch.device | str = "cpu", dtype: torch.dtype | None = None):
+        """Read weights written by `save`; ValueError if they are missing, of another task or another vocabulary."""
+        path = path or cls.weights
         if not path.exists():
-            raise ValueError(f"no Toybox weights at {path}; train them with: python tools/train_toybox.py")
+            raise ValueError(f"no Toybox weights at {path}; train them with: python {cls.tool}")
         with safe_open(path, "pt") as file:
             settings = json.loads(file.metadata()["shape"])
             if file.metadata()["vocabulary"] != " ".join(captions.VOCABULARY):
-                raise ValueError(f"{path} was trained on another vocabulary; retrain it with tools/train_toybox.py")
+                raise ValueError(f"{path} was trained on another vocabulary; retrain it with {cls.tool}")
             tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (not a dict)
-        net = UNet(Shape.from_dict(settings))
+        net = cls.network(Shape.from_dict(settings))
+        if wrong := sorted(net.state_dict().keys() ^ tensors.keys()):
+            raise ValueError(f"{path} holds no {cls.network.__name__}: {len(wrong)} tensors differ")
         net.load_state_dict(tensors)
         return cls(net, device, dtype)
 
-    def encode(self, rgb: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 64 64"]:
-        """[0, 1] pixels of any size to x in [-1, 1] at 64x64 (bilinear, antialiased)."""
+    def encode(self, rgb: Float[Tensor, "B 3 H W"], rng: torch.Generator | None = None) -> Float[Tensor, "B 3 64 64"]:
+        """[0, 1] pixels of any size to x in [-1, 1] at 64x64 (bilinear, antialiased); nothing is random here."""
         if rgb.shape[-2:] != (SIZE, SIZE):
             rgb = F.interpolate(rgb, (SIZE, SIZE), mode="bilinear", antialias=True)
         return 2 * rgb - 1
@@ -105,15 +122,13 @@ class ToyboxPrior:
         """Noise predictions for each condition, all rows in one pass of the network."""
         rows = len(conditions)
         self.calls, self.rows = self.calls + 1, self.rows + rows * len(x_t)
-        features = torch.cat([condition.features for condition in conditions])
-        mask = torch.cat([condition.mask for condition in conditions])
-        v = self.output(self.net, x_t.repeat(rows, 1, 1, 1), t.repeat(rows), TextFeatures(features, mask))
+        v = self.output(self.net, x_t.repeat(rows, 1, 1, 1), t.repeat(rows), stacked(conditions))
         return tuple(eps_from(self.prediction, part, x_t, t, self.schedule) for part in v.chunk(rows))
 
     def output(
         self,
         net: nn.Module,
-        x_t: Float[Tensor, "B 3 h w"],
+        x_t: Float[Tensor, "B C h w"],
         t: Float[Tensor, "B"],
         condition: TextFeatures,
         view: Float[Tensor, "B E"] | None = None,
@@ -136,13 +151,22 @@ class ToyboxPrior:
 def save(path: Path, net: UNet) -> None:
     """Write a network as float16 safetensors, with its shape and vocabulary in the header."""
     metadata = {"shape": json.dumps(net.shape.as_dict()), "vocabulary": " ".join(captions.VOCABULARY)}
+    metadata["network"] = type(net).__name__
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({key: value.half().contiguous() for key, value in net.state_dict().items()}, path, metadata)
 
 
+def network_of(path: Path) -> str:
+    """The class of the network whose weights `save` wrote; "UNet" for a file that is not there or does not say."""
+    if not path.exists():
+        return UNet.__name__
+    with safe_open(path, "pt") as file:
+        return (file.metadata() or {}).get("network", UNet.__name__)
+
+
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """bf16 on a GPU and on CPUs with instructions for it (AVX-512 BF16, AMX), else float32 (emulation is slower)."""
+    """bf16 where the device has instructions for it; without, fp16 on a GPU and float32 on a CPU (emulation is slow)."""
     if device.type == "cuda":
-        return torch.bfloat16
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     able = getattr(torch.cpu, "get_capabilities", dict)()  # a torch too old to say runs in float32
     return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32

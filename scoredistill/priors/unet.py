@@ -164,7 +164,7 @@ class UNet(nn.Module):
 
     def forward(
         self,
-        x_t: Float[Tensor, "B 3 H W"],
+        x_t: Float[Tensor, "B C H W"],
         t: Float[Tensor, "B"],
         text: Float[Tensor, "B L D"],
         mask: Tensor,

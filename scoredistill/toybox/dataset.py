@@ -13,6 +13,7 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ class Views:
     descriptions: list[Description]
     azimuth: Float[Tensor, "N"]  # radians
     elevation: Float[Tensor, "N"]
+    radius: Float[Tensor, "N"]
 
     def __len__(self) -> int:
         return len(self.rgb)
@@ -52,6 +54,7 @@ class _Plan:
     seed: int
     views_per_toy: int
     size: int
+    ring: int
 
 
 def make(
@@ -63,17 +66,20 @@ def make(
     size: int = 64,
     workers: int = 2,
     shard: int = SHARD,
+    ring: int = 1,
 ) -> None:
     """Write `count` views (rounded up to whole toys) to `folder`, skipping the shards that are already there.
 
-    Raises ValueError where the folder holds a data set made with other settings.
+    The views of a toy come in rings of `ring`: evenly round it, at one elevation and distance. Raises ValueError where
+    the folder holds a data set made with other settings.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     toys_per_shard = max(shard // views_per_toy, 1)
     settings = {"seed": seed, "views_per_toy": views_per_toy, "size": size, "toys_per_shard": toys_per_shard}
+    settings |= {"ring": ring} if ring > 1 else {}
     _agree(folder / "dataset.json", settings)
-    plan = _Plan(folder, seed, views_per_toy, size)
+    plan = _Plan(folder, seed, views_per_toy, size, ring)
     toys = math.ceil(count / views_per_toy)
     sizes = [min(toys_per_shard, toys - first) for first in range(0, toys, toys_per_shard)]
     jobs = [(plan, index, toys) for index, toys in enumerate(sizes) if _length(plan, index) < toys * views_per_toy]
@@ -102,6 +108,7 @@ def load(folder: str | Path) -> Views:
         [describe(row["description"]) for row in rows],
         torch.tensor([row["azimuth"] for row in rows]),
         torch.tensor([row["elevation"] for row in rows]),
+        torch.tensor([row.get("radius", fmean(ORBIT_RADIUS)) for row in rows]),  # older data do not say
     )
 
 
@@ -111,14 +118,15 @@ def describe(fields: dict[str, Any]) -> Description:
     return description if description.on is None else replace(description, on=describe(fields["on"]))
 
 
-def random_cameras(rng: np.random.Generator, count: int, size: int) -> Cameras:
-    """The cameras of the data: all round, from a little below to high above, not quite centered."""
+def random_cameras(rng: np.random.Generator, count: int, size: int, ring: int = 1) -> Cameras:
+    """The cameras of the data: all round, from a little below to high above, not quite centered; in rings of `ring`."""
 
     def uniform(low: float, high: float) -> Tensor:
-        return torch.tensor(rng.uniform(low, high, count), dtype=torch.float32)
+        return torch.tensor(rng.uniform(low, high, count // ring), dtype=torch.float32).repeat_interleave(ring)
 
+    turned = uniform(-math.pi, math.pi) + torch.arange(count) % ring * (2 * math.pi / ring)
     return orbit(
-        uniform(-math.pi, math.pi),
+        torch.remainder(turned + math.pi, 2 * math.pi) - math.pi if ring > 1 else turned,
         torch.deg2rad(uniform(*ELEVATION_DEG)),
         uniform(*ORBIT_RADIUS),
         torch.full((count,), math.radians(FOV_DEG)),
@@ -159,10 +167,10 @@ def _views(plan: _Plan, rng: np.random.Generator) -> tuple[np.ndarray, list[dict
     """One random toy from several random cameras: rgb uint8 [n 3 size size], and what each view shows."""
     description = sample(rng)
     toy = build(description, rng)
-    cameras = random_cameras(rng, plan.views_per_toy, plan.size)
+    cameras = random_cameras(rng, plan.views_per_toy, plan.size, plan.ring)
     frame = render(toy, cameras, torch.tensor(BACKGROUND))
     rgb = (frame.rgb.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-    view = zip(cameras.azimuth.tolist(), cameras.elevation.tolist(), strict=True)
+    view = zip(cameras.azimuth.tolist(), cameras.elevation.tolist(), cameras.radius.tolist(), strict=True)
     fields = asdict(description)
     return rgb, [
         {
@@ -170,8 +178,9 @@ def _views(plan: _Plan, rng: np.random.Generator) -> tuple[np.ndarray, list[dict
             "description": fields,
             "azimuth": azimuth,
             "elevation": elevation,
+            "radius": radius,
         }
-        for azimuth, elevation in view
+        for azimuth, elevation, radius in view
     ]
 
 

@@ -1,0 +1,135 @@
+"""The embedded priors of two more tasks: four views of a toy at once, and other views of a picture of a toy.
+
+MVDream's and Zero-1-to-3's tasks at 64x64 pixels, with their conditions; x is the image in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from scoredistill.camera import Cameras, ring
+from scoredistill.contracts import Conditions, Photo, Prompt
+from scoredistill.priors.mvdream import poses
+from scoredistill.priors.toybox import SIZE, WEIGHTS, TextFeatures, ToyboxPrior
+from scoredistill.priors.unet_tasks import VIEWS, PoseUNet, ViewsUNet
+from scoredistill.priors.zero123 import relative_pose
+
+BACKGROUND = (0.18, 0.55, 0.60)  # of all pictures that were learned from: toybox/render.py's
+
+
+@dataclass(frozen=True)
+class Posed(TextFeatures):
+    """An encoded caption and MVDream's camera pose for each of B views."""
+
+    pose: Float[Tensor, "B 16"]
+
+
+class ToyboxViewsPrior(ToyboxPrior):
+    """A text-to-multi-view prior of Toybox: groups of four views a quarter turn apart, at one elevation."""
+
+    views = VIEWS
+    network = ViewsUNet
+    weights = WEIGHTS.with_name("toybox-mv.safetensors")
+    tool = "tools/train_toybox_mv.py"
+
+    def conditions(self, prompt: Prompt, cameras: Cameras | None, count: int) -> Conditions:
+        """The captions as `ToyboxPrior` encodes them, each with its view's pose; without cameras views all round."""
+        conditions = super().conditions(prompt, cameras, count)
+        if cameras is None:
+            cameras = ring(VIEWS, SIZE)[torch.arange(count) % VIEWS]
+        pose = poses(cameras)
+        told: dict[int, Posed] = {}  # one condition given twice stays one: methods compute it once
+        for each in (conditions.text, conditions.null, conditions.empty, conditions.plain):
+            told.setdefault(id(each), Posed(each.features, each.mask, pose.to(each.features)))
+        names = ("text", "null", "empty", "plain")
+        return replace(conditions, **{name: told[id(getattr(conditions, name))] for name in names})
+
+    def eps(
+        self, x_t: Float[Tensor, "B 3 h w"], t: Float[Tensor, "B"], *conditions: TextFeatures
+    ) -> tuple[Tensor, ...]:
+        """Noise predictions for each condition; ValueError unless the rows make whole groups of four views."""
+        if len(x_t) % VIEWS:
+            raise ValueError(f"this prior denoises {VIEWS} views jointly, got {len(x_t)}: take a multiple of {VIEWS}")
+        return super().eps(x_t, t, *conditions)
+
+    def output(
+        self,
+        net: nn.Module,
+        x_t: Float[Tensor, "B C h w"],
+        t: Float[Tensor, "B"],
+        condition: Any,
+        view: Float[Tensor, "B E"] | None = None,
+    ) -> Float[Tensor, "B 3 h w"]:
+        """v of a network like the prior's own, which is told the poses; a learner's shows it the `view` too."""
+        return super().output(net, x_t, t, condition, _both(net, condition.pose, view))
+
+
+@dataclass(frozen=True)
+class Pictured(TextFeatures):
+    """The tokens of a picture, the picture itself, and a pose relative to it, for each of B views."""
+
+    picture: Float[Tensor, "B 3 h w"]
+    pose: Float[Tensor, "B 4"]
+
+
+class ToyboxPosePrior(ToyboxPrior):
+    """A prior of other views of a toy's picture, told by Zero-1-to-3's relative pose; words say nothing to it."""
+
+    network = PoseUNet
+    weights = WEIGHTS.with_name("toybox-pose.safetensors")
+    tool = "tools/train_toybox_pose.py"
+    photo_fill = None  # toys were seen at the size that they have
+    _seen: tuple[Photo, Tensor] | None = None
+
+    def conditions(self, prompt: Prompt, cameras: Cameras | None, count: int) -> Conditions:
+        """The prompt's photo and `count` poses; without cameras the photo's own. Guidance leads away from zeros.
+
+        ValueError where the prompt has no photo.
+        """
+        if prompt.photo is None:
+            raise ValueError("this prior makes views of a picture and was given none: name one, as in --image toy.png")
+        pose = relative_pose(prompt.photo.camera, cameras or prompt.photo.camera).expand(count, 4)
+        shown = self.shown(self._picture(prompt.photo).expand(count, -1, -1, -1), pose.to(self.device))
+        nothing = blank(shown)
+        return Conditions(shown, nothing, nothing, shown)
+
+    @torch.no_grad()
+    def shown(self, picture: Float[Tensor, "B 3 h w"], pose: Float[Tensor, "B 4"]) -> Pictured:
+        """Pictures in [-1, 1] as a condition."""
+        features, mask = self.net.text(picture)
+        return Pictured(features, mask, picture, pose)
+
+    def output(
+        self,
+        net: nn.Module,
+        x_t: Float[Tensor, "B C h w"],
+        t: Float[Tensor, "B"],
+        condition: Any,
+        view: Float[Tensor, "B E"] | None = None,
+    ) -> Float[Tensor, "B 3 h w"]:
+        """v of a network like the prior's own, which sees the picture; a learner's shows it the `view` too."""
+        beside = torch.cat([x_t, condition.picture.to(x_t)], 1)
+        return super().output(net, beside, t, condition, _both(net, condition.pose, view))
+
+    def _picture(self, photo: Photo) -> Float[Tensor, "1 3 h w"]:
+        if self._seen is None or self._seen[0] is not photo:
+            rgb = photo.over(torch.tensor(BACKGROUND))[None].to(self.device)
+            self._seen = photo, self.encode(rgb)
+        return self._seen[1]
+
+
+def blank(condition: Pictured) -> Pictured:
+    """The condition of nothing, as a tenth of the training had it: zeros for tokens, picture and pose."""
+    zeros = {each.name: torch.zeros_like(getattr(condition, each.name)) for each in fields(condition)}
+    return replace(condition, **zeros | {"mask": condition.mask})
+
+
+def _both(net: Any, pose: Tensor, view: Tensor | None) -> Tensor:
+    """What the pose adds to the embedding, and what a learner's camera adds."""
+    told = net.camera(pose)
+    return told if view is None else told + view

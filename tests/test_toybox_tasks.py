@@ -1,0 +1,230 @@
+"""The embedded priors of four views and of a picture: their start, data, training and steps."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from PIL import Image
+from torch import Tensor
+
+from scoredistill.camera import orbit, ring
+from scoredistill.cli import main
+from scoredistill.contracts import Photo, Prompt
+from scoredistill.priors import toybox, toybox_tasks
+from scoredistill.priors.mvdream import poses
+from scoredistill.priors.toybox_tasks import ToyboxPosePrior, ToyboxViewsPrior, blank
+from scoredistill.priors.unet import Attention, UNet
+from scoredistill.priors.unet_tasks import PoseUNet, ViewsUNet, begun
+from scoredistill.priors.zero123 import relative_pose
+from scoredistill.run import Run, resolve
+from scoredistill.toybox import dataset
+from scoredistill.toybox.captions import CONTEXT
+from scoredistill.toybox.render import BACKGROUND
+from tools import train_toybox_mv, train_toybox_pose
+
+T = torch.full((4,), 0.4, dtype=torch.float64)
+
+
+def lively(net: Any) -> Any:
+    """A network that answers something else to everything."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    return net
+
+
+def views_prior(net: ViewsUNet | None = None) -> ToyboxViewsPrior:
+    return ToyboxViewsPrior(net or lively(ViewsUNet(tiny.SHAPE)), dtype=torch.float32)
+
+
+def pose_prior(net: PoseUNet | None = None) -> ToyboxPosePrior:
+    return ToyboxPosePrior(net or lively(PoseUNet(tiny.SHAPE)), dtype=torch.float32)
+
+
+def x_t(count: int = 4) -> Tensor:
+    return torch.randn(count, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+def photo() -> Photo:
+    rgb = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(2))
+    return Photo(rgb, torch.ones(1, 64, 64), ring(1, 16))
+
+
+def close(found: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
+    torch.testing.assert_close(found, expected, atol=tolerance * float(expected.detach().abs().max()), rtol=0)
+
+
+def test_four_views_begin_as_the_trained_prior() -> None:
+    trained, net = tiny.lively_net(), ViewsUNet(tiny.SHAPE)
+    begun(net, trained)
+    single = toybox.ToyboxPrior(trained, dtype=torch.float32)
+    cameras, prompt = ring(4, 16), Prompt("a red car")
+    several = views_prior(net)
+    found = several.eps(x_t(), T, several.conditions(prompt, cameras, 4).text)[0]
+    close(found, single.eps(x_t(), T, single.conditions(prompt, cameras, 4).text)[0])
+
+
+def test_views_see_each_other_and_their_cameras() -> None:
+    """A change of one view is seen by the three others of its group and by no other group; so is one of its pose."""
+    prior = views_prior()
+    text = prior.conditions(Prompt("a red car"), ring(8, 16), 8).text
+    assert torch.equal(text.pose, poses(ring(8, 16)))
+    t, changed = T.repeat(2), x_t(8)
+    changed[1] += 1
+    before, after = prior.eps(x_t(8), t, text)[0], prior.eps(changed, t, text)[0]
+    moved = (after - before).abs().amax((1, 2, 3))
+    assert moved[:4].min() > 1e-4
+    assert moved[4:].max() == 0
+    other = toybox_tasks.Posed(text.features, text.mask, text.pose.roll(1, 0))
+    assert (prior.eps(x_t(8), t, other)[0] - before).abs().amax((1, 2, 3)).min() > 1e-4
+    with pytest.raises(ValueError, match="4 views jointly, got 6"):
+        prior.eps(x_t(6), t[:6], text)
+
+
+def test_attention_across_views_is_attention_over_all_their_pixels() -> None:
+    """Against one softmax after the other, token by token."""
+    net = lively(ViewsUNet(tiny.SHAPE)).double()
+    across: Attention = net.bottom[0].across
+    x = torch.randn(8, 16, 2, 2, dtype=torch.float64)
+    alone = super(type(net.bottom[0]), net.bottom[0]).forward(x, *words(net, 8))
+    found = net.bottom[0](x, *words(net, 8)) - alone
+    tokens = alone.flatten(2).transpose(1, 2)  # [8 4 C]
+    for row in (0, 2, 7):
+        group = across.norm(tokens[row // 4 * 4 : row // 4 * 4 + 4].reshape(16, -1))
+        k, v = across.key_value(group).chunk(2, -1)
+        q = across.query(across.norm(tokens[row, 3]))
+        heads = [slice(4 * head, 4 * head + 4) for head in range(4)]
+        mixed = [(k[:, head] @ q[head] / 2).softmax(0) @ v[:, head] for head in heads]
+        close(found[row, :, 1, 1], across.out(torch.cat(mixed)), 1e-10)
+
+
+def words(net: UNet, count: int) -> tuple[Tensor, Tensor]:
+    features, mask = net.text(torch.ones(count, CONTEXT, dtype=torch.long))
+    return features, mask
+
+
+def test_the_picture_and_the_pose_are_seen_and_nothing_is_zeros() -> None:
+    prior = pose_prior()
+    views = ring(4, 16)
+    conditions = prior.conditions(Prompt("", photo=photo()), views, 4)
+    shown = conditions.text
+    close(shown.picture, (2 * photo().rgb[None] - 1).expand(4, -1, -1, -1))
+    assert torch.equal(shown.pose, relative_pose(photo().camera, views))
+    assert conditions.null is conditions.empty
+    assert not any(
+        bool(part.any()) for part in (conditions.null.features, conditions.null.picture, conditions.null.pose)
+    )
+    both = prior.eps(x_t(), T, shown, conditions.null)
+    close(both[0], prior.eps(x_t(), T, shown)[0])
+    close(both[1], prior.eps(x_t(), T, blank(shown))[0])
+    turned = prior.shown(shown.picture, shown.pose.roll(1, 0))
+    other = prior.shown(shown.picture.flip(-1), shown.pose)
+    for changed in (turned, other):
+        assert (prior.eps(x_t(), T, changed)[0] - both[0]).abs().amax((1, 2, 3)).min() > 1e-4
+    with pytest.raises(ValueError, match="was given none: name one"):
+        prior.conditions(Prompt("a red car"), views, 4)
+
+
+def test_the_network_of_a_picture_begins_as_the_trained_one_without_words() -> None:
+    """Given the tokens that the trained one's text encoder gave, whatever the picture beside x_t."""
+    trained, net = tiny.lively_net(), PoseUNet(tiny.SHAPE)
+    begun(net, trained)
+    features, mask = words(trained, 4)
+    beside = torch.cat([x_t(), x_t().flip(0)], 1)
+    close(net(beside, T, features, mask, net.camera(torch.ones(4, 4))), trained(x_t(), T, features, mask))
+
+
+def test_the_background_is_toyboxs_own() -> None:
+    assert toybox_tasks.BACKGROUND == BACKGROUND
+
+
+def test_rings_of_a_data_set(tmp_path: Path) -> None:
+    """Quarter turns at one elevation and distance; what a view's row says is what its picture shows."""
+    dataset.make(tmp_path, 16, seed=0, views_per_toy=8, size=16, workers=1, ring=4)
+    views = dataset.load(tmp_path)
+    for start in range(0, 16, 4):
+        turns = torch.remainder((views.azimuth[start : start + 4] - views.azimuth[start]).rad2deg() + 1, 360) - 1
+        torch.testing.assert_close(turns, torch.tensor([0.0, 90, 180, 270]), atol=1e-3, rtol=0)
+        assert len(set(views.elevation[start : start + 4].tolist())) == 1
+        assert len(set(views.radius[start : start + 4].tolist())) == 1
+    assert views.azimuth.abs().max() <= math.pi
+    assert len(set(views.radius.tolist())) == 4
+    with pytest.raises(ValueError, match="made with"):
+        dataset.make(tmp_path, 16, seed=0, views_per_toy=8, size=16, workers=1)
+
+
+@pytest.mark.parametrize("tool", [train_toybox_mv, train_toybox_pose], ids=["mv", "pose"])
+def test_a_few_steps_of_training(tool: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a trained prior to weights and card, by the tool's own command; then a run with these weights."""
+    begin, weights = tiny.prior_file(tmp_path), tmp_path / "task.safetensors"
+    flags = ["--minutes", "0.02", "--views", "16", "--batch", "8", "--data", str(tmp_path / "data"), "--device", "cpu"]
+    places = ["--out", str(tmp_path / "train"), "--weights", str(weights), "--begin", str(begin)]
+    monkeypatch.setattr(sys, "argv", ["train", *flags, *places])
+    tool.main()
+    assert "| training |" in weights.with_suffix(".md").read_text()
+    kind = ToyboxViewsPrior if tool is train_toybox_mv else ToyboxPosePrior
+    prior = kind.load(weights, dtype=torch.float32)
+    assert bool(torch.cat([weight.flatten() for weight in prior.net.camera[2].parameters()]).any())  # type: ignore[union-attr,index]
+    assert toybox.network_of(weights) == kind.network.__name__
+    with pytest.raises(ValueError, match=f"holds no {kind.network.__name__}: "):
+        kind.load(begin)
+
+
+def batches_flags(folder: Path, size: int) -> argparse.Namespace:
+    dataset.make(folder, 32, seed=0, views_per_toy=8, size=16, workers=1, ring=4)
+    return argparse.Namespace(data=folder, batch=size, workers=1, device="cpu")
+
+
+def test_a_batch_of_rings_has_one_time_one_wording_and_the_cameras_of_its_views(tmp_path: Path) -> None:
+    batches = train_toybox_mv.Rings(batches_flags(tmp_path, 8).data, 8, seed=0)
+    x, tokens, t, pose = batches()
+    assert x.shape == (8, 3, 16, 16)
+    for start in (0, 4):
+        assert len(set(t[start : start + 4].tolist())) == 1
+        assert len({tuple(row[:2]) for row in tokens[start : start + 4].tolist()}) == 1
+    known = poses(orbit(batches.views.azimuth, batches.views.elevation, batches.views.radius, torch.ones(32), 1))
+    for row in range(8):
+        shown = (batches.views.rgb.float() / 127.5 - 1 - x[row]).abs().amax((1, 2, 3)).argmin()
+        torch.testing.assert_close(pose[row], known[shown])
+
+
+def test_a_batch_of_pairs_shows_two_views_of_one_toy(tmp_path: Path) -> None:
+    batches = train_toybox_pose.Pairs(batches_flags(tmp_path, 32).data, 32, seed=0)
+    x, _, pictures, pose, told = batches()
+    assert 0.6 < float(told.float().mean()) < 1
+    views = batches.views.rgb.float() / 127.5 - 1
+    cameras = orbit(batches.views.azimuth, batches.views.elevation, batches.views.radius, torch.ones(32), 1)
+    for row in range(32):
+        target, picture = ((views - each[row]).abs().amax((1, 2, 3)).argmin() for each in (x, pictures))
+        assert target // 8 == picture // 8
+        expected = relative_pose(cameras[picture[None]], cameras[target[None]])[0]
+        torch.testing.assert_close(pose[row], expected)
+
+
+@pytest.mark.parametrize("network", [ViewsUNet, PoseUNet])
+@pytest.mark.parametrize("method", ["sdi", "dsd"])
+def test_whole_commands(network: Any, method: str, tmp_path: Path, toy_presets: None) -> None:
+    weights = tmp_path / "task.safetensors"
+    toybox.save(weights, lively(network(tiny.SHAPE)))
+    Image.new("RGB", (64, 64), tuple(round(255 * value) for value in BACKGROUND)).save(tmp_path / "plain.png")
+    picture = Image.open(tmp_path / "plain.png")
+    picture.paste((200, 30, 20), (20, 20, 44, 44))
+    picture.save(tmp_path / "toy.png")
+    asked = ["--image", str(tmp_path / "toy.png")] if network is PoseUNet else ["a red car"]
+    few = {"sdi": ["--steps-per-unit", "2"], "dsd": ["--ode-steps", "2"]}[method]
+    size = ["--steps", "2", "--size", "16", "--batch", "4", "--device", "cpu", "--out", str(tmp_path / "run")]
+    assert main(["generate", *asked, "--prior", str(weights), "--method", method, *few, *size]) == 0
+
+
+def test_a_picture_alone_asks_for_the_embedded_prior_of_pictures() -> None:
+    assert resolve(Run(image="toy.png", device="cpu")).prior == "toybox-pose"
+    run = resolve(Run("a red car", prior="toybox-mv", device="cpu"))
+    assert (run.batch, run.view_text) == (4, None)

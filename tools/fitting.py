@@ -1,0 +1,98 @@
+"""One training loop for every denoiser of Toybox: AdamW on a loss until the minutes are spent, averaged, resumable."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from scoredistill.priors import toybox as prior
+from tools.train_toybox import learning_rate
+from tools.training import Average, load_checkpoint, progress_rate, save_checkpoint, saved_progress
+from tools.workers import agreed, average_gradients, parallel
+
+Net = TypeVar("Net", bound=nn.Module)
+Losses = Callable[[argparse.Namespace, int], Callable[[Net], Tensor]]
+"""(flags, seed) -> the loss of a network on the next batch of a worker."""
+
+
+def fit(rank: int, flags: argparse.Namespace, net: Net, losses: Losses) -> Average | None:
+    """Train `net` in worker `rank` of `flags.workers`; the average, of the first worker alone.
+
+    Flags are those of `training_flags`, and `workers`. The images of a batch are shared among the workers.
+    """
+    device = torch.device(flags.device)
+    with parallel(rank, flags.workers, flags.out / "meeting"):
+        net.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (not in torch's stubs)
+        average = Average(net, decay=0.999)
+        optimizer = torch.optim.AdamW(net.parameters(), lr=flags.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+        start = load_checkpoint(flags.out, net, average, optimizer)
+        seed = 1_000_003 * (flags.seed + start.step) + rank
+        torch.manual_seed(seed)
+        loss_of = losses(flags, seed)
+        step, spent, recent, began, budget = start.step, start.seconds, [], time.monotonic(), 60 * flags.minutes
+        while spent < budget:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(spent / budget, step, flags.rate)
+            loss = loss_of(net)
+            loss.backward()
+            average_gradients(net, flags.workers)
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            average.update(net, step)
+            recent.append(loss.detach())
+            step, spent = step + 1, start.seconds + agreed(time.monotonic() - began, flags.workers)
+            if rank == 0 and (step % flags.every == 0 or spent >= budget):
+                rate = (step - start.step) * flags.batch / (spent - start.seconds)
+                print(progress_rate(step, spent, float(torch.stack(recent).mean()), rate), flush=True)
+                recent.clear()
+                save_checkpoint(flags.out, net, average, optimizer, step, spent)
+    return average if rank == 0 else None
+
+
+def finish(flags: argparse.Namespace, net: Any, card: str) -> None:
+    """Write the weights, and their card with what is known of the training filled in."""
+    done = saved_progress(flags.out)
+    prior.save(flags.weights, net)
+    told = {
+        "millions": sum(parameter.numel() for parameter in net.parameters()) / 1e6,
+        "shape": net.shape,
+        "views": flags.views,
+        "steps": done.step,
+        "batch": flags.batch,
+        "images": done.step * flags.batch,
+        "minutes": done.seconds / 60,
+        "flags": f"--minutes {flags.minutes:g} --views {flags.views} --batch {flags.batch} --rate {flags.rate:g}"
+        f" --workers {flags.workers} --seed {flags.seed}",
+    }
+    flags.weights.with_suffix(".md").write_text(card.format(**told))
+    print(f"wrote {flags.weights} and its card")
+
+
+def launch(flags: argparse.Namespace, train: Callable[[int, argparse.Namespace], None]) -> None:
+    """`train(rank, flags)` in each of `flags.workers` processes."""
+    flags.out.mkdir(parents=True, exist_ok=True)
+    (flags.out / "meeting").unlink(missing_ok=True)  # of a training that broke off
+    if flags.workers == 1:
+        train(0, flags)
+    else:
+        torch.multiprocessing.spawn(train, (flags,), flags.workers)
+
+
+def denoising_loss(ask: Callable[[Tensor, Tensor], Tensor], x: Tensor, t: Tensor) -> Tensor:
+    """E |v(x_t, t, y) - (alpha eps - sigma x)|^2 (Salimans and Ho 2022); `ask(x_t, t)` is the network, in bf16."""
+    levels = prior.SCHEDULE
+    t, eps = levels.snap(t), torch.randn_like(x)
+    x_t = levels.diffuse(x, eps, t)
+    target = levels.alpha(t, x) * eps - levels.sigma(t, x) * x
+    with torch.autocast(x.device.type, torch.bfloat16):
+        v = ask(x_t, t.to(x.device))
+    return (v.float() - target).square().mean()

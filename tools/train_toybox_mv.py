@@ -1,0 +1,115 @@
+"""Train the embedded prior of four views at once, from the trained text-to-image prior.
+
+    python tools/train_toybox_mv.py --minutes 60 --views 65536
+
+Four views of a toy a quarter turn apart, one noise level and one caption for them; poses are MVDream's (Shi et al.
+2023). Resumable: stopped at any moment, the same command goes on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from scoredistill.camera import orbit
+from scoredistill.priors.mvdream import poses
+from scoredistill.priors.toybox import ToyboxPrior
+from scoredistill.priors.toybox_tasks import ToyboxViewsPrior
+from scoredistill.priors.unet_tasks import VIEWS, ViewsUNet, begun
+from scoredistill.toybox import captions, dataset
+from tools.fitting import denoising_loss, finish, fit, launch
+from tools.train_toybox import NULL_SHARE, VIEW_SHARE, Batches
+from tools.training import training_flags
+
+RINGS = 2  # of each toy, at elevations of their own
+
+CARD = """# toybox-mv
+
+A text-to-multi-view diffusion model of the Toybox world, MVDream's task: four views of 64x64 pixels a quarter turn
+apart, v-prediction, cosine schedule.
+
+| | |
+|---|---|
+| parameters | {millions:.1f} M, stored in float16 |
+| architecture | `scoredistill/priors/unet_tasks.py` (ViewsUNet), {shape} |
+| begun as | [toybox-prior](toybox-prior.md); new are attention across the views and the camera's embedding |
+| data | {views} views of random toys, in rings of four |
+| training | {steps} steps of {batch} images ({images} in all), {minutes:.0f} minutes, averaged weights |
+| made by | `python tools/train_toybox_mv.py {flags}` |
+
+Limits: those of toybox-prior; and it knows rings of four views only.
+"""
+
+
+class Rings(Batches):
+    """Random training batches of whole rings: images, tokens, times, poses; one time and one wording for a ring."""
+
+    def __call__(self) -> tuple[Tensor, ...]:
+        views, chance = self.views, self.chance.reshape(-1, VIEWS).sum(1)
+        rings = torch.from_numpy(self.rng.choice(len(chance), self.size // VIEWS, p=chance))
+        rows = rings[:, None] * VIEWS + torch.arange(VIEWS)
+        tokens = torch.tensor([self.worded(ring) for ring in rows.tolist()]).flatten(0, 1)
+        rows = rows.flatten()
+        cameras = orbit(views.azimuth[rows], views.elevation[rows], views.radius[rows], torch.ones(len(rows)), 1)
+        times = self._times()[::VIEWS].repeat_interleave(VIEWS)
+        return views.rgb[rows].float() / 127.5 - 1, tokens, times, poses(cameras)
+
+    def worded(self, ring: list[int]) -> list[list[int]]:
+        """The tokens of each view of a toy: one wording, with or without the view words; or no words at all."""
+        if self.rng.random() < NULL_SHARE:
+            return [captions.tokenize("")] * VIEWS
+        seed, told = self.rng.integers(2**31), self.rng.random() < VIEW_SHARE
+        words = [self.view_words[row] if told else "" for row in ring]
+        toy = self.views.descriptions[ring[0]]
+        return [captions.tokenize(captions.caption(toy, np.random.default_rng(seed), each)) for each in words]
+
+
+def losses(flags: argparse.Namespace, seed: int) -> Callable[[ViewsUNet], Tensor]:
+    """The denoising loss of a network on a worker's next batch."""
+    batches = Rings(flags.data, flags.batch // flags.workers, seed)
+
+    def loss(net: ViewsUNet) -> Tensor:
+        x, tokens, t, pose = (part.to(flags.device) for part in batches())
+        return denoising_loss(lambda x_t, t: net(x_t, t, *net.text(tokens), net.camera(pose)), x, t)
+
+    return loss
+
+
+def train(rank: int, flags: argparse.Namespace) -> None:
+    """Train in worker `rank`; the first one writes the weights and their card."""
+    torch.manual_seed(flags.seed)
+    trained = ToyboxPrior.load(flags.begin, dtype=torch.float32).net
+    net = ViewsUNet(trained.shape)
+    begun(net, trained)
+    average = fit(rank, flags, net, losses)
+    if average:
+        finish(flags, average.shadow, CARD)
+
+
+def main() -> None:
+    parser = training_flags(
+        __doc__ or "", "mv", ToyboxViewsPrior.weights, minutes=60, views=65_536, batch=32, rate=4e-4, every=100
+    )
+    parser.add_argument("--workers", type=int, default=1, help="processes that share a batch, whole rings each")
+    parser.add_argument("--begin", type=Path, default=ToyboxPrior.weights, help="the trained text-to-image prior")
+    flags = parser.parse_args()
+    rings(flags)
+    launch(flags, train)
+
+
+def rings(flags: argparse.Namespace) -> None:
+    """Make the data, which serve both tasks: `RINGS` rings of four views of each toy."""
+    dataset.make(
+        flags.data, flags.views, seed=3000 + flags.seed, views_per_toy=RINGS * VIEWS, ring=VIEWS, workers=flags.workers
+    )
+
+
+if __name__ == "__main__":
+    main()
