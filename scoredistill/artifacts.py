@@ -18,12 +18,13 @@ from scoredistill.export.glb import write_glb
 from scoredistill.export.images import enlarge, grid, preview, write_png, write_turntable
 from scoredistill.export.mesh import extract
 from scoredistill.export.page import Page, write_page
+from scoredistill.fidelity import mesh_metrics
 from scoredistill.folder import RunFolder
 from scoredistill.gallery import evaluate, four_views, turntable
 from scoredistill.methods.catalogue import CITATIONS, METHODS
 from scoredistill.run import Run, background, build_scene, preset_of, resolve
+from scoredistill.scenery import Solid
 from scoredistill.scenes.image import Image
-from scoredistill.scenes.nerf import NeRF
 
 SHOWN = 128  # pixels at least of an image in the preview
 
@@ -32,7 +33,7 @@ class DivergedError(Exception):
     """A run that came to its end with nothing to show for it."""
 
 
-def finish(folder: RunFolder, scene: NeRF | Image, trouble: str = "") -> dict[str, Any]:
+def finish(folder: RunFolder, scene: Solid | Image, trouble: str = "") -> dict[str, Any]:
     """Write everything that can be made of the scene as it is; returns the metrics.
 
     `trouble` says why the run broke off, if it did; then no mesh is made of it. Raises DivergedError, after
@@ -41,13 +42,16 @@ def finish(folder: RunFolder, scene: NeRF | Image, trouble: str = "") -> dict[st
     run = folder.run
     write_preview(run, scene, folder / "preview.png")
     metrics, empty = _summary(folder) | evaluate(run, scene), ""
-    if isinstance(scene, NeRF):
+    if not isinstance(scene, Image):
         frames = turntable(run, scene, *preset_of(run).turntable)
         write_turntable(frames, folder / "turntable.mp4", background=background(run))
-        empty = "" if trouble else _try_mesh(folder, scene)
+        (folder / "mesh.glb").unlink(missing_ok=True)  # of an earlier state of this run
+        try:
+            metrics |= {} if trouble else _write_mesh(folder, scene)
+        except ValueError as error:
+            empty = str(error)
         if trouble or empty:
             metrics |= {"diverged": True, "reason": trouble or empty}
-            (folder / "mesh.glb").unlink(missing_ok=True)  # of an earlier state of this run
     write_safely(folder / "metrics.json", json.dumps(metrics, indent=2).encode())
     write_page(page(folder, metrics), folder / "index.html")
     if metrics["diverged"] and not trouble:
@@ -55,7 +59,7 @@ def finish(folder: RunFolder, scene: NeRF | Image, trouble: str = "") -> dict[st
     return metrics
 
 
-def salvage(folder: RunFolder, scene: NeRF | Image, error: Exception) -> str:
+def salvage(folder: RunFolder, scene: Solid | Image, error: Exception) -> str:
     """Finish a broken-off run from its newest checkpoint, as far as the disk allows; says what there is."""
     with contextlib.suppress(OSError):
         state = folder.load()
@@ -67,7 +71,7 @@ def salvage(folder: RunFolder, scene: NeRF | Image, error: Exception) -> str:
     return f"{folder.path} holds what could be saved"
 
 
-def write_preview(run: Run, scene: NeRF | Image, path: Path) -> None:
+def write_preview(run: Run, scene: Solid | Image, path: Path) -> None:
     """Front, side, back and top with their normals; of a flat scene its images."""
     if isinstance(scene, Image):
         write_png(grid(enlarge(scene.pixels.detach().cpu().clamp(0, 1), SHOWN)), path)
@@ -88,7 +92,7 @@ def page(folder: RunFolder, metrics: dict[str, Any]) -> Page:
         subtitle=f"{run.method}, {run.scene} scene, prior {Path(run.prior).name}, seed {run.seed}",
         mesh=_there(folder / "mesh.glb"),
         video=_there(folder / "turntable.mp4"),
-        pictures={"front, side, back, top" if run.scene == "nerf" else "images": folder / "preview.png"},
+        pictures={"front, side, back, top" if run.scene != "image" else "images": folder / "preview.png"},
         probes=probes,
         log=log,
         metrics={key: value for key, value in metrics.items() if key not in ("by_view", "prompt")},
@@ -102,14 +106,16 @@ def page(folder: RunFolder, metrics: dict[str, Any]) -> Page:
 def command(run: Run) -> str:
     """The command line that makes this run again: the flags that differ from the preset's."""
     bare = Run(run.prompt, method=run.method, scene=run.scene, prior=run.prior, preset=run.preset)
+    kind = "image" if run.scene == "image" else "generate"
     unsaid = {"method": Run.method, "prior": Run.prior, "preset": Run.preset, "asset": run.seed}
+    unsaid["scene"] = "image" if kind == "image" else Run.scene
     defaults = _flat(resolve(bare)) | unsaid
     flags = [
         f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
         for name, value in _flat(run).items()
-        if value != defaults[name] and name not in ("prompt", "scene", "device", "out")
+        if value != defaults[name] and name not in ("prompt", "device", "out")
     ]
-    return " ".join(["scoredistill", "generate" if run.scene == "nerf" else "image", shlex.quote(run.prompt), *flags])
+    return " ".join(["scoredistill", kind, shlex.quote(run.prompt), *flags])
 
 
 def _flat(run: Run) -> dict[str, Any]:
@@ -119,16 +125,13 @@ def _flat(run: Run) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _try_mesh(folder: RunFolder, scene: NeRF) -> str:
-    """Write mesh.glb; returns why there is none where there is nothing to see."""
+def _write_mesh(folder: RunFolder, scene: Solid) -> dict[str, Any]:
+    """Write mesh.glb; returns what can be said of it, ValueError where there is nothing to see."""
     run = folder.run
-    try:
-        mesh = extract(scene.volume(), resolution=preset_of(run).mesh, device=run.device)
-    except ValueError as error:
-        return str(error)
+    mesh = extract(scene.volume(), **preset_of(run).mesh, device=run.device)
     origin = {"prompt": run.prompt, "method": run.method, "seed": run.seed}
     write_glb(mesh, folder / "mesh.glb", name=run.prompt, extras=origin)
-    return ""
+    return mesh_metrics(run, scene, mesh)
 
 
 def _summary(folder: RunFolder) -> dict[str, Any]:
@@ -147,7 +150,7 @@ def _there(path: Path) -> Path | None:
     return path if path.exists() else None
 
 
-def open_scene(path: Path) -> tuple[Run, NeRF | Image]:
+def open_scene(path: Path) -> tuple[Run, Solid | Image]:
     """The run in a folder and its scene at the newest checkpoint, on the best device that is here."""
     folder = RunFolder.open(path)
     state = folder.load()
@@ -159,9 +162,9 @@ def open_scene(path: Path) -> tuple[Run, NeRF | Image]:
     return run, scene
 
 
-def open_volume(path: Path) -> tuple[Run, NeRF]:
+def open_volume(path: Path) -> tuple[Run, Solid]:
     """As `open_scene`; ValueError for a flat scene, of which no views or meshes can be made."""
     run, scene = open_scene(path)
-    if not isinstance(scene, NeRF):
+    if isinstance(scene, Image):
         raise ValueError(f"{path} is a run on a flat image; only 3-D scenes have views and meshes")
     return run, scene

@@ -24,24 +24,21 @@ from scoredistill.artifacts import open_scene, open_volume
 from scoredistill.checkpoint import write_safely
 from scoredistill.console import RunFailedError, StoppedError, Ticker, drive, reason
 from scoredistill.doctor import examine
-from scoredistill.entries import account, overview
+from scoredistill.entries import account, overview, priors
 from scoredistill.evaluate.report import markdown, summarize
 from scoredistill.export.findings import VERDICTS
-from scoredistill.export.glb import write_glb
 from scoredistill.export.images import grid, preview, write_png, write_turntable
-from scoredistill.export.mesh import extract
-from scoredistill.export.obj import write_obj, write_ply
+from scoredistill.export.mesh import FACES, TEXTURE
 from scoredistill.flags import one_line, said, with_settings
 from scoredistill.folder import RunFolder, default_path, read_config
+from scoredistill.formats import file_name, write
 from scoredistill.gallery import ELEVATION_DEG, evaluate, look, samples, turntable
 from scoredistill.methods.catalogue import CITATIONS, METHODS
-from scoredistill.priors.toybox import WEIGHTS
-from scoredistill.run import PRIORS, Run, background, build, resolve
+from scoredistill.run import Run, background, build, resolve
 from scoredistill.settings import Value, named, settings_of
 from scoredistill.studies.conduct import Order, conduct, listing
 
 DESCRIPTION = "Score distillation: what a 2-D diffusion model knows, as a 3-D model or an image."
-FORMATS = {"glb": write_glb, "obj": write_obj, "ply": write_ply}
 COLUMNS = ("run", "kind_right", "color_right", "view_right", "similarity", "sharpness", "diverged", "seen_as")
 
 
@@ -84,9 +81,9 @@ class Sample:
     """Draw samples of the prior itself by DDIM, into one PNG."""
 
     prompt: Positional[str]  # what to sample
-    prior: str = "toybox"  # toybox, or the path of Toybox weights (.safetensors)
+    prior: str = "toybox"  # as in `generate`; see `scoredistill priors`
     count: int = 16  # samples
-    scale: float = 2.5  # guidance, null + scale (text - null)
+    scale: float = 4.0  # guidance, null + scale (text - null); 4 suits Toybox, 7.5 Stable Diffusion
     steps: int = 30  # queries of the prior for each sample
     seed: int = 0  # of the noise
     negative: str = ""  # what the null branch of the guidance is told instead of nothing
@@ -129,21 +126,21 @@ class Render:
 
 @dataclass(frozen=True)
 class Export:
-    """Make a mesh of a run's scene."""
+    """Make a mesh of a run's scene, or a file of its splats."""
 
     folder: Positional[Path]  # of the run
-    format: str = "glb"  # glb, obj or ply
+    format: str = "glb"  # glb, obj or ply; of splats also splat-ply and splat-glb
     resolution: int = 128  # samples of the density along a side
     threshold: float | None = None  # density at the surface; by default where renders show it
-    out: Path | None = None  # by default mesh.FORMAT in the folder
+    faces: int = FACES  # about so many triangles; 0: all there are
+    texture: int = TEXTURE  # texels a side; 0: colors at the vertices instead
+    out: Path | None = None  # by default mesh.* or splats.* in the folder
 
     def __call__(self) -> None:
-        write = named("format", self.format, FORMATS)
+        path = self.out or self.folder / file_name(self.format)
         run, scene = open_volume(self.folder)
-        mesh = extract(scene.volume(), resolution=self.resolution, threshold=self.threshold, device=run.device)
-        path = self.out or self.folder / f"mesh.{self.format}"
-        write(mesh, path)
-        print(f"{path}: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces")
+        mesh = {name: getattr(self, name) for name in ("resolution", "threshold", "faces", "texture")}
+        print(f"{path}: {write(run, scene, path, self.format, **mesh)}")
 
 
 @dataclass(frozen=True)
@@ -191,7 +188,7 @@ class Methods:
     """List the score-distillation methods with equations, scales and costs; tell all about one, or cite it."""
 
     name: Positional[str] = ""  # of a method to tell all about
-    preset: str = "fast"  # whose scales and costs are listed: fast or paper
+    preset: str = "fast"  # whose scales and costs are listed: fast, paper or low-vram
     cite: str | None = None  # print the BibTeX entry of this method
 
     def __call__(self) -> None:
@@ -206,9 +203,7 @@ class Priors:
     """List the priors that can be distilled."""
 
     def __call__(self) -> None:
-        for name in PRIORS:
-            print(f"{name}: 64x64 pixels, the embedded text-to-image prior of the Toybox world, at {WEIGHTS}")
-        print("PATH.safetensors: other weights of the same kind, made by tools/train_toybox.py")
+        print(priors())
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from types import FrameType, TracebackType
 import torch
 
 from scoredistill.artifacts import DivergedError, finish, salvage
+from scoredistill.fidelity import in_words
 from scoredistill.folder import Record, RunFolder
 from scoredistill.journal import record
 from scoredistill.run import Parts
@@ -47,9 +48,11 @@ def drive(folder: RunFolder, parts: Parts) -> None:
         if signals.interrupted:
             print("finishing with what there is; Ctrl-C once more stops at once", flush=True)
         try:
-            finish(folder, parts.scene)
+            metrics = finish(folder, parts.scene)
         except (DivergedError, OSError) as error:
             raise RunFailedError(f"{reason(error)}; {folder.path} holds everything else") from error
+        if "mesh_psnr" in metrics:
+            print(f"{folder / 'mesh.glb'}: {in_words(metrics)}")
         print(folder / "index.html")
         if done < parts.steps:
             raise StoppedError(f"finished early, after step {done} of {parts.steps}; {again}", 130)

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from scoredistill.costs import Cost, cost
 from scoredistill.methods.catalogue import CITATIONS, METHODS
 from scoredistill.presets import PRESETS
+from scoredistill.priors.hub import ALIASES, INDEX, INSTALL
+from scoredistill.priors.toybox import WEIGHTS
+from scoredistill.priors.toybox_tasks import ToyboxPosePrior, ToyboxViewsPrior
 from scoredistill.run import Run, resolve
 from scoredistill.settings import Value, meaning, named, settings_of
 
@@ -71,6 +74,23 @@ def settings_table(name: str) -> list[tuple[str, ...]]:
         (key, written(setting.default), *(written(preset[key]) for preset in presets), meaning(key, setting))
         for key, setting in settings_of(name).items()
     ]
+
+
+def priors() -> str:
+    """Every prior by its name and where its weights are, in this package or on the hub; nothing is fetched."""
+    rows = [
+        ("toybox", f"embedded, 64x64 pixels of the Toybox world: {WEIGHTS}"),
+        ("toybox-mv", f"embedded, four views of a toy at once: {ToyboxViewsPrior.weights}"),
+        ("toybox-pose", f"embedded, other views of a toy's picture (--image): {ToyboxPosePrior.weights}"),
+        *((name, ", else ".join(ALIASES[name])) for name in ALIASES),
+        ("PATH.safetensors", "other weights of Toybox's kind, made by tools/train_toybox.py"),
+        ("FOLDER", f"a published model in the layout of diffusers, with {INDEX}"),
+        (
+            "org/name[@revision]",
+            "such a folder on the hub, fetched when first asked for; HF_HUB_OFFLINE=1 keeps to the cache",
+        ),
+    ]
+    return "\n".join([*aligned(rows), "", f"all but toybox and PATH.safetensors need: {INSTALL}"])
 
 
 def scales(name: str, preset: str | None = None) -> str:

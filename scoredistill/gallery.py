@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -19,9 +18,9 @@ from scoredistill.evaluate.report import evaluate_views
 from scoredistill.methods import ddim
 from scoredistill.methods.noise import gaussian
 from scoredistill.priors.toybox import SIZE
-from scoredistill.run import Run, background, build_prior, on_device, preset_of
+from scoredistill.run import Run, background, build_prior, preset_of
+from scoredistill.scenery import Solid
 from scoredistill.scenes.image import Image
-from scoredistill.scenes.nerf import NeRF
 
 ELEVATION_DEG = 15.0  # of turntables and evaluations, as in the papers
 TOP_DEG = 80.0  # straight down, "up" would have no direction in the picture
@@ -30,25 +29,25 @@ JUDGED_SIZE = 128  # pixels: finer than the judge's 64, for sharpness
 CHUNK = 4  # views rendered at once, which bounds the memory
 
 
-def four_views(run: Run, scene: NeRF, size: int = JUDGED_SIZE) -> Frame:
+def four_views(run: Run, scene: Solid, size: int = JUDGED_SIZE) -> Frame:
     """Front, side, back and top."""
     azimuths, elevations = [0.0, 90.0, 180.0, 0.0], [ELEVATION_DEG] * 3 + [TOP_DEG]
     return look(run, scene, azimuths, elevations, size)
 
 
 @torch.no_grad()
-def look(run: Run, scene: NeRF, azimuths_deg: list[float], elevations_deg: list[float], size: int) -> Frame:
+def look(run: Run, scene: Solid, azimuths_deg: list[float], elevations_deg: list[float], size: int) -> Frame:
     """One view from each direction, from the middle distance of the run's training views."""
     azimuth, elevation = (torch.tensor(angles).deg2rad() for angles in (azimuths_deg, elevations_deg))
     radius, fov_deg = distance(run)
     constant = torch.ones(len(azimuth))
     cameras = orbit(azimuth, elevation, radius * constant, math.radians(fov_deg) * constant, size)
-    return scene.render(on_device(cameras, run.device), background(run))
+    return scene.render(cameras.to(run.device), background(run))
 
 
-def turntable(run: Run, scene: NeRF, frames: int, size: int, elevation_deg: float = ELEVATION_DEG) -> Iterator[Frame]:
+def turntable(run: Run, scene: Solid, frames: int, size: int, elevation_deg: float = ELEVATION_DEG) -> Iterator[Frame]:
     """`frames` views evenly round the scene, rendered as they are asked for."""
-    cameras = _ring(run, frames, size, elevation_deg)
+    cameras = all_round(run, frames, size, elevation_deg)
     for begin in range(0, frames, CHUNK):
         with torch.no_grad():
             yield scene.render(cameras[begin : begin + CHUNK], background(run))
@@ -56,8 +55,7 @@ def turntable(run: Run, scene: NeRF, frames: int, size: int, elevation_deg: floa
 
 def distance(run: Run) -> tuple[float, float]:
     """Radius and field of view (degrees) in the middle of those of the run's training views."""
-    views = preset_of(run).views
-    return fmean(views.radius), fmean(views.fov_deg)
+    return preset_of(run).views.middle()
 
 
 @torch.no_grad()
@@ -74,12 +72,12 @@ def samples(run: Run, count: int, *, scale: float, steps: int) -> Float[Tensor, 
 
 
 @torch.no_grad()
-def evaluate(run: Run, scene: NeRF | Image) -> dict[str, Any]:
+def evaluate(run: Run, scene: Solid | Image) -> dict[str, Any]:
     """The judge's metrics of a scene, or where it has nothing to say (why: "judge") those that need none."""
     if isinstance(scene, Image):
         rgb, opacity, cameras = scene.pixels.detach().cpu(), None, None
     else:
-        cameras = _ring(run, JUDGED, JUDGED_SIZE, ELEVATION_DEG)
+        cameras = all_round(run, JUDGED, JUDGED_SIZE)
         frames = list(turntable(run, scene, JUDGED, JUDGED_SIZE))
         rgb, opacity = (torch.cat([getattr(frame, name) for frame in frames]).cpu() for name in ("rgb", "opacity"))
     try:
@@ -90,6 +88,7 @@ def evaluate(run: Run, scene: NeRF | Image) -> dict[str, Any]:
         return {"sharpness": sharpness, "diverged": bool(reason), "reason": reason, "judge": str(error)}
 
 
-def _ring(run: Run, count: int, size: int, elevation_deg: float) -> Cameras:
+def all_round(run: Run, count: int, size: int, elevation_deg: float = ELEVATION_DEG) -> Cameras:
+    """`count` cameras evenly round the scene, in the middle distance of the run's training views."""
     radius, fov_deg = distance(run)
-    return on_device(ring(count, size, elevation_deg=elevation_deg, radius=radius, fov_deg=fov_deg), run.device)
+    return ring(count, size, elevation_deg=elevation_deg, radius=radius, fov_deg=fov_deg).to(run.device)

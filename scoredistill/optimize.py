@@ -99,7 +99,7 @@ def optimize(
         progress = index / steps
         cameras = views(progress, batch, dice["cameras"])
         frame = scene.render(cameras, background, dice["render"])
-        x = prior.encode(frame.rgb)
+        x = prior.encode(frame.rgb, dice["render"])
         conditions = prior.conditions(prompt, cameras, len(x))
         rgb = frame.rgb.detach()
         query = Query(prior, conditions, progress, dice["method"], memory, cameras, rgb, asset)
@@ -109,7 +109,7 @@ def optimize(
         optimizer.zero_grad(set_to_none=True)
         (_pull(x, distilled.grad) + _pull(frame.rgb, distilled.grad_rgb) + regularization).backward()
         optimizer.step()
-        scene.refine(index, dice["render"])
+        scene.refine(index, optimizer, dice["render"])
         if learning is not None:
             learning.step(query, x.detach())
 

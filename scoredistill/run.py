@@ -6,7 +6,7 @@ Run --resolve--> Run without gaps --build--> Parts --optimize--> steps
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,23 @@ import torch
 from torch import Tensor
 
 from scoredistill import settings
-from scoredistill.camera import Cameras
-from scoredistill.contracts import Method, Prior, Prompt, Step, Views
+from scoredistill.camera import orbit
+from scoredistill.contracts import Method, Photo, Prior, Prompt, Scene, Sighted, Step, Views
 from scoredistill.methods.catalogue import METHODS
 from scoredistill.optimize import optimize
+from scoredistill.photo import read_photo
 from scoredistill.presets import PRESETS, Preset
-from scoredistill.priors.toybox import ToyboxPrior
+from scoredistill.presets.methods import OFFICIAL
+from scoredistill.presets.tasks import JOINT, PHOTO, joint, photographed, view_text
+from scoredistill.priors.compiled import compile_network
+from scoredistill.priors.prompt import TOLD
+from scoredistill.scenery import REGULARIZERS, SCENES, Solid
 from scoredistill.scenes.image import Image
-from scoredistill.scenes.nerf import NeRF, NerfSettings
-from scoredistill.scenes.regularizers import Ramp
+from scoredistill.scenes.photographed import Photographed
 from scoredistill.settings import Value, named
+from scoredistill.sources import check_name, full_name, is_published, open_prior
 from scoredistill.toybox.render import BACKGROUND
 from scoredistill.views import no_cameras
-
-WEIGHT_FILE = ".safetensors"
-REGULARIZERS = ("orient", "sparsity", "opaque", "z_variance", "convexity")
 
 
 @dataclass(frozen=True)
@@ -38,27 +40,41 @@ class Run:
 
     prompt: str = ""  # what to make
     method: str = "sdi"  # a score-distillation method; see `scoredistill methods`
-    scene: str = "nerf"  # what is optimized: nerf or image
-    prior: str = "toybox"  # toybox, or the path of Toybox weights (.safetensors)
-    preset: str = "fast"  # fast or paper
+    scene: str = "nerf"  # what is optimized: nerf, splats or image
+    prior: str = "toybox"  # toybox, Toybox weights (.safetensors), sd, sdxl ..., a folder or org/name[@revision]
+    preset: str = "fast"  # fast, paper or low-vram
     seed: int = 0  # of everything that is random
     asset: int | None = None  # seed of the noise that the asset keeps for good (DSD); by default `seed`
     device: str = "auto"  # cpu, cuda, or auto: cuda where there is one
+    compile: bool = False  # compile the prior's network: faster steps on a GPU, after a slow first one
     out: Path | None = None  # the run's folder; by default runs/PROMPT-METHOD-SEED
     negative: str = ""  # what the null branch of the guidance is told instead of nothing
+    image: str | None = None  # a picture of the object to begin from, for priors that make other views of it
+    elevation_deg: float = 5.0  # from where the picture was taken: above the horizon
+    azimuth_deg: float = 0.0  # and around: 0 is the front, 90 at +x
+    view_text: str | None = None  # how published models are told the view: words, interpolated or perp-neg
     steps: int | None = None  # optimization steps
     batch: int | None = None  # views a step
-    count: int | None = None  # images side by side, each from a start of its own (image only)
+    count: int | None = None  # images side by side, each from a start of its own; or splats at the beginning
+    start: str | None = None  # what splats begin as: ball, a mesh file, or the folder of a run with a mesh
     size: int | None = None  # pixels of a side of a render
     save_every: int | None = None  # steps between checkpoints
     lr: float | None = None  # learning rate of pixels (image only)
     lr_grid: float | None = None  # learning rate of the hash grid
     lr_mlp: float | None = None  # learning rate of the networks
+    lr_position: float | None = None  # learning rate of the splats' positions
+    lr_color: float | None = None  # learning rate of the splats' colors
+    lr_opacity: float | None = None  # learning rate of the splats' opacities
+    lr_spread: float | None = None  # learning rate of the logarithms of the splats' standard deviations
+    lr_rotation: float | None = None  # learning rate of the splats' rotations
     orient: float | None = None  # factor on the preset's weight of the orientation loss
     sparsity: float | None = None  # factor on the preset's weight of the sparsity loss
     opaque: float | None = None  # factor on the preset's weight of the opaqueness loss
     z_variance: float | None = None  # factor on the preset's weight of the z-variance loss
     convexity: float | None = None  # factor on the preset's weight of the convexity loss
+    variation: float | None = None  # factor on the preset's weight of the total variation (splats only)
+    spread: float | None = None  # factor on the preset's weight of the splats' mean standard deviation
+    needles: float | None = None  # factor on the preset's weight of the loss on long thin splats
     settings: Mapping[str, Value] = field(default_factory=dict)  # of the method, by the names of its arguments
 
 
@@ -66,7 +82,8 @@ class Run:
 class Parts:
     """What a resolved run is made of."""
 
-    scene: NeRF | Image
+    scene: Solid | Image
+    held: Scene  # the scene as it is optimized: held to the photo, where there is one
     prior: Prior
     method: Method
     views: Views
@@ -80,7 +97,7 @@ class Parts:
     def optimize(self, resume: dict[str, Any] | None = None) -> Iterator[Step]:
         """The loop over these parts, from the start or from a `Step.checkpoint()`."""
         return optimize(
-            self.scene,
+            self.held,
             self.prior,
             self.method,
             self.views,
@@ -94,11 +111,6 @@ class Parts:
         )
 
 
-PRIORS: dict[str, Callable[..., Prior]] = {"toybox": ToyboxPrior.load}
-SCENES: dict[str, Callable[[Run], NeRF | Image]] = {
-    "nerf": lambda run: NeRF(nerf_settings(run), scene_rng(run.seed)),
-    "image": lambda run: Image(image_start(run), lr=run.lr),  # type: ignore[arg-type] (resolved)
-}
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -110,39 +122,63 @@ def resolve(run: Run) -> Run:
     named("method", run.method, METHODS)
     named("scene", run.scene, SCENES)
     preset = preset_of(run)
-    scene = preset.scene | (dict.fromkeys(REGULARIZERS, 1.0) if run.scene == "nerf" else {})
-    choices = [field.name for field in fields(Run) if field.default is None and field.name not in ("out", "asset")]
+    scene = preset.scene | dict.fromkeys(REGULARIZERS[run.scene], 1.0)
+    free = ("out", "asset", "image", "view_text")
+    choices = [field.name for field in fields(Run) if field.default is None and field.name not in free]
     said = {name: getattr(run, name) for name in choices if getattr(run, name) is not None}
     if missing := [name for name in said if name not in scene]:
         raise ValueError(f"scene {run.scene!r} has no setting {', '.join(missing)}; it has: {', '.join(scene)}")
+    if said.get("start", "ball") != "ball":
+        said["start"] = str(Path(said["start"]).absolute())
     device = ("cuda" if torch.cuda.is_available() else "cpu") if run.device == "auto" else run.device
+    image = str(Path(run.image).absolute()) if run.image else None
     resolved = dataclasses.replace(
         run,
+        prompt=run.prompt or (Path(image).stem if image else ""),
+        image=image,
         device=device,
-        prior=str(Path(run.prior).absolute()) if run.prior.endswith(WEIGHT_FILE) else run.prior,
+        prior=full_name(run.prior, picture=bool(image)),
         asset=run.seed if run.asset is None else run.asset,
-        settings=settings.complete(run.method, preset.method, run.settings),
+        view_text=run.view_text or (view_text(run.method, run.prior) if is_published(run.prior) else None),
+        settings=settings.complete(run.method, method_settings(run, preset), run.settings),
         **scene | said,
     )
     _check_values(resolved)
     return resolved
 
 
+def method_settings(run: Run, preset: Preset) -> dict[str, Value]:
+    """What the preset says of the method; of published models the official settings, reduced as the preset does."""
+    if not is_published(run.prior):
+        return preset.method
+    reduction = {name: value for name, value in preset.method.items() if name == "reduction"}
+    return OFFICIAL.get(run.method, {}) | (PHOTO.get(run.method, {}) if run.image else {}) | reduction
+
+
 def preset_of(run: Run) -> Preset:
-    """The preset that the run names, for its method and scene."""
-    return named("preset", run.preset, PRESETS)(run.method, run.scene)
+    """The preset that the run names, for its method and scene, and for what its prior denoises or is shown."""
+    preset = named("preset", run.preset, PRESETS)(run.method, run.scene)
+    preset = photographed(preset, run.preset) if run.image else preset
+    return joint(preset, run.preset) if run.prior in JOINT else preset
 
 
 def build(run: Run) -> Parts:
     """The parts of a resolved run; ValueError for a prompt or weights that the prior cannot read."""
-    prompt = Prompt(run.prompt, run.negative)
     prior = build_prior(run)
+    prompt = Prompt(run.prompt, run.negative, build_photo(run, prior))
     prior.conditions(prompt, None, 1)  # an unknown word is an error now, not after a minute
+    if (run.batch or run.count or 1) % prior.views:
+        raise ValueError(f"prior {run.prior!r} denoises {prior.views} views jointly: take a multiple of that a step")
+    scene = build_scene(run)
+    held: Scene = scene
+    if prompt.photo and run.scene != "image":
+        held = Photographed(scene, prompt.photo, background(run), preset_of(run).photo)
     return Parts(
-        scene=build_scene(run),
+        scene=scene,
+        held=held,
         prior=prior,
         method=build_method(run, prior),
-        views=build_views(run),
+        views=build_views(run, prior.views),
         prompt=prompt,
         background=background(run),
         steps=run.steps or 0,
@@ -153,15 +189,16 @@ def build(run: Run) -> Parts:
 
 
 def build_prior(run: Run) -> Prior:
-    """The prior by its name, or Toybox weights by their path."""
-    if run.prior.endswith(WEIGHT_FILE):
-        return ToyboxPrior.load(Path(run.prior), run.device)
-    return named("prior", run.prior, PRIORS)(device=run.device)
+    """The prior that the run names, compiled if the run says so; see `open_prior`."""
+    prior: Any = open_prior(run.prior, run.device, run.view_text or "words")  # type: ignore[arg-type] (checked)
+    if run.compile:
+        compile_network(prior.net)
+    return prior
 
 
-def build_scene(run: Run) -> NeRF | Image:
+def build_scene(run: Run) -> Solid | Image:
     """The scene as it is before the first step."""
-    return SCENES[run.scene](run).to(run.device)
+    return SCENES[run.scene](preset_of(run), vars(run)).to(run.device)
 
 
 def build_method(run: Run, prior: Prior) -> Method:
@@ -177,57 +214,44 @@ def build_method(run: Run, prior: Prior) -> Method:
     return METHODS[run.method](**known)
 
 
-def build_views(run: Run) -> Views:
-    """The distribution of cameras, on the run's device; none for a flat image."""
+def build_photo(run: Run, prior: Prior) -> Photo | None:
+    """The run's picture, framed for the prior, at the middle distance of its views; ValueError where none is wanted."""
+    if not run.image:
+        return None
+    if not isinstance(prior, Sighted):
+        raise ValueError(f"prior {run.prior!r} is shown no picture: leave out --image, or take --prior toybox-pose")
+    radius, fov_deg = preset_of(run).views.middle()
+    angles = torch.tensor([run.azimuth_deg, run.elevation_deg, fov_deg]).deg2rad()
+    camera = orbit(angles[:1], angles[1:2], torch.tensor([radius]), angles[2:], run.size or 1)
+    return read_photo(Path(run.image), camera.to(run.device), fill=prior.photo_fill)
+
+
+def build_views(run: Run, group: int = 1) -> Views:
+    """The distribution of cameras, `group` of them evenly round, on the run's device; none for a flat image."""
     if run.scene == "image":
         return no_cameras
-    views = dataclasses.replace(preset_of(run).views, size=run.size)
-    return lambda progress, batch, rng: on_device(views(progress, batch, rng), run.device)
-
-
-def on_device(cameras: Cameras, device: str) -> Cameras:
-    """The same cameras where rays can be cast."""
-    return dataclasses.replace(cameras, c2w=cameras.c2w.to(device), fov=cameras.fov.to(device))
+    views = dataclasses.replace(preset_of(run).views, size=run.size, group=group)
+    return lambda progress, batch, rng: views(progress, batch, rng).to(run.device)
 
 
 def background(run: Run) -> Tensor:
     """The plain color that scenes are composited over: the one that the prior was trained on."""
-    return torch.tensor(BACKGROUND, device=run.device)
-
-
-def nerf_settings(run: Run) -> NerfSettings:
-    """The preset's radiance field with the run's learning rates and factors on its losses."""
-    nerf = preset_of(run).nerf
-    scaled = {name: _scaled(getattr(nerf.regularizers, name), getattr(run, name)) for name in REGULARIZERS}
-    losses = dataclasses.replace(nerf.regularizers, **scaled)
-    return dataclasses.replace(nerf, lr_grid=run.lr_grid, lr_mlp=run.lr_mlp, regularizers=losses)
-
-
-def image_start(run: Run) -> Tensor:
-    """`count` images of gray noise [B 3 size size], the start of a 2-D distillation."""
-    assert run.count is not None
-    assert run.size is not None
-    return 0.5 + 0.2 * torch.randn(run.count, 3, run.size, run.size, generator=scene_rng(run.seed))
-
-
-def scene_rng(seed: int) -> torch.Generator:
-    """The dice of a scene's initialization, apart from those of the loop (`optimize.Dice`)."""
-    return torch.Generator().manual_seed(1_000_003 * seed + 1_000_002)
-
-
-def _scaled(ramp: Ramp, factor: float) -> Ramp:
-    return dataclasses.replace(ramp, start=factor * ramp.start, end=factor * ramp.end)
+    white = bool(run.image) and is_published(run.prior)
+    return torch.tensor((1.0, 1.0, 1.0) if white else BACKGROUND, device=run.device)
 
 
 def _check_values(run: Run) -> None:
-    if not run.prompt.strip():
+    if not run.prompt.strip():  # a run from a picture is named after it
         raise ValueError('no prompt: say what to make, as in: scoredistill generate "a purple snowman"')
     for name in ("steps", "batch", "count", "size", "save_every"):
         value = getattr(run, name)
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     named("device", run.device, dict.fromkeys(DEVICES))
-    if not run.prior.endswith(WEIGHT_FILE):
-        named("prior", run.prior, PRIORS)
+    if run.view_text is not None:
+        named("view text", run.view_text, dict.fromkeys(TOLD))
+        if not is_published(run.prior):
+            raise ValueError(f"prior {run.prior!r} is told the view in words of its own: leave out --view-text")
+    check_name(run.prior)
     if run.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("no CUDA device here; leave out --device, or see: scoredistill doctor")

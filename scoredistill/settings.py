@@ -64,6 +64,7 @@ GLOSSARY: dict[str, str] = {
     "noise_rate": "learning rate of the noise source sgd",
     "bug_compat": "ask about the image of level t + tau as if it were of t, as the official code does",
     "perp_neg": "share of the Perp-Neg weights",
+    "rescale": "share of the contrast that guidance adds and that is taken away again",
     "negative_share": "share of the negative prompt in what the text's score is compared with",
     "clip_start": "bound on every element of the gradient at the start of the run",
     "clip_end": "that bound at the end of the run",

@@ -14,7 +14,8 @@ from scoredistill.presets import PRESETS
 from scoredistill.presets.methods import carried
 from scoredistill.priors.toybox import ToyboxPrior
 from scoredistill.priors.unet import UNet
-from scoredistill.run import SCENES, Run, build_method, build_scene, build_views, image_start, resolve
+from scoredistill.run import Run, build_method, build_scene, build_views, resolve
+from scoredistill.scenery import SCENES, image_start
 from scoredistill.scenes.nerf import NeRF
 from scoredistill.schedule import cosine, scaled_linear
 from scoredistill.settings import settings_of
@@ -57,8 +58,8 @@ def test_carried_times_have_equal_noise(t: float) -> None:
 
 
 def test_seeds_differ_and_repeat() -> None:
-    start = {seed: image_start(resolve(Run("a red car", scene="image", seed=seed))) for seed in (0, 1)}
-    assert torch.equal(start[0], image_start(resolve(Run("a red car", scene="image", seed=0))))
+    start = {seed: image_start(vars(resolve(Run("a red car", scene="image", seed=seed)))) for seed in (0, 1)}
+    assert torch.equal(start[0], image_start(vars(resolve(Run("a red car", scene="image", seed=0)))))
     assert not torch.equal(start[0], start[1])
     assert not torch.equal(start[0][0], start[0][1])
 

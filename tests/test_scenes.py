@@ -66,7 +66,7 @@ def train(nerf: NeRF, steps: int, target: Tensor | None = None, *, first: int = 
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        nerf.refine(step, rng)
+        nerf.refine(step, optimizer, rng)
     return nerf
 
 
@@ -215,7 +215,7 @@ def test_the_progressive_band_opens_with_age() -> None:
         nerf.field.table.normal_(0, 1, generator=dice(1))
     nerf.render(views(0), WHITE)
     assert nerf.field.active == 1
-    nerf.refine(19, dice())
+    nerf.refine(19, torch.optim.Adam(nerf.param_groups()), dice())
     nerf.render(views(0), WHITE)
     assert nerf.field.active == 3
 
@@ -248,7 +248,7 @@ def test_a_known_object_is_learnt_from_its_views() -> None:
         optimizer.zero_grad()
         error.backward()
         optimizer.step()
-        nerf.refine(step, rng)
+        nerf.refine(step, optimizer, rng)
         errors.append(float(error.detach()))
     assert sum(errors[-5:]) < sum(errors[:5]) / 5
     frame, expected = nerf.render(ring(3, 24), WHITE), photograph(ring(3, 24))
@@ -267,7 +267,7 @@ def test_an_image_is_its_pixels() -> None:
     frame.rgb.sum().add(image.regularizer(frame, None, 0.5)).backward()
     assert torch.equal(image.pixels.grad, torch.ones_like(pixels))
     assert image.param_groups()[0]["lr"] == 0.5
-    image.refine(0, dice())
+    image.refine(0, torch.optim.Adam(image.param_groups()), dice())
     other = Image(torch.zeros(2, 3, 4, 4))
     other.load_state_dict(image.state_dict())
     assert torch.equal(other.pixels, pixels)

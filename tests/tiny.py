@@ -17,6 +17,7 @@ from scoredistill.toybox.captions import CONTEXT, VOCABULARY
 
 SHAPE = Shape(len(VOCABULARY), CONTEXT, widths=(16, 16, 16), blocks=(1, 1, 1), text_width=16, embedding=16)
 PROMPT = "a red car"
+MESH = {"resolution": 24, "faces": 500, "texture": 32}
 FLAGS = ("--steps", "6", "--batch", "1", "--size", "16", "--save-every", "2", "--steps-per-unit", "2")
 
 
@@ -39,9 +40,12 @@ def lively_net() -> UNet:
 
 
 def fast(method: str, scene: str) -> Preset:
-    """The fast preset with a field and pictures of toy size."""
+    """The fast preset with a field and pictures of toy size, and splats that multiply at once."""
     nerf = presets.NerfSettings(grid=GridLayout(levels=2, coarsest=4, finest=8, table=2**10), samples=24, occupancy=8)
-    return dataclasses.replace(presets.fast(method, scene), nerf=nerf, turntable=(2, 16), mesh=24)
+    preset = presets.fast(method, scene)
+    often = dataclasses.replace(preset.splats.densify, begin=2, every=2)
+    splats = dataclasses.replace(preset.splats, densify=often)
+    return dataclasses.replace(preset, nerf=nerf, splats=splats, turntable=(2, 16), mesh=MESH)
 
 
 def empty(method: str, scene: str) -> Preset:

@@ -60,7 +60,7 @@ def _fast_losses() -> RegularizerSettings:
 def paper(method: str, scene: str) -> Preset:
     """The official settings of each method (METHODS 4 to 6), with SDI's scene (METHODS 7).
 
-    Budget with Stable Diffusion 2.1 at 512 x 512: 24 GB, of which tensors fill about ten (benchmarks/gpu.py --count).
+    Budget with Stable Diffusion 2.1 at 512 x 512: 24 GB, of which tensors fill about ten (benchmarks/memory.py).
     """
     scenes: dict[str, dict[str, Any]] = {
         "nerf": {
@@ -109,7 +109,7 @@ def _paper_views() -> RandomOrbit:
 def low_vram(method: str, scene: str) -> Preset:
     """`paper` rendered in smaller tiles: the same gradients, in less memory and a little more time.
 
-    Budget with Stable Diffusion 2.1 at 512 x 512: 12 GB, of which tensors fill about four (benchmarks/gpu.py --count).
+    Budget with Stable Diffusion 2.1 at 512 x 512: 12 GB, of which tensors fill about four (benchmarks/memory.py).
     """
     preset = paper(method, scene)
     return replace(preset, nerf=replace(preset.nerf, tile=2**13))

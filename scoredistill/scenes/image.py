@@ -40,5 +40,5 @@ class Image(nn.Module):
         """Zero: an image has no losses of its own."""
         return frame.rgb.new_zeros(())
 
-    def refine(self, step: int, rng: torch.Generator) -> None:
+    def refine(self, step: int, optimizer: torch.optim.Optimizer, rng: torch.Generator) -> None:
         """Nothing to keep house of."""

@@ -1,16 +1,17 @@
 """A neural radiance field as a scene: a hash field in an occupancy grid, volume-rendered, shaded per pixel.
 
-B views of H x W pixels   R = B H W rays   distances in world units
+B views of H x W pixels   R = B H W rays   G cells along a side of the occupancy grid   distances in world units
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import field as default
+from functools import partial
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from scoredistill.camera import Cameras
@@ -18,6 +19,7 @@ from scoredistill.contracts import Field, Frame
 from scoredistill.kernels.hashgrid import GridLayout
 from scoredistill.kernels.march import march
 from scoredistill.render.shading import daylight, lambert
+from scoredistill.render.tiles import in_tiles
 from scoredistill.render.volume import NormalsAt, RayColors, render_rays
 from scoredistill.scenes import regularizers as losses
 from scoredistill.scenes.field import HashField, Normals
@@ -65,6 +67,7 @@ class NerfSettings:
     blob_strength: float = 10.0
     blob_radius: float = 0.5
     samples: int = 96  # steps along the diagonal of the volume
+    tile: int | None = None  # rays rendered at a time, which bounds the memory of a step; None: all of them
     occupancy: int = 32  # cells along a side
     occupancy_decay: float = 0.8  # of a cell at each visit; published: .95, which forgets within 1,000 steps
     normals: Normals = "finite"
@@ -105,10 +108,10 @@ class NeRF(nn.Module):
         """rgb = sum_i w_i albedo_i * light(normal) + (1 - opacity) background; see `Scene.render`."""
         shape = (len(cameras), cameras.height, cameras.width)
         origins, directions = (vectors.reshape(-1, 3) for vectors in cameras.rays())
-        shift = None if rng is None else torch.rand(len(origins), generator=rng).to(origins)
-        samples = march(origins, directions, self.grid.occupied(), self.settings.bounds, self.step_length, shift)
+        shift = torch.zeros_like(origins[:, 0]) if rng is None else torch.rand(len(origins), generator=rng).to(origins)
         self.field.active = self._active_levels()
-        rays = render_rays(self.field, origins, directions, samples, normals_at=self.settings.normals_at)
+        see = partial(self._see, self.grid.occupied())
+        rays = in_tiles(see, (origins, directions, shift), tuple(self.field.parameters()), self.settings.tile)
         color = self._shade(rays, origins, directions, cameras, rng)
         rgb = color + (1 - rays.opacity)[:, None] * background
 
@@ -117,6 +120,17 @@ class NeRF(nn.Module):
 
         per_ray = {"orient": image(rays.orient), "z_variance": image(rays.z_variance)}
         return Frame(image(rgb), image(rays.opacity), image(rays.depth), image(rays.normal), per_ray)
+
+    def _see(
+        self,
+        occupied: Bool[Tensor, "G G G"],
+        origins: Float[Tensor, "R 3"],
+        directions: Float[Tensor, "R 3"],
+        shift: Float[Tensor, "R"],
+    ) -> RayColors:
+        """What rays see of the field, before any light falls on it."""
+        samples = march(origins, directions, occupied, self.settings.bounds, self.step_length, shift)
+        return render_rays(self.field, origins, directions, samples, normals_at=self.settings.normals_at)
 
     def volume(self) -> Field:
         """The field as renders see it, for mesh export: nothing where the occupancy grid lets rays skip."""
@@ -143,10 +157,9 @@ class NeRF(nn.Module):
                 lambda: losses.convexity(frame.normal, frame.opacity, cameras.c2w, s.convexity_form),
             ),
         )
-        weighted = ((ramp(progress), loss) for ramp, loss in terms)
-        return sum((weight * loss() for weight, loss in weighted if weight), frame.opacity.new_zeros(()))
+        return losses.total(terms, progress, frame.opacity)
 
-    def refine(self, step: int, rng: torch.Generator) -> None:
+    def refine(self, step: int, optimizer: torch.optim.Optimizer, rng: torch.Generator) -> None:
         """After step number `step` (from 0): grow the progressive band, look into the occupancy grid."""
         self.age.fill_(step + 1)
         if (step + 1) % UPDATE_EVERY == 0:

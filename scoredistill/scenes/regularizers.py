@@ -5,12 +5,15 @@ B views of H x W pixels, channels first; normals in world coordinates (y up), ti
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from scoredistill.contracts import Frame
 
 PerRay = Float[Tensor, "B 1 H W"]
 
@@ -33,6 +36,19 @@ class Ramp:
         if progress >= self.until:
             return self.end
         return self.start + (self.end - self.start) * (progress - self.begin) / (self.until - self.begin)
+
+
+Weights = TypeVar("Weights")
+
+
+def scaled(weights: Weights, factors: Mapping[str, float]) -> Weights:
+    """A dataclass of ramps, those that are named multiplied by a factor."""
+
+    def times(ramp: Ramp, factor: float) -> Ramp:
+        return replace(ramp, start=factor * ramp.start, end=factor * ramp.end)
+
+    changed = {name: times(getattr(weights, name), factor) for name, factor in factors.items()}
+    return replace(weights, **changed)  # type: ignore[type-var] (any dataclass)
 
 
 def constant(weight: float) -> Ramp:
@@ -109,3 +125,38 @@ def _neighbours(n: Float[Tensor, "B 3 h w"]) -> tuple[Float[Tensor, "B 3 h v"], 
     """Cross products left x right and upper x lower."""
     horizontal = torch.linalg.cross(n[..., :-1], n[..., 1:], dim=1)
     return horizontal, torch.linalg.cross(n[..., :-1, :], n[..., 1:, :], dim=1)
+
+
+def variation(image: Float[Tensor, "B C H W"]) -> Float[Tensor, ""]:
+    """2 (mean (I_right - I_left)^2 + mean (I_lower - I_upper)^2): total variation (LucidDreamer's official code)."""
+    across, down = image[..., 1:] - image[..., :-1], image[..., 1:, :] - image[..., :-1, :]
+    return 2 * (across.square().mean() + down.square().mean())
+
+
+def closeness(frame: Frame) -> PerRay:
+    """opacity * (least depth / depth), in [0, 1]: a picture of depth in which the background is far."""
+    seen = frame.opacity > 0.5
+    nearest = frame.depth.detach().where(seen, torch.inf).amin()
+    return torch.where(seen, frame.opacity * nearest / frame.depth.clamp(min=1e-6), 0)
+
+
+ROUND = 4.0
+"""Ratio of a splat's two longer axes above which it counts as a needle."""
+
+
+def needles(log_stds: Float[Tensor, "N 3"]) -> Float[Tensor, ""]:
+    """mean relu(longest / middle - ROUND): no splat is a needle.
+
+    Differs from Xie et al. 2024 (PhysGaussian), who compare with the shortest axis: discs make good surfaces.
+    """
+    _, middle, longest = log_stds.sort(-1).values.unbind(-1)
+    return torch.relu(torch.exp(longest - middle) - ROUND).mean()
+
+
+Terms = Sequence[tuple[Ramp, Callable[[], Tensor]]]
+
+
+def total(terms: Terms, progress: float, like: Tensor) -> Float[Tensor, ""]:
+    """The weighted sum of losses at `progress`; those of weight zero are not computed."""
+    weighted = ((ramp(progress), loss) for ramp, loss in terms)
+    return sum((weight * loss() for weight, loss in weighted if weight), like.new_zeros(()))

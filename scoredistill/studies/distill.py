@@ -17,7 +17,8 @@ from scoredistill.contracts import Method, Query, Step
 from scoredistill.methods import ddim, noise, scores, time
 from scoredistill.methods.distillation import Distillation
 from scoredistill.optimize import optimize
-from scoredistill.run import Run, background, build_method, image_start, resolve
+from scoredistill.run import Run, background, build_method, resolve
+from scoredistill.scenery import image_start
 from scoredistill.scenes.image import Image
 from scoredistill.studies.study import Bench
 from scoredistill.views import no_cameras
@@ -35,7 +36,7 @@ def fast(bench: Bench, name: str, **settings: Any) -> Method:
 
 def image(bench: Bench, rate: float = RATE) -> Image:
     """Flat images to optimize, one for each caption and seed, from gray noise."""
-    start = image_start(resolve(Run(bench.captions[0], scene="image", seed=bench.seed, count=bench.rows)))
+    start = image_start(vars(resolve(Run(bench.captions[0], scene="image", seed=bench.seed, count=bench.rows))))
     return Image(start.to(bench.prior.device), lr=rate)
 
 
