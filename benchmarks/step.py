@@ -31,11 +31,19 @@ from scoredistill.run import Parts, Run, build, resolve
 WARM_UP = 3
 PARTS = (  # the loop's own calls, in their order; what is left of a step is its backward pass, Adam, a learner
     ("scene", "render", "render"),
+    ("prior", "encode", "encode"),
     ("prior", "conditions", "text"),
     ("prior", "eps", "denoiser"),
     ("scene", "regularizer", "regularizers"),
     ("scene", "refine", "refine"),
 )
+
+
+def now() -> float:
+    """Seconds, when a GPU has done all that it was given."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 class Clock:
@@ -48,11 +56,11 @@ class Clock:
         """The same function, on the clock."""
 
         def timed(*arguments: Any, **named: Any) -> Any:
-            began = time.perf_counter()
+            began = now()
             try:
                 return function(*arguments, **named)
             finally:
-                self.seconds[part] += time.perf_counter() - began
+                self.seconds[part] += now() - began
 
         return timed
 
@@ -67,10 +75,10 @@ def step_by_part(parts: Parts, steps: int) -> dict[str, float]:
     for step in parts.optimize():
         if step.index + 1 == WARM_UP:
             clock.seconds.clear()
-            began = time.perf_counter()
+            began = now()
         if step.index + 1 == WARM_UP + steps:
             break
-    total = time.perf_counter() - began
+    total = now() - began
     found = {part: clock.seconds[part] for _, _, part in PARTS}
     found["backward, Adam, learner"] = total - sum(found.values())
     return {"step": 1e3 * total / steps} | {part: 1e3 * seconds / steps for part, seconds in found.items()}

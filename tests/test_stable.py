@@ -251,6 +251,24 @@ def test_half_precision_says_nearly_the_same(saved: dict[str, Saved], priors: di
         close(found, expected, 0.05)
 
 
+def test_in_float16_small_gradients_reach_the_pixels(saved: dict[str, Saved], priors: dict[str, StablePrior]) -> None:
+    """A pull of 1e-8 a latent, too small for float16: the autoencoder stays in float32."""
+    for family in ("sd21", "sdxl"):
+        half = StablePrior.load(str(saved[family][0]), dtype=torch.float16)
+        grads = []
+        for prior in (half, priors[family]):
+            rgb = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
+            x = prior.encode(rgb)
+            (1e-8 * x).sum().backward()
+            grads.append(rgb.grad)
+        close(grads[0], grads[1])
+        t, asked = torch.tensor([0.5], dtype=torch.float64), Prompt(PROMPT)
+        found, expected = (
+            prior.eps(x.detach(), t, prior.conditions(asked, None, 1).text)[0] for prior in (half, priors[family])
+        )
+        close(found, expected, 0.01)
+
+
 def test_a_flow_is_asked_at_its_noise_level(priors: dict[str, StablePrior]) -> None:
     """SD3's shift of 3: sigma = 3 t / (1 + 2 t), and the network is told 1000 sigma."""
     prior = priors["sd3"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -14,7 +15,6 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from scoredistill.priors import toybox as prior
-from tools.train_toybox import learning_rate
 from tools.training import Average, load_checkpoint, progress_rate, save_checkpoint, saved_progress
 from tools.workers import agreed, average_gradients, parallel
 
@@ -58,8 +58,14 @@ def fit(rank: int, flags: argparse.Namespace, net: Net, losses: Losses) -> Avera
     return average if rank == 0 else None
 
 
-def finish(flags: argparse.Namespace, net: Any, card: str) -> None:
-    """Write the weights, and their card with what is known of the training filled in."""
+def learning_rate(share: float, step: int, peak: float) -> float:
+    """Linear warm-up over 200 steps, constant until 40 % of the time, then a cosine down to 1 % of the peak."""
+    decay = 0.505 + 0.495 * math.cos(math.pi * min(max(share - 0.4, 0) / 0.6, 1))
+    return peak * min(1, (step + 1) / 200) * decay
+
+
+def finish(flags: argparse.Namespace, net: Any, card: str, **more: float) -> None:
+    """Write the weights, and their card with what is known of the training filled in, and `more`."""
     done = saved_progress(flags.out)
     prior.save(flags.weights, net)
     told = {
@@ -73,7 +79,7 @@ def finish(flags: argparse.Namespace, net: Any, card: str) -> None:
         "flags": f"--minutes {flags.minutes:g} --views {flags.views} --batch {flags.batch} --rate {flags.rate:g}"
         f" --workers {flags.workers} --seed {flags.seed}",
     }
-    flags.weights.with_suffix(".md").write_text(card.format(**told))
+    flags.weights.with_suffix(".md").write_text(card.format(**told, **more))
     print(f"wrote {flags.weights} and its card")
 
 

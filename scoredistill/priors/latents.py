@@ -41,7 +41,6 @@ class Latents:
         self.size = size
         self.vae.enable_slicing()
         self.vae.enable_gradient_checkpointing()
-        self.vae.to(memory_format=torch.channels_last)
         config = self.vae.config
         self.scale, self.shift = config.scaling_factor, config.shift_factor or 0.0
 

@@ -186,7 +186,8 @@ def space_of(
         return Pixels(size or sample_size)
     config = checkpoint.settings("vae")
     upcast = dtype == torch.float16 and config.get("force_upcast", True)
-    vae = checkpoint.network("vae", torch.float32 if upcast else dtype).to(device)
+    vae: Any = checkpoint.network("vae", torch.float32 if upcast else dtype).to(device)
+    vae.to(memory_format=torch.channels_last)
     return Latents(vae, size or sample_size * factor(config))
 
 

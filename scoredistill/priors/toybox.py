@@ -165,7 +165,7 @@ def network_of(path: Path) -> str:
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """bf16 where the device has instructions for it; without, fp16 on a GPU and float32 on a CPU (emulation is slow)."""
+    """bf16 where the device has instructions for it; without, fp16 on a GPU and float32 on a CPU (emulation: slow)."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     able = getattr(torch.cpu, "get_capabilities", dict)()  # a torch too old to say runs in float32
