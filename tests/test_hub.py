@@ -224,12 +224,17 @@ def test_sentencepiece_files_are_read(tmp_path: Path) -> None:
     assert found == [*reference.encode(PROMPT), reference.eos_id()]
 
 
-def test_tensors_of_a_part_by_name(original: Path) -> None:
-    """For networks whose code is ours."""
+def test_tensors_of_a_part_by_name(original: Path, tmp_path: Path) -> None:
+    """For networks whose code is ours; some are published in half precision only."""
     checkpoint = find(str(original))
     weights = checkpoint.weights("unet")
     assert torch.equal(weights["conv_in.bias"], checkpoint.network("unet", torch.float32).state_dict()["conv_in.bias"])
-    with pytest.raises(ValueError, match=r"no tokenizer/diffusion_pytorch_model\.safetensors"):
+    with pytest.raises(ValueError, match=r"no weights of tokenizer \(diffusion_pytorch_model\.safetensors: .*fp16"):
         checkpoint.weights("tokenizer")
+    half = shutil.copytree(original, tmp_path / "half")
+    (half / "unet" / "diffusion_pytorch_model.safetensors").rename(
+        half / "unet" / "diffusion_pytorch_model.fp16.safetensors"
+    )
+    assert torch.equal(find(str(half)).weights("unet")["conv_in.bias"], weights["conv_in.bias"])
     with pytest.raises(ValueError, match=r"has no part 'image_encoder'; it has: .*unet"):
         checkpoint.kind("image_encoder")

@@ -54,6 +54,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
 """Ordered candidates of each alias, org/name[@revision]; ids stand here and nowhere else. Some ask for a login."""
 
 INDEX = "model_index.json"
+WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")  # in this order
 INSTALL = 'pip install "scoredistill[sd]"'
 FOLDER = "or name a local folder that holds model_index.json, as in --prior /path/to/folder"
 KINDS = {  # what may be built because an index says so
@@ -140,12 +141,15 @@ class Checkpoint:
         kind = getattr(_library("transformers"), name)
         return kind.from_pretrained(self.place, subfolder=part, revision=self.revision)
 
-    def weights(self, part: str, name: str = "diffusion_pytorch_model.safetensors") -> dict[str, Tensor]:
+    def weights(self, part: str) -> dict[str, Tensor]:
         """The tensors of a part by their names, for a network whose code is ours; ValueError where there are none."""
-        try:
-            return load_file(self.file(f"{part}/{name}"))
-        except OSError as error:
-            raise ValueError(f"{self}: no {part}/{name} ({str(error).splitlines()[0]}); .bin is never opened") from None
+        reasons = []
+        for name in WEIGHTS:
+            try:
+                return load_file(self.file(f"{part}/{name}"))
+            except OSError as error:
+                reasons.append(f"{name}: {str(error).splitlines()[0]}")
+        raise ValueError(f"{self}: no weights of {part} ({'; '.join(reasons)}); .bin is never opened")
 
     def _parts(self) -> list[str]:
         return [name for name, value in self.index.items() if isinstance(value, list) and value[0]]

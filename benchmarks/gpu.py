@@ -1,0 +1,121 @@
+"""What a step of text-to-3D with Stable Diffusion 2.1 takes on a GPU: milliseconds by part, memory, hours for a run.
+
+    python benchmarks/gpu.py                       512 x 512, on the GPU
+    python benchmarks/gpu.py --size 64             where there is none: the same with thin networks and a small field
+
+Weights are random, which costs the same as the published ones. The counted steps span a whole run's times, and the
+field is as it is late in a run: all levels of its grid speak, light falls on it at every step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.memory import Peak, late, resident
+from benchmarks.provenance import provenance
+from benchmarks.shapes import stable_diffusion
+from benchmarks.step import WARM_UP, step_by_part
+from scoredistill.contracts import Prompt
+from scoredistill.evaluate.report import markdown
+from scoredistill.kernels.hashgrid import GridLayout
+from scoredistill.presets import PRESETS
+from scoredistill.priors.compiled import compile_network
+from scoredistill.priors.stable import StablePrior
+from scoredistill.priors.toybox import fast_dtype
+from scoredistill.run import Parts, Run, background, build_method, build_scene, build_views, resolve
+from scoredistill.scenes.nerf import NeRF
+
+RUN = 10_000  # steps of the papers' runs
+SIZE = 512
+PUBLISHED = {"sdi": {"hours": 119 / 60, "GB": 39.2, "on": "A6000"}}  # Lukoianov et al. 2024, table 1
+SMALL = GridLayout(levels=4, coarsest=8, finest=32, table=2**12)
+
+
+def parts_of(run: Run, prior: StablePrior, *, thin: bool) -> Parts:
+    """What `run.build` makes of a resolved run, with this prior and a field late in its run."""
+    scene = build_scene(run)
+    assert isinstance(scene, NeRF)
+    settings = scene.settings
+    if thin:
+        tile = settings.tile and max(1, settings.tile * (run.size or 1) ** 2 // SIZE**2)
+        settings = replace(settings, grid=SMALL, samples=64, tile=tile)
+    scene = late(settings, settings.tile).to(run.device)
+    return Parts(
+        scene=scene,
+        held=scene,
+        prior=prior,
+        method=build_method(run, prior),
+        views=build_views(run),
+        prompt=Prompt(run.prompt),
+        background=background(run),
+        steps=run.steps or 1,
+        batch=run.batch or 1,
+        seed=run.seed,
+        asset=run.seed,
+    )
+
+
+def gigabytes(parts: Parts, prior: StablePrior) -> dict[str, float]:
+    """The most that the first two steps take: of tensors, and on a GPU of the whole device."""
+    steps = itertools.islice(parts.optimize(), 2)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        for _ in steps:
+            pass
+        free, total = torch.cuda.mem_get_info()
+        return {"GB": torch.cuda.max_memory_allocated() / 1e9, "GB of the device": (total - free) / 1e9}
+    with Peak() as peak:
+        for _ in steps:
+            pass
+    standing = [prior.net, prior.space.vae, parts.scene]  # type: ignore[union-attr] (latents have an autoencoder)
+    return {"GB": (peak.bytes + sum(map(resident, standing))) / 1e9}
+
+
+def measured(method: str, preset: str, flags: argparse.Namespace) -> dict[str, Any]:
+    """One row of the table."""
+    device, thin = torch.device(flags.device), flags.device == "cpu"
+    said = {"size": flags.size} if preset != "fast" else {}
+    run = Run("a hamburger", method, preset=preset, prior="sd", device=flags.device, steps=WARM_UP + flags.steps)
+    run = resolve(replace(run, **said))
+    told: Any = run.view_text
+    prior = stable_diffusion(flags.size, device, fast_dtype(device), thin=thin, told=told)
+    if flags.compile:
+        compile_network(prior.net)
+    found = gigabytes(parts_of(run, prior, thin=thin), prior)
+    found |= step_by_part(parts_of(run, prior, thin=thin), flags.steps)
+    found |= {"denoiser's share": found["denoiser"] / found["step"], "hours": found["step"] * RUN / 3.6e6}
+    return {"preset": preset, "method": method} | {name: round(value, 3) for name, value in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", nargs="+", default=["sdi", "dsd"])
+    parser.add_argument("--presets", nargs="+", default=["paper", "low-vram", "fast"], choices=list(PRESETS))
+    parser.add_argument("--size", type=int, default=SIZE, help="pixels a side, of renders and of the prior")
+    parser.add_argument("--steps", type=int, default=20, help="counted steps, after the first few")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/gpu.json"))
+    flags = parser.parse_args()
+    rows = []
+    for preset, method in itertools.product(flags.presets, flags.methods):
+        rows.append(measured(method, preset, flags))
+        print(rows[-1], flush=True)
+    device = torch.cuda.get_device_name() if flags.device == "cuda" else "cpu, thin networks, tensors counted"
+    record = {"device": device, "pixels": flags.size, "rows": rows, "published": PUBLISHED}
+    flags.out.write_text(json.dumps(record | provenance(), indent=2) + "\n")
+    print(markdown(rows), f"{device}; published: {PUBLISHED}", sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""What a step of text-to-3D takes on a GPU, counted without one: gigabytes of tensors, by part and by preset.
+
+    python benchmarks/memory.py
+
+The denoiser and the autoencoder of Stable Diffusion 2.1 run at full size on tensors without contents; the field runs at
+a few thousand rays, in proportion to which its memory grows. Of a second, smaller field one pass and tiles are compared
+at 256 x 256 pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import weakref
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, UntypedStorage, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.provenance import provenance
+from benchmarks.shapes import TOKENS, UNET, networks
+from scoredistill.evaluate.report import markdown
+from scoredistill.presets import PRESETS, Preset
+from scoredistill.priors.latents import Latents
+from scoredistill.scenes.nerf import NeRF, NerfSettings
+
+SIZE, LATENT = 512, 64
+ROWS = 4  # of the denoiser, with Perp-Neg
+KINDS = {"finite": {"normals": "finite"}, "analytic": {"normals": "analytic", "normals_at": "samples"}}
+
+
+class Peak(TorchDispatchMode):
+    """While it is on, `bytes` becomes the most that tensors made under it occupied at one time.
+
+    Counts storages as they are asked for; what an allocator keeps in reserve, or an operation uses inside, it does not.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = self.bytes = 0
+        self.alive: set[int] = set()
+
+    def __torch_dispatch__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        given = {id(storage) for storage in _storages((args, kwargs))}
+        for storage in _storages(made):
+            if id(storage) not in given | self.alive:
+                self.alive.add(id(storage))
+                self.live += storage.nbytes()
+                weakref.finalize(storage, self._gone, id(storage), storage.nbytes())
+        self.bytes = max(self.bytes, self.live)
+        return made
+
+    def _gone(self, name: int, size: int) -> None:
+        self.alive.discard(name)
+        self.live -= size
+
+
+def _storages(values: Any) -> list[UntypedStorage]:
+    return [value.untyped_storage() for value in tree_leaves(values) if isinstance(value, Tensor)]
+
+
+def resident(net: nn.Module) -> int:
+    """Bytes of a network's parameters and buffers."""
+    return sum(tensor.nbytes for tensor in [*net.parameters(), *net.buffers()])
+
+
+def published() -> dict[str, float]:
+    """Gigabytes of Stable Diffusion 2.1 in half precision at 512 x 512: weights, a denoiser's call, an encoding."""
+    half = torch.bfloat16
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        net, vae = networks("cpu", half)
+        tokens = torch.empty(ROWS, TOKENS, UNET["cross_attention_dim"], dtype=half)
+        with Peak() as denoiser, torch.no_grad():
+            net(torch.empty(ROWS, 4, LATENT, LATENT, dtype=half), torch.zeros(ROWS), tokens)
+        rgb = torch.empty(1, 3, SIZE, SIZE, requires_grad=True)
+        with Peak() as autoencoder:
+            Latents(vae, SIZE).encode(rgb).sum().backward()
+    weights = resident(net) + resident(vae)
+    found = {"weights": weights, f"denoiser, {ROWS} rows": denoiser.bytes, "autoencoder": autoencoder.bytes}
+    return {name: size / 1e9 for name, size in found.items()}
+
+
+def render(nerf: NeRF, preset: Preset, size: int) -> int:
+    """Bytes that one training render and its gradient take."""
+    cameras = replace(preset.views, size=size)(0.5, 1, torch.Generator().manual_seed(3))
+    with Peak() as peak:
+        frame = nerf.render(cameras, torch.ones(3), torch.Generator().manual_seed(1))
+        (frame.rgb.square().mean() + nerf.regularizer(frame, cameras, 0.5)).backward()
+    nerf.zero_grad()
+    return peak.bytes
+
+
+def late(settings: NerfSettings, tile: int | None) -> NeRF:
+    """A field as it is late in a run: all levels speak, light falls on it at every step."""
+    light = replace(settings.lambert, after=0, albedo_share=0.0)
+    settings = replace(settings, first_levels=settings.grid.levels, lambert=light, tile=tile)
+    return NeRF(settings, torch.Generator().manual_seed(0))
+
+
+def growth(nerf: NeRF, preset: Preset, small: int) -> tuple[float, float]:
+    """Bytes that a further pixel adds to a render, and those of a render of none."""
+    least, most = (render(nerf, preset, side) for side in (small, 2 * small))
+    pixel = (most - least) / (3 * small**2)
+    return pixel, least - pixel * small**2
+
+
+def budgets(small: int) -> list[dict[str, Any]]:
+    """Gigabytes of each preset at 512 x 512, from renders of at most twice `small` pixels a side."""
+    paper = PRESETS["paper"]("sdi", "nerf")
+    field = late(paper.nerf, None)
+    ray, rest = growth(field, paper, small)
+    pixel, _ = growth(late(paper.nerf, 64), paper, small // 2)
+    state = 3 * resident(field)  # with what Adam keeps; gradients are in `rest`
+    parts = published()
+    rows = []
+    for name in ("paper without tiles", "paper", "low-vram"):
+        tile = SIZE**2 if name not in PRESETS else PRESETS[name]("sdi", "nerf").nerf.tile or SIZE**2
+        own = {"tile": tile, "field": (state + rest + ray * tile + pixel * SIZE**2) / 1e9}
+        total = parts["weights"] + own["field"] + max(parts[f"denoiser, {ROWS} rows"], parts["autoencoder"])
+        rows.append({"preset": name} | own | parts | {"in all": total})
+    return rows
+
+
+def one_pass_and_tiles(size: int, tile: int) -> list[dict[str, Any]]:
+    """Megabytes of a step of the preset `fast`, with both kinds of normals."""
+    fast, rows = PRESETS["fast"]("sdi", "nerf"), []
+    for name, normals in KINDS.items():
+        settings = replace(fast.nerf, **normals)
+        one, tiled = (render(late(settings, rays), fast, size) / 1e6 for rays in (None, tile))
+        found = {"one pass": one, "tiles": tiled, "ratio": tiled / one}
+        rows.append({"normals": name, "pixels": size, "tile": tile} | found)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", type=int, default=32, help="pixels a side that the field is measured at, and twice")
+    parser.add_argument("--size", type=int, default=256, help="pixels a side at which tiles are compared with one pass")
+    parser.add_argument("--tile", type=int, default=4096)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/memory.json"))
+    flags = parser.parse_args()
+    tiles, presets = one_pass_and_tiles(flags.size, flags.tile), budgets(flags.small)
+    flags.out.write_text(json.dumps({"megabytes": tiles, "gigabytes": presets} | provenance(), indent=2) + "\n")
+    print(markdown(tiles), markdown(presets), sep="\n\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Compiling a network: the same answers where there is a compiler and where there is none, which is said once."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from scoredistill.priors import compiled
+from scoredistill.priors.compiled import compile_network
+from scoredistill.run import Run, build_prior, resolve
+
+
+class Network(nn.Module):
+    """Two convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.enter, self.leave = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.leave(nn.functional.silu(self.enter(x)))
+
+
+@torch.no_grad()
+def answer(net: nn.Module, rows: int) -> Tensor:
+    return net(torch.linspace(-1, 1, rows * 48).view(rows, 3, 4, 4))
+
+
+def test_without_a_compiler_the_network_goes_on_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    from torch._inductor import config
+
+    monkeypatch.setattr(config.cpp, "cxx", (None, "no-such-compiler"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # nothing compiled by others
+    compiled._explain.cache_clear()
+    torch._dynamo.reset()
+    net = Network()
+    expected = [answer(net, rows) for rows in (1, 2)]
+    compile_network(net)
+    with caplog.at_level(logging.WARNING, logger=compiled.__name__):
+        found = [answer(net, rows) for rows in (1, 2)]
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
+    (said,) = (record.message for record in caplog.records if record.name == compiled.__name__)
+    assert "no-such-compiler" in said
+
+
+def test_a_copy_for_a_learner_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its hooks, which change from call to call, are heard."""
+    asked = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> object:
+        asked.append(len(inputs))
+        return graph.forward
+
+    monkeypatch.setattr(compiled, "_compiled_or_plain", backend)
+    torch._dynamo.reset()
+    net = Network()
+    compile_network(net)
+    again = copy.deepcopy(net)
+    for shift in (1.0, 2.0):
+        handle = again.enter.register_forward_hook(lambda _net, _inputs, output, shift=shift: output + shift)
+        heard = answer(again, 1)
+        handle.remove()
+        plain = answer(again, 1)
+        assert not torch.equal(heard, plain)
+    assert not asked
+    torch.testing.assert_close(answer(net, 1), plain)
+    assert asked
+
+
+def test_the_flag_reaches_the_network(prior: str) -> None:
+    for said in (False, True):
+        built: Any = build_prior(resolve(Run("a red car", prior=prior, device="cpu", compile=said)))
+        assert (built.net._compiled_call_impl is not None) == said
