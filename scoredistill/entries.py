@@ -12,7 +12,7 @@ from scoredistill.costs import Cost, cost
 from scoredistill.methods.catalogue import CITATIONS, METHODS
 from scoredistill.presets import PRESETS
 from scoredistill.priors.hub import ALIASES, INDEX, INSTALL
-from scoredistill.priors.toybox import WEIGHTS
+from scoredistill.priors.toybox import ToyboxPrior
 from scoredistill.priors.toybox_tasks import ToyboxPosePrior, ToyboxViewsPrior
 from scoredistill.run import Run, resolve
 from scoredistill.settings import Value, meaning, named, settings_of
@@ -79,9 +79,9 @@ def settings_table(name: str) -> list[tuple[str, ...]]:
 def priors() -> str:
     """Every prior by its name and where its weights are, in this package or on the hub; nothing is fetched."""
     rows = [
-        ("toybox", f"embedded, 64x64 pixels of the Toybox world: {WEIGHTS}"),
-        ("toybox-mv", f"embedded, four views of a toy at once: {ToyboxViewsPrior.weights}"),
-        ("toybox-pose", f"embedded, other views of a toy's picture (--image): {ToyboxPosePrior.weights}"),
+        ("toybox", f"64x64 pixels of the Toybox world, {embedded(ToyboxPrior)}"),
+        ("toybox-mv", f"four views of a toy at once, {embedded(ToyboxViewsPrior)}"),
+        ("toybox-pose", f"other views of a toy's picture (--image), {embedded(ToyboxPosePrior)}"),
         *((name, ", else ".join(ALIASES[name])) for name in ALIASES),
         ("PATH.safetensors", "other weights of Toybox's kind, made by tools/train_toybox.py"),
         ("FOLDER", f"a published model in the layout of diffusers, with {INDEX}"),
@@ -90,7 +90,14 @@ def priors() -> str:
             "such a folder on the hub, fetched when first asked for; HF_HUB_OFFLINE=1 keeps to the cache",
         ),
     ]
-    return "\n".join([*aligned(rows), "", f"all but toybox and PATH.safetensors need: {INSTALL}"])
+    return "\n".join([*aligned(rows), "", f"all but Toybox's need: {INSTALL}"])
+
+
+def embedded(prior: type[ToyboxPrior]) -> str:
+    """Where the weights of one of Toybox's priors are, or how they are made."""
+    if prior.weights.exists():
+        return f"embedded: {prior.weights}"
+    return f"not trained yet: python {prior.tool}"
 
 
 def scales(name: str, preset: str | None = None) -> str:
