@@ -12,7 +12,7 @@ from typing import Any
 
 from scoredistill.kernels.hashgrid import GridLayout
 from scoredistill.presets import splats
-from scoredistill.presets.methods import FAST, PAPER, Settings
+from scoredistill.presets.methods import FAST, PAPER, SOLID, Settings
 from scoredistill.scenes.nerf import NerfSettings, RegularizerSettings
 from scoredistill.scenes.photographed import PhotoSettings
 from scoredistill.scenes.regularizers import Ramp, constant
@@ -43,7 +43,8 @@ def fast(method: str, scene: str) -> Preset:
         "splats": splats.FAST_RUN,
     }
     nerf = NerfSettings(regularizers=_fast_losses())
-    return Preset(scenes[scene] | {"save_every": 25}, FAST.get(method, {}), nerf, splats.FAST)
+    settings = FAST.get(method, {}) | ({} if scene == "image" else SOLID.get(method, {}))
+    return Preset(scenes[scene] | {"save_every": 25}, settings, nerf, splats.FAST)
 
 
 def _fast_losses() -> RegularizerSettings:

@@ -98,4 +98,7 @@ _TUNED: dict[str, Settings] = {
     "pfd": {"scale": GUIDED, "inversion_scale": 1 - GUIDED, "steps_per_unit": 5.0, "solver_steps_per_unit": 5.0},
 }
 
+SOLID: dict[str, Settings] = {"dsd": {"reference_scale": 1.5}}
+"""What `FAST` changes where many views share a scene: there a reference as guided as the target leaves it no drive."""
+
 FAST: dict[str, Settings] = {name: PAPER[name] | settings | MEAN for name, settings in _TUNED.items()}
