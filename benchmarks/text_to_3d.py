@@ -3,7 +3,8 @@
     python benchmarks/text_to_3d.py --seeds 0 1 --processes 2
 
 Every run is the command a user would type, in a folder of its own; a finished run is not repeated, a broken-off one is
-resumed. Writes one table, one JSON file with every row, and one contact sheet (front, side, back of each caption).
+resumed. Writes one table, one JSON file with every row, and one contact sheet (front, side, back of each caption); with
+--add the runs that the JSON file tells of already are kept beside the new ones.
 """
 
 from __future__ import annotations
@@ -74,6 +75,12 @@ def row(root: Path, method: str, prompt: str, seed: int) -> dict[str, object]:
     return metrics | json.loads((folder / "wall.json").read_text())
 
 
+def earlier(out: Path, seeds: list[int]) -> dict[str, list[dict[str, object]]]:
+    """The rows of each method in an earlier result file, without those of `seeds`."""
+    rows = json.loads(out.read_text())["rows"]
+    return {method: [row for row in found if row["seed"] not in seeds] for method, found in rows.items()}
+
+
 def summary(method: str, rows: list[dict[str, object]]) -> dict[str, object]:
     """Mean and standard deviation over runs, the median time, and the share of runs whose views are mostly right."""
     line: dict[str, object] = {"method": method, "runs": len(rows)}
@@ -100,6 +107,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--methods", nargs="+", default=["sdi", "sds"])
     parser.add_argument("--processes", type=int, default=1, help="runs at a time; the cores are shared among them")
+    parser.add_argument("--add", action="store_true", help="to the runs of other seeds in the JSON file")
     parser.add_argument("--root", type=Path, default=Path("runs/text_to_3d"))
     parser.add_argument("--picture", type=Path, default=Path("docs/images/text_to_3d.png"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/text_to_3d.json"))
@@ -107,12 +115,17 @@ def main() -> None:
     prompts = held_out(flags.count)
     flags.root.mkdir(parents=True, exist_ok=True)
     tasks = list(product(flags.seeds, flags.methods, prompts))
-    threads = max((os.cpu_count() or 1) // flags.processes, 1)
+    threads = max(len(os.sched_getaffinity(0)) // flags.processes, 1)
     with ThreadPoolExecutor(flags.processes) as pool:
         list(pool.map(lambda task: generate(flags.root, task[1], task[2], task[0], threads), tasks))
-    rows = {m: [row(flags.root, m, p, s) for s, p in product(flags.seeds, prompts)] for m in flags.methods}
+    kept = earlier(flags.out, flags.seeds) if flags.add else {}
+    rows = {
+        method: [*kept.get(method, []), *(row(flags.root, method, p, s) for s, p in product(flags.seeds, prompts))]
+        for method in flags.methods
+    }
     table = [summary(method, found) for method, found in rows.items()]
-    record = {"captions": prompts, "seeds": flags.seeds, "processes": flags.processes, "table": table, "rows": rows}
+    seeds = sorted({int(str(row["seed"])) for found in rows.values() for row in found})
+    record = {"captions": prompts, "seeds": seeds, "threads": threads, "processes": flags.processes, "table": table, "rows": rows}
     flags.out.write_text(json.dumps(record | provenance(), indent=2) + "\n")
     flags.out.with_suffix(".md").write_text(markdown(table) + "\n")
     sheet(flags.root, flags.methods, prompts, flags.seeds[0], flags.picture)
