@@ -125,7 +125,8 @@ def main() -> None:
     }
     table = [summary(method, found) for method, found in rows.items()]
     seeds = sorted({int(str(row["seed"])) for found in rows.values() for row in found})
-    record = {"captions": prompts, "seeds": seeds, "threads": threads, "processes": flags.processes, "table": table, "rows": rows}
+    record = {"captions": prompts, "seeds": seeds, "threads": threads, "processes": flags.processes}
+    record |= {"table": table, "rows": rows}
     flags.out.write_text(json.dumps(record | provenance(), indent=2) + "\n")
     flags.out.with_suffix(".md").write_text(markdown(table) + "\n")
     sheet(flags.root, flags.methods, prompts, flags.seeds[0], flags.picture)
