@@ -29,8 +29,8 @@ from scoredistill.evaluate.report import markdown
 from scoredistill.kernels.hashgrid import GridLayout
 from scoredistill.presets import PRESETS
 from scoredistill.priors.compiled import compile_network
+from scoredistill.priors.network import fast_dtype
 from scoredistill.priors.stable import StablePrior
-from scoredistill.priors.toybox import fast_dtype
 from scoredistill.run import Parts, Run, background, build_method, build_scene, build_views, resolve
 from scoredistill.scenes.nerf import NeRF
 

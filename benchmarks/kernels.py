@@ -16,7 +16,6 @@ import argparse
 import importlib.util
 import json
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from torch.profiler import ProfilerActivity, profile
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.provenance import provenance
+from benchmarks.timing import CLOCKS, now, seconds
 from scoredistill.camera import ring
 from scoredistill.evaluate.report import markdown
 from scoredistill.kernels import backend
@@ -44,7 +44,6 @@ GRIDS = {
 }
 VIEWS = 4
 STEP = 2 * 3**0.5 / 96  # of a ray, in the fast preset
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 Work = Callable[[], object]
 
 
@@ -52,7 +51,7 @@ class Bench:
     """Measures with one clock; rates of this machine are measured first."""
 
     def __init__(self, clock: str, repeats: int) -> None:
-        self.clock, self.repeats = CLOCKS[clock], repeats
+        self.clock, self.repeats = clock, repeats
         source, target = torch.rand(2**25), torch.empty(2**25)  # 128 MB: more than any cache
         self.bandwidth = 2 * source.nbytes / self.seconds(lambda: target.copy_(source))
         matrix = torch.rand(1024, 1024)
@@ -60,13 +59,7 @@ class Bench:
 
     def seconds(self, work: Work) -> float:
         """The best of some repeats, after one that is not counted."""
-        work()
-        taken = []
-        for _ in range(self.repeats):
-            began = self.clock()
-            work()
-            taken.append(self.clock() - began)
-        return min(taken)
+        return min(seconds(work, self.repeats, self.clock))
 
     def row(self, name: str, work: Work, moved: float, products: float) -> dict[str, str | float]:
         """One work by both backends, in milliseconds, beside the floor for `moved` bytes and so many products."""
@@ -178,10 +171,10 @@ def nerf_step(bench: Bench, size: int, choice: str) -> dict[str, str | float]:
     parts: dict[str, list[float]] = {}
 
     def step() -> None:
-        times = [bench.clock()]
+        times = [now(bench.clock)]
 
         def done(part: str) -> None:
-            times.append(bench.clock())
+            times.append(now(bench.clock))
             parts.setdefault(part, []).append(1e3 * (times[-1] - times[-2]))
 
         frame = scene.render(cameras, torch.ones(3), dice)
@@ -222,9 +215,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=262_144)
     parser.add_argument("--size", type=int, default=64, help="pixels of a side of each of the four views")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument(
-        "--clock", choices=CLOCKS, default="wall", help="cpu: seconds of all threads, on a busy machine"
-    )
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--out", type=Path, default=RESULTS / "kernels")
     flags = parser.parse_args()
     bench = Bench(flags.clock, flags.repeats)

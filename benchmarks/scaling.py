@@ -14,7 +14,6 @@ import math
 import os
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.provenance import provenance
+from benchmarks.timing import seconds
 from scoredistill.evaluate.report import markdown
 from scoredistill.presets import fast
 from scoredistill.scenes.nerf import NeRF, NerfSettings
@@ -48,17 +48,6 @@ def task(settings: NerfSettings, size: int = SIZE, views: int = VIEWS) -> Task:
     return render
 
 
-def milliseconds(work: Task, repeats: int) -> float:
-    """The median of some calls, after one that does not count."""
-    work()
-    seconds = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - began)
-    return 1e3 * statistics.median(seconds)
-
-
 def occupied(settings: NerfSettings) -> float:
     """The share of the volume that rays do not skip."""
     return float(NeRF(settings, torch.Generator().manual_seed(0)).grid.occupied().float().mean())
@@ -66,7 +55,7 @@ def occupied(settings: NerfSettings) -> float:
 
 def curve(name: str, points: Iterable[tuple[float, Task]], repeats: int) -> dict[str, object]:
     """Milliseconds at each value of one quantity, and the exponent of their growth."""
-    found = [(value, milliseconds(work, repeats)) for value, work in points]
+    found = [(value, 1e3 * statistics.median(seconds(work, repeats))) for value, work in points]
     logs = np.log(np.array(found))
     row = {"quantity": name, "exponent": round(float(np.polyfit(logs[:, 0], logs[:, 1], 1)[0]), 2)}
     row["milliseconds"] = ", ".join(f"{value:.4g}: {spent:.1f}" for value, spent in found)

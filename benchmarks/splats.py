@@ -15,8 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -24,6 +22,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.provenance import provenance
+from benchmarks.timing import CLOCKS, seconds
 from scoredistill.camera import Cameras, ring
 from scoredistill.evaluate.report import markdown
 from scoredistill.kernels import backend
@@ -31,7 +30,6 @@ from scoredistill.kernels.project import project
 from scoredistill.kernels.rasterize import CHANNELS, rasterize, tiles
 
 RESULTS = Path(__file__).with_name("results")
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 SPREAD = 0.3  # standard deviation of the means: the ball fills the picture
 SIZE = 4  # pixels of a tile's side, as the fast rasterizer has them
 WIDE = 1.92  # mean standard deviation of a splat times the pixels of a side: about a pixel at every --size
@@ -63,19 +61,7 @@ class Cloud:
         return torch.autograd.grad(self.pictures(), self.leaves, self.pulls)
 
 
-def seconds(work: Callable[[], object], clock: Callable[[], float], repeats: int) -> float:
-    """The best of some repeats, after one that is not counted."""
-    taken = []
-    for _ in range(repeats + 1):
-        began = clock()
-        work()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        taken.append(clock() - began)
-    return min(taken[1:])
-
-
-def row(cloud: Cloud, clock: Callable[[], float], repeats: int, *, reference: bool) -> dict[str, float]:
+def row(cloud: Cloud, clock: str, repeats: int, *, reference: bool) -> dict[str, float]:
     """Milliseconds of one cloud, forward and with backward, and where asked for the reference's and the agreement."""
     with torch.no_grad():
         means, stds, rotations, opacities, _ = cloud.leaves
@@ -87,12 +73,12 @@ def row(cloud: Cloud, clock: Callable[[], float], repeats: int, *, reference: bo
         "pairs with tiles": pairs,
     }
     with backend.using("warp"):
-        found["forward ms"] = 1e3 * seconds(lambda: cloud.pictures(), clock, repeats)
-        found["step ms"] = 1e3 * seconds(cloud.step, clock, repeats)
+        found["forward ms"] = 1e3 * min(seconds(cloud.pictures, repeats, clock))
+        found["step ms"] = 1e3 * min(seconds(cloud.step, repeats, clock))
         fast = cloud.step()
     if reference:
         with backend.using("torch"):
-            found["reference step ms"] = 1e3 * seconds(cloud.step, clock, 1)
+            found["reference step ms"] = 1e3 * min(seconds(cloud.step, 1, clock))
             exact = cloud.step()
         found["ratio"] = found["reference step ms"] / found["step ms"]
         errors = [float((a - b).norm() / b.norm()) for a, b in zip(fast, exact, strict=True)]
@@ -106,16 +92,15 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: where other work shares the cores")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=RESULTS)
     flags = parser.parse_args()
     torch.set_num_threads(flags.threads)
-    clock = CLOCKS[flags.clock]
 
     def measured(count: int, size: int, *, reference: bool = False) -> dict[str, float]:
         cloud = Cloud(count, size, WIDE / flags.size, flags.device)
-        return row(cloud, clock, flags.repeats, reference=reference)
+        return row(cloud, flags.clock, flags.repeats, reference=reference)
 
     tables = {
         "against the reference": [measured(flags.splats, flags.size, reference=True)],

@@ -11,18 +11,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.provenance import provenance
+from benchmarks.timing import now, seconds
 from scoredistill.evaluate.report import markdown
 from scoredistill.methods.catalogue import METHODS
 from scoredistill.priors.toybox import ToyboxPrior
@@ -37,13 +37,6 @@ PARTS = (  # the loop's own calls, in their order; what is left of a step is its
     ("scene", "regularizer", "regularizers"),
     ("scene", "refine", "refine"),
 )
-
-
-def now() -> float:
-    """Seconds, when a GPU has done all that it was given."""
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 class Clock:
@@ -84,34 +77,23 @@ def step_by_part(parts: Parts, steps: int) -> dict[str, float]:
     return {"step": 1e3 * total / steps} | {part: 1e3 * seconds / steps for part, seconds in found.items()}
 
 
+@torch.no_grad()
 def denoiser_rate(prior: ToyboxPrior, rows: int, repeats: int = 10) -> dict[str, float]:
     """Floating-point operations a second of the denoiser, and of its own convolutions alone, one after another."""
     x_t, t = torch.randn(rows, 3, 64, 64), torch.full((rows,), 0.5)
     text = prior.encode_text(["a purple snowman"] * rows)
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
+    with counter:
         prior.eps(x_t, t, text)
-    whole = counter.get_total_flops() / fastest(lambda: prior.eps(x_t, t, text), repeats)
-    operations = seconds = 0.0
+    whole = counter.get_total_flops() / min(seconds(lambda: prior.eps(x_t, t, text), repeats))
+    operations = spent = 0.0
     for width, size, layers in zip(prior.net.shape.widths, (32, 16, 8), prior.net.shape.blocks, strict=True):
         convolution = nn.Conv2d(width, width, 3, padding=1).to(prior.dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         h = torch.randn(rows, width, size, size, dtype=prior.dtype).contiguous(memory_format=torch.channels_last)
         operations += layers * 2 * rows * width**2 * 9 * size**2
-        seconds += layers * fastest(lambda c=convolution, h=h: c(h), repeats)
-    bare = operations / seconds
+        spent += layers * min(seconds(lambda c=convolution, h=h: c(h), repeats))
+    bare = operations / spent
     return {"denoiser GFLOP/s": whole / 1e9, "convolutions GFLOP/s": bare / 1e9, "ratio": whole / bare}
-
-
-@torch.no_grad()
-def fastest(function: Callable[[], Tensor | tuple[Tensor, ...]], repeats: int) -> float:
-    """Seconds of the fastest of some calls, after one that does not count."""
-    function()
-    seconds = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - began)
-    return min(seconds)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ x, x_t  images in the prior's space (pixels or latents); rgb in [0, 1]; t diffus
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -66,6 +66,18 @@ class Conditions:
     plain: Condition
     perpendicular: tuple[tuple[Condition, Float[Tensor, "B"]], ...] = ()
     keys: tuple[str, ...] | None = None
+
+    def each(self, told: Callable[[Condition], Condition]) -> Conditions:
+        """`told` of every condition; one that is given twice stays one, so that methods compute it once."""
+        known: dict[int, Condition] = {id(None): None}
+
+        def once(condition: Condition) -> Condition:
+            if id(condition) not in known:
+                known[id(condition)] = told(condition)
+            return known[id(condition)]
+
+        said = {name: once(getattr(self, name)) for name in ("text", "null", "empty", "plain")}
+        return replace(self, **said, perpendicular=tuple((once(view), weight) for view, weight in self.perpendicular))
 
 
 @runtime_checkable

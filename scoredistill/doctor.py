@@ -12,7 +12,8 @@ import torch
 
 from scoredistill.evaluate.judge import EMBEDDED
 from scoredistill.kernels import backend
-from scoredistill.priors.toybox import WEIGHTS, fast_dtype
+from scoredistill.priors.network import fast_dtype
+from scoredistill.priors.toybox import WEIGHTS
 
 Finding = tuple[str, bool, str]
 """(what, whether it is well, what was found and what to do)"""

@@ -19,10 +19,10 @@ from scoredistill.cli import main
 from scoredistill.contracts import Photo, Prompt
 from scoredistill.priors import toybox, toybox_tasks
 from scoredistill.priors.mvdream import poses
+from scoredistill.priors.sighted import relative_pose
 from scoredistill.priors.toybox_tasks import ToyboxPosePrior, ToyboxViewsPrior, blank
 from scoredistill.priors.unet import Attention, UNet
 from scoredistill.priors.unet_tasks import PoseUNet, ViewsUNet, begun
-from scoredistill.priors.zero123 import relative_pose
 from scoredistill.run import Run, resolve
 from scoredistill.toybox import dataset
 from scoredistill.toybox.captions import CONTEXT

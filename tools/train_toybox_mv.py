@@ -20,15 +20,12 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from scoredistill.camera import orbit
 from scoredistill.priors.mvdream import poses
-from scoredistill.priors.toybox import ToyboxPrior
 from scoredistill.priors.toybox_tasks import ToyboxViewsPrior
-from scoredistill.priors.unet_tasks import VIEWS, ViewsUNet, begun
-from scoredistill.toybox import captions, dataset
-from tools.fitting import denoising_loss, finish, fit, launch
+from scoredistill.priors.unet_tasks import VIEWS, ViewsUNet
+from scoredistill.toybox import captions
+from tools.fitting import denoising_loss
+from tools.tasks import fit_begun, train_task
 from tools.train_toybox import NULL_SHARE, VIEW_SHARE, Batches
-from tools.training import training_flags
-
-RINGS = 2  # of each toy, at elevations of their own
 
 CARD = """# toybox-mv
 
@@ -84,31 +81,11 @@ def losses(flags: argparse.Namespace, seed: int) -> Callable[[ViewsUNet], Tensor
 
 def train(rank: int, flags: argparse.Namespace) -> None:
     """Train in worker `rank`; the first one writes the weights and their card."""
-    torch.manual_seed(flags.seed)
-    trained = ToyboxPrior.load(flags.begin, dtype=torch.float32).net
-    net = ViewsUNet(trained.shape)
-    begun(net, trained)
-    average = fit(rank, flags, net, losses)
-    if average:
-        finish(flags, average.shadow, CARD)
+    fit_begun(rank, flags, ViewsUNet, losses, CARD)
 
 
 def main() -> None:
-    parser = training_flags(
-        __doc__ or "", "mv", ToyboxViewsPrior.weights, minutes=60, views=65_536, batch=32, rate=4e-4, every=100
-    )
-    parser.add_argument("--workers", type=int, default=1, help="processes that share a batch, whole rings each")
-    parser.add_argument("--begin", type=Path, default=ToyboxPrior.weights, help="the trained text-to-image prior")
-    flags = parser.parse_args()
-    rings(flags)
-    launch(flags, train)
-
-
-def rings(flags: argparse.Namespace) -> None:
-    """Make the data, which serve both tasks: `RINGS` rings of four views of each toy."""
-    dataset.make(
-        flags.data, flags.views, seed=3000 + flags.seed, views_per_toy=RINGS * VIEWS, ring=VIEWS, workers=flags.workers
-    )
+    train_task(__doc__ or "", ToyboxViewsPrior, train)
 
 
 if __name__ == "__main__":

@@ -18,14 +18,12 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from scoredistill.camera import Cameras, orbit
-from scoredistill.priors.toybox import ToyboxPrior
+from scoredistill.priors.sighted import relative_pose
 from scoredistill.priors.toybox_tasks import ToyboxPosePrior
-from scoredistill.priors.unet_tasks import VIEWS, PoseUNet, begun
-from scoredistill.priors.zero123 import relative_pose
-from tools.fitting import denoising_loss, finish, fit, launch
+from scoredistill.priors.unet_tasks import VIEWS, PoseUNet
+from tools.fitting import denoising_loss
+from tools.tasks import RINGS, fit_begun, train_task
 from tools.train_toybox import NULL_SHARE, Batches
-from tools.train_toybox_mv import RINGS, rings
-from tools.training import training_flags
 
 CARD = """# toybox-pose
 
@@ -80,25 +78,11 @@ def losses(flags: argparse.Namespace, seed: int) -> Callable[[PoseUNet], Tensor]
 
 def train(rank: int, flags: argparse.Namespace) -> None:
     """Train in worker `rank`; the first one writes the weights and their card."""
-    torch.manual_seed(flags.seed)
-    trained = ToyboxPrior.load(flags.begin, dtype=torch.float32).net
-    net = PoseUNet(trained.shape)
-    begun(net, trained)
-    average = fit(rank, flags, net, losses)
-    if average:
-        finish(flags, average.shadow, CARD)
+    fit_begun(rank, flags, PoseUNet, losses, CARD)
 
 
 def main() -> None:
-    parser = training_flags(
-        __doc__ or "", "mv", ToyboxPosePrior.weights, minutes=60, views=65_536, batch=32, rate=4e-4, every=100
-    )
-    parser.set_defaults(out=Path("data/train-pose"))  # the data are those of train_toybox_mv.py
-    parser.add_argument("--workers", type=int, default=1, help="processes that share a batch")
-    parser.add_argument("--begin", type=Path, default=ToyboxPrior.weights, help="the trained text-to-image prior")
-    flags = parser.parse_args()
-    rings(flags)
-    launch(flags, train)
+    train_task(__doc__ or "", ToyboxPosePrior, train)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
+from scoredistill.priors.network import Time, X
 from scoredistill.priors.text import Embedded
 
-X = Float[Tensor, "B C h w"]
-Time = Float[Tensor, "B"]
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
 """The last names of the layers that a learner adapts: attention's projections, as VSD's official code."""
 

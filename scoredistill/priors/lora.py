@@ -19,11 +19,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from scoredistill.contracts import Condition, Query
+from scoredistill.priors.network import Time, X
 from scoredistill.priors.parametrization import Prediction, eps_from, output_from
 from scoredistill.schedule import NoiseSchedule
-
-X = Float[Tensor, "B C h w"]
-Time = Float[Tensor, "B"]
 
 CAMERA_DROPOUT = 0.1  # share of rows trained without their camera (Wang et al. 2023, official code)
 

@@ -6,7 +6,6 @@ B      a multiple of four: groups of four views 90 degrees apart, at one elevati
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,15 +14,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scoredistill.camera import Cameras, ring
-from scoredistill.contracts import Condition, Conditions, Prompt
+from scoredistill.contracts import Conditions, Prompt
 from scoredistill.priors import mvdream_unet
-from scoredistill.priors.denoisers import Denoiser, Time, X
+from scoredistill.priors.denoisers import Denoiser
 from scoredistill.priors.hub import find
+from scoredistill.priors.network import Time, X, fast_dtype
 from scoredistill.priors.prompt import Told, ViewWords
 from scoredistill.priors.scheduler import read_schedule
 from scoredistill.priors.stable import StablePrior, space_of
 from scoredistill.priors.text import Embedded, Texts, encoder
-from scoredistill.priors.toybox import fast_dtype
 
 VIEWS = 4
 WORDS = ViewWords(front_deg=30.0, back_deg=30.0)  # the official configuration's
@@ -76,20 +75,7 @@ class MVDreamPrior(StablePrior):
         if cameras is None:
             cameras = ring(VIEWS, self.space.size)[torch.arange(count) % VIEWS]
         pose = poses(cameras)
-        posed: dict[int, Embedded] = {}  # one condition given twice stays one: methods compute it once
-
-        def told(condition: Condition) -> Embedded:
-            return posed.setdefault(id(condition), Embedded(condition.tokens, pose.to(condition.tokens)))
-
-        perpendicular = tuple((told(view), weight) for view, weight in conditions.perpendicular)
-        text, null, empty, plain = map(told, (conditions.text, conditions.null, conditions.empty, conditions.plain))
-        return replace(conditions, text=text, null=null, empty=empty, plain=plain, perpendicular=perpendicular)
-
-    def eps(self, x_t: X, t: Time, *conditions: Embedded) -> tuple[Tensor, ...]:
-        """Noise predictions for each condition; ValueError unless the rows make whole groups of four views."""
-        if len(x_t) % VIEWS:
-            raise ValueError(f"MVDream denoises {VIEWS} views jointly, got {len(x_t)}: take a multiple of {VIEWS}")
-        return super().eps(x_t, t, *conditions)
+        return conditions.each(lambda told: Embedded(told.tokens, pose.to(told.tokens)))
 
 
 def poses(cameras: Cameras) -> Float[Tensor, "B 16"]:

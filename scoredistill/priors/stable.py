@@ -5,6 +5,8 @@ How the pieces fit, for priors built on them (MVDream, Zero-1-to-3):
     hub.py             find(name) -> Checkpoint: index, settings, networks, tokenizers, tensors
     scheduler.py       read_schedule(settings) -> the noise schedule and what the network predicts
     text.py            encoder(checkpoint, ...) -> TextEncoder;  Texts: each text once;  Embedded: a condition's rows
+    network.py         NetworkPrior: all conditions in one pass, counted
+    published.py       PublishedPrior: a published network's space, time and learner
     latents.py         Latents(vae, size), Pixels(size): encode and decode
     denoisers.py       DENOISERS: how each kind of network is asked
     prompt.py          ViewWords: the view as words, mixed embeddings, Perp-Neg
@@ -21,21 +23,20 @@ import re
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from scoredistill.camera import Cameras
 from scoredistill.contracts import Conditions, Prompt
 from scoredistill.priors import prompt as seen
-from scoredistill.priors.denoisers import ATTENTION, DENOISERS, Denoiser, Time, X
+from scoredistill.priors.denoisers import DENOISERS, Denoiser
 from scoredistill.priors.hub import Checkpoint, find
 from scoredistill.priors.latents import Latents, Pixels, Space, factor
-from scoredistill.priors.lora import LoraLearner
-from scoredistill.priors.parametrization import Prediction, eps_from
+from scoredistill.priors.network import fast_dtype
+from scoredistill.priors.parametrization import Prediction
 from scoredistill.priors.prompt import VIEWS, Told, ViewWords
+from scoredistill.priors.published import PublishedPrior
 from scoredistill.priors.scheduler import read_schedule
-from scoredistill.priors.text import Embedded, Texts, encoder, mixed, stacked
-from scoredistill.priors.toybox import fast_dtype
+from scoredistill.priors.text import Texts, encoder, mixed
 from scoredistill.schedule import NoiseSchedule
 
 log = logging.getLogger(__name__)
@@ -43,15 +44,12 @@ log = logging.getLogger(__name__)
 DISTILLED_NAMES = re.compile(r"(?:^|[-_/. ])(turbo|lightning|lcm|hyper-?sd\w*|schnell)(?:$|[-_/. @])", re.IGNORECASE)
 
 
-class StablePrior:
+class StablePrior(PublishedPrior):
     """A published denoiser with its texts, its space and its noise schedule.
 
     `told` says how cameras become conditions: the words of the view, embeddings between two views, or those with
     Perp-Neg's negative views. `distilled` is the reason why there is no text-free score, "" where there is one.
-    `calls` and `rows` count evaluations of the network.
     """
-
-    views = 1
 
     def __init__(
         self,
@@ -65,12 +63,8 @@ class StablePrior:
         words: ViewWords | None = None,
         distilled: str = "",
     ):
-        self.net, self.denoiser, self.space, self.texts = net, denoiser, space, texts
-        self.schedule: NoiseSchedule = levels[0]
-        self.prediction: Prediction = levels[1]
-        self.told, self.words, self.distilled = told, words or ViewWords(), distilled
-        self.embedding = denoiser.width(net)
-        self.calls = self.rows = 0
+        super().__init__(net, denoiser, space, levels)
+        self.texts, self.told, self.words, self.distilled = texts, told, words or ViewWords(), distilled
 
     @classmethod
     def load(
@@ -103,14 +97,6 @@ class StablePrior:
         levels = read_schedule(scheduler)
         return cls(net, denoiser, space, texts, levels, told=told, words=words, distilled=distilled)
 
-    def encode(self, rgb: Float[Tensor, "B 3 H W"], rng: torch.Generator | None = None) -> X:
-        """Pixels of any size to x; of latents a sample of the posterior drawn from `rng`, without it the mean."""
-        return self.space.encode(rgb, rng)
-
-    def decode(self, x: X) -> Float[Tensor, "B 3 H W"]:
-        """x to pixels."""
-        return self.space.decode(x)
-
     def conditions(self, prompt: Prompt, cameras: Cameras | None, count: int) -> Conditions:
         """The encoded texts of `count` images; with cameras they name the view, in the way of `told`.
 
@@ -134,35 +120,6 @@ class StablePrior:
             weights = self.words.away(*look)
             perpendicular = tuple((views[view], weights[:, k]) for k, view in enumerate(seen.NEGATIVE))
         return Conditions(mixed(views, self.words.between(*look)), null, empty, said, perpendicular)
-
-    def eps(self, x_t: X, t: Time, *conditions: Embedded) -> tuple[Tensor, ...]:
-        """Noise predictions for each condition, all rows in one pass of the network."""
-        rows = len(conditions)
-        self.calls, self.rows = self.calls + 1, self.rows + rows * len(x_t)
-        output = self.output(self.net, x_t.repeat(rows, 1, 1, 1), t.repeat(rows), stacked(conditions))
-        return tuple(eps_from(self.prediction, part, x_t, t, self.schedule) for part in output.chunk(rows))
-
-    def output(
-        self, net: nn.Module, x_t: X, t: Time, condition: Embedded, view: Float[Tensor, "B E"] | None = None
-    ) -> X:
-        """What `net`, of the structure of the prior's own, predicts; a learner's shows it the `view` too."""
-        return self.denoiser(net, x_t, self.time(t), condition, self.space.size, view)
-
-    def time(self, t: Time) -> Time:
-        """What the network calls the time: the index of `t`, or of a flow 1000 sigma(t)."""
-        if self.prediction == "flow":
-            return self.schedule.steps * self.schedule.sigma(t, torch.empty(len(t), dtype=torch.float64))
-        return (self.schedule.snap(t) * self.schedule.steps).round()
-
-    def adapted(self, layer: str) -> bool:
-        """A learner adapts the projections of every attention."""
-        return layer.endswith(ATTENTION)
-
-    def learner(self, *, rank: int = 4, lr: float = 1e-4, seed: int = 0) -> LoraLearner:
-        """A second score that starts as this one, to be trained on renders (VSD, ESD); `seed` of its adapters."""
-        from scoredistill.priors.diffusers_learner import peft_adapters
-
-        return LoraLearner(self, rank=rank, lr=lr, seed=seed, grow=peft_adapters)
 
 
 def network_kind(checkpoint: Checkpoint) -> str:

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scoredistill.priors.hub import Checkpoint
+from scoredistill.priors.network import stacked
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +37,6 @@ class Embedded:
 
 
 TextEncoder = Callable[[list[str]], Embedded]
-
-
-def stacked(parts: Sequence[Embedded]) -> Embedded:
-    """The rows of several conditions, one after the other."""
-    pooled = [part.pooled for part in parts if part.pooled is not None]
-    return Embedded(torch.cat([part.tokens for part in parts]), torch.cat(pooled) if pooled else None)
 
 
 def mixed(parts: Sequence[Embedded], weights: Float[Tensor, "B K"]) -> Embedded:

@@ -6,11 +6,9 @@ x is the image in [-1, 1].
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +21,8 @@ from scoredistill import schedule
 from scoredistill.camera import Cameras
 from scoredistill.contracts import Conditions, Prompt
 from scoredistill.priors.lora import LoraLearner
-from scoredistill.priors.parametrization import Prediction, eps_from
+from scoredistill.priors.network import NetworkPrior, fast_dtype
+from scoredistill.priors.parametrization import Prediction
 from scoredistill.priors.unet import Shape, UNet
 from scoredistill.toybox import captions
 
@@ -41,19 +40,9 @@ class TextFeatures:
     mask: Tensor
 
 
-Features = TypeVar("Features", bound=TextFeatures)
-
-
-def stacked(conditions: Sequence[Features]) -> Features:
-    """The rows of several conditions of one kind, one after the other."""
-    names = [each.name for each in fields(conditions[0])]
-    return type(conditions[0])(*(torch.cat([getattr(each, name) for each in conditions]) for name in names))
-
-
-class ToyboxPrior:
+class ToyboxPrior(NetworkPrior):
     """The embedded text-to-image prior (see docs/toybox.md); runs in bf16 where the processor is faster with it."""
 
-    views = 1
     schedule = SCHEDULE
     prediction: Prediction = "v"
     network: type[UNet] = UNet
@@ -66,7 +55,6 @@ class ToyboxPrior:
         self.net = net.to(self.device).eval().requires_grad_(False)
         self.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (not in torch's stubs)
         self.embedding = net.shape.embedding
-        self.calls = self.rows = 0
         self._encoded = lru_cache(KEPT_TEXTS)(self._encode_one)  # a run asks for the same few texts at every step
 
     @classmethod
@@ -116,15 +104,6 @@ class ToyboxPrior:
     def _encode_one(self, text: str) -> tuple[Tensor, Tensor]:
         return self.net.text(torch.tensor([captions.tokenize(text)], device=self.device))
 
-    def eps(
-        self, x_t: Float[Tensor, "B 3 h w"], t: Float[Tensor, "B"], *conditions: TextFeatures
-    ) -> tuple[Tensor, ...]:
-        """Noise predictions for each condition, all rows in one pass of the network."""
-        rows = len(conditions)
-        self.calls, self.rows = self.calls + 1, self.rows + rows * len(x_t)
-        v = self.output(self.net, x_t.repeat(rows, 1, 1, 1), t.repeat(rows), stacked(conditions))
-        return tuple(eps_from(self.prediction, part, x_t, t, self.schedule) for part in v.chunk(rows))
-
     def output(
         self,
         net: nn.Module,
@@ -162,11 +141,3 @@ def network_of(path: Path) -> str:
         return UNet.__name__
     with safe_open(path, "pt") as file:
         return (file.metadata() or {}).get("network", UNet.__name__)
-
-
-def fast_dtype(device: torch.device) -> torch.dtype:
-    """bf16 where the device has instructions for it; without, fp16 on a GPU and float32 on a CPU (emulation: slow)."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    able = getattr(torch.cpu, "get_capabilities", dict)()  # a torch too old to say runs in float32
-    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from scoredistill.camera import Cameras, ring
 from scoredistill.contracts import Conditions, Photo, Prompt
 from scoredistill.priors.mvdream import poses
+from scoredistill.priors.sighted import Sight, relative_pose
 from scoredistill.priors.toybox import SIZE, WEIGHTS, TextFeatures, ToyboxPrior
+from scoredistill.priors.unet import UNet
 from scoredistill.priors.unet_tasks import VIEWS, PoseUNet, ViewsUNet
-from scoredistill.priors.zero123 import relative_pose
 
 BACKGROUND = (0.18, 0.55, 0.60)  # of all pictures that were learned from: toybox/render.py's
 
@@ -43,19 +44,7 @@ class ToyboxViewsPrior(ToyboxPrior):
         if cameras is None:
             cameras = ring(VIEWS, SIZE)[torch.arange(count) % VIEWS]
         pose = poses(cameras)
-        told: dict[int, Posed] = {}  # one condition given twice stays one: methods compute it once
-        for each in (conditions.text, conditions.null, conditions.empty, conditions.plain):
-            told.setdefault(id(each), Posed(each.features, each.mask, pose.to(each.features)))
-        names = ("text", "null", "empty", "plain")
-        return replace(conditions, **{name: told[id(getattr(conditions, name))] for name in names})
-
-    def eps(
-        self, x_t: Float[Tensor, "B 3 h w"], t: Float[Tensor, "B"], *conditions: TextFeatures
-    ) -> tuple[Tensor, ...]:
-        """Noise predictions for each condition; ValueError unless the rows make whole groups of four views."""
-        if len(x_t) % VIEWS:
-            raise ValueError(f"this prior denoises {VIEWS} views jointly, got {len(x_t)}: take a multiple of {VIEWS}")
-        return super().eps(x_t, t, *conditions)
+        return conditions.each(lambda told: Posed(told.features, told.mask, pose.to(told.features)))
 
     def output(
         self,
@@ -84,17 +73,19 @@ class ToyboxPosePrior(ToyboxPrior):
     weights = WEIGHTS.with_name("toybox-pose.safetensors")
     tool = "tools/train_toybox_pose.py"
     photo_fill = None  # toys were seen at the size that they have
-    _seen: tuple[Photo, Tensor] | None = None
+
+    def __init__(self, net: UNet, device: torch.device | str = "cpu", dtype: torch.dtype | None = None):
+        super().__init__(net, device, dtype)
+        self.sight = Sight(self._picture)
 
     def conditions(self, prompt: Prompt, cameras: Cameras | None, count: int) -> Conditions:
         """The prompt's photo and `count` poses; without cameras the photo's own. Guidance leads away from zeros.
 
         ValueError where the prompt has no photo.
         """
-        if prompt.photo is None:
-            raise ValueError("this prior makes views of a picture and was given none: name one, as in --image toy.png")
-        pose = relative_pose(prompt.photo.camera, cameras or prompt.photo.camera).expand(count, 4)
-        shown = self.shown(self._picture(prompt.photo).expand(count, -1, -1, -1), pose.to(self.device))
+        photo, picture = self.sight(prompt)
+        pose = relative_pose(photo.camera, cameras or photo.camera).expand(count, 4)
+        shown = self.shown(picture.expand(count, -1, -1, -1), pose.to(self.device))
         nothing = blank(shown)
         return Conditions(shown, nothing, nothing, shown)
 
@@ -117,10 +108,7 @@ class ToyboxPosePrior(ToyboxPrior):
         return super().output(net, beside, t, condition, _both(net, condition.pose, view))
 
     def _picture(self, photo: Photo) -> Float[Tensor, "1 3 h w"]:
-        if self._seen is None or self._seen[0] is not photo:
-            rgb = photo.over(torch.tensor(BACKGROUND))[None].to(self.device)
-            self._seen = photo, self.encode(rgb)
-        return self._seen[1]
+        return self.encode(photo.over(torch.tensor(BACKGROUND))[None].to(self.device))
 
 
 def blank(condition: Pictured) -> Pictured:

@@ -1,0 +1,68 @@
+"""What priors share whose score is one network's: all conditions in one pass, counted; the precision they run in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from scoredistill.priors.parametrization import Prediction, eps_from
+from scoredistill.schedule import NoiseSchedule
+
+X = Float[Tensor, "B C h w"]
+Time = Float[Tensor, "B"]
+Told = TypeVar("Told")
+
+
+def stacked(conditions: Sequence[Told]) -> Told:
+    """The rows of several conditions of one kind, one after the other: of each field the tensors, or None."""
+
+    def rows(name: str) -> Tensor | None:
+        parts = [getattr(condition, name) for condition in conditions]
+        return None if parts[0] is None else torch.cat(parts)
+
+    kind: Any = type(conditions[0])
+    return kind(**{each.name: rows(each.name) for each in fields(kind)})
+
+
+class NetworkPrior:
+    """A prior whose score is one network's; conditions are dataclasses of tensors of B rows.
+
+    `calls` and `rows` count evaluations of the network.
+    """
+
+    views = 1
+    schedule: NoiseSchedule
+    prediction: Prediction
+    net: Any
+    calls = rows = 0
+
+    def eps(self, x_t: X, t: Time, *conditions: Any) -> tuple[Tensor, ...]:
+        """Noise predictions for each condition, all rows in one pass of the network.
+
+        ValueError unless the images make whole groups of the `views` that are denoised jointly.
+        """
+        if len(x_t) % self.views:
+            raise ValueError(
+                f"this prior denoises {self.views} views jointly, got {len(x_t)}: take a multiple of {self.views}"
+            )
+        rows = len(conditions)
+        self.calls, self.rows = self.calls + 1, self.rows + rows * len(x_t)
+        output = self.output(self.net, x_t.repeat(rows, 1, 1, 1), t.repeat(rows), stacked(conditions))
+        return tuple(eps_from(self.prediction, part, x_t, t, self.schedule) for part in output.chunk(rows))
+
+    def output(self, net: nn.Module, x_t: X, t: Time, condition: Any, view: Float[Tensor, "B E"] | None = None) -> X:
+        """What `net`, of the structure of the prior's own, predicts; a learner's shows it the `view` too."""
+        raise NotImplementedError
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """bf16 where the device has instructions for it; without, fp16 on a GPU and float32 on a CPU (emulation: slow)."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    able = getattr(torch.cpu, "get_capabilities", dict)()  # a torch too old to say runs in float32
+    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
