@@ -176,6 +176,17 @@ def test_a_few_steps_of_training(tool: Any, tmp_path: Path, monkeypatch: pytest.
     assert toybox.network_of(weights) == kind.network.__name__
     with pytest.raises(ValueError, match=f"holds no {kind.network.__name__}: "):
         kind.load(begin)
+    places = ["--out", str(tmp_path / "further"), "--weights", str(weights), "--begin", str(weights)]
+    monkeypatch.setattr(sys, "argv", ["train", *flags, *places])
+    tool.main()
+    kind.load(weights)
+
+
+@pytest.mark.parametrize("kind", [ViewsUNet, PoseUNet])
+def test_a_network_begins_as_one_of_its_own_task(kind: type[ViewsUNet | PoseUNet]) -> None:
+    trained, net = kind(tiny.SHAPE), kind(tiny.SHAPE)
+    begun(net, trained)
+    assert all(torch.equal(value, trained.state_dict()[name]) for name, value in net.state_dict().items())
 
 
 def batches_flags(folder: Path, size: int) -> argparse.Namespace:

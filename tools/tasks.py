@@ -10,25 +10,24 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from scoredistill.priors.toybox import ToyboxPrior
+from scoredistill.priors.toybox import ToyboxPrior, network_of
 from scoredistill.priors.toybox_tasks import ToyboxPosePrior, ToyboxViewsPrior
-from scoredistill.priors.unet_tasks import VIEWS, PoseUNet, ViewsUNet, begun
+from scoredistill.priors.unet_tasks import VIEWS, begun
 from scoredistill.toybox import dataset
 from tools.fitting import Losses, finish, fit, launch
 from tools.training import training_flags
 
+TaskPrior = ToyboxViewsPrior | ToyboxPosePrior
 RINGS = 2  # of each toy, at elevations of their own
 
 
-def train_task(
-    about: str, prior: type[ToyboxViewsPrior | ToyboxPosePrior], train: Callable[[int, argparse.Namespace], None]
-) -> None:
+def train_task(about: str, prior: type[TaskPrior], train: Callable[[int, argparse.Namespace], None]) -> None:
     """Read the flags, make the data, which serve both tasks, and `train(rank, flags)` in every worker."""
     name = prior.weights.stem.removeprefix("toybox-")
     parser = training_flags(about, "mv", prior.weights, minutes=60, views=65_536, batch=32, rate=4e-4, every=100)
     parser.set_defaults(out=Path(f"data/train-{name}"))
     parser.add_argument("--workers", type=int, default=1, help="processes that share a batch, whole rings each")
-    parser.add_argument("--begin", type=Path, default=ToyboxPrior.weights, help="the trained text-to-image prior")
+    parser.add_argument("--begin", type=Path, default=ToyboxPrior.weights, help="a trained prior, or earlier weights")
     flags = parser.parse_args()
     dataset.make(
         flags.data, flags.views, seed=3000 + flags.seed, views_per_toy=RINGS * VIEWS, ring=VIEWS, workers=flags.workers
@@ -36,13 +35,12 @@ def train_task(
     launch(flags, train)
 
 
-def fit_begun(
-    rank: int, flags: argparse.Namespace, network: type[ViewsUNet | PoseUNet], losses: Losses, card: str
-) -> None:
+def fit_begun(rank: int, flags: argparse.Namespace, prior: type[TaskPrior], losses: Losses, card: str) -> None:
     """Train a task's network, begun as the trained prior, in worker `rank`; the first writes weights and card."""
     torch.manual_seed(flags.seed)
-    trained = ToyboxPrior.load(flags.begin, dtype=torch.float32).net
-    net = network(trained.shape)
+    own = network_of(flags.begin) == prior.network.__name__
+    trained = (prior if own else ToyboxPrior).load(flags.begin, dtype=torch.float32).net
+    net = prior.network(trained.shape)
     begun(net, trained)
     average = fit(rank, flags, net, losses)
     if average:

@@ -81,7 +81,7 @@ def losses(flags: argparse.Namespace, seed: int) -> Callable[[ViewsUNet], Tensor
 
 def train(rank: int, flags: argparse.Namespace) -> None:
     """Train in worker `rank`; the first one writes the weights and their card."""
-    fit_begun(rank, flags, ViewsUNet, losses, CARD)
+    fit_begun(rank, flags, ToyboxViewsPrior, losses, CARD)
 
 
 def main() -> None:

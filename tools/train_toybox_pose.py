@@ -78,7 +78,7 @@ def losses(flags: argparse.Namespace, seed: int) -> Callable[[PoseUNet], Tensor]
 
 def train(rank: int, flags: argparse.Namespace) -> None:
     """Train in worker `rank`; the first one writes the weights and their card."""
-    fit_begun(rank, flags, PoseUNet, losses, CARD)
+    fit_begun(rank, flags, ToyboxPosePrior, losses, CARD)
 
 
 def main() -> None:

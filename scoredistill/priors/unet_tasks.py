@@ -88,9 +88,10 @@ class PoseUNet(UNet):
 
 
 def begun(net: ViewsUNet | PoseUNet, trained: UNet) -> None:
-    """Let `net` begin as the trained text-to-image network, wherever the two are alike."""
+    """Let `net` begin as a trained network, of text-to-image or of its own task, wherever the two are alike."""
     own, known = net.state_dict(), trained.state_dict()
-    if isinstance(net, PoseUNet):  # pixels fold into channels color by color, so the picture's channels come last
+    if isinstance(net, PoseUNet) and not isinstance(trained, PoseUNet):
+        # pixels fold into channels color by color, so the picture's channels come last
         known["enter.weight"] = F.pad(known["enter.weight"], (0, 0, 0, 0, 0, 12))
     net.load_state_dict({name: known[name] if alike(name, own, known) else own[name] for name in own})
 
