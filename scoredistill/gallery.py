@@ -18,7 +18,7 @@ from scoredistill.evaluate.report import evaluate_views
 from scoredistill.methods import ddim
 from scoredistill.methods.noise import gaussian
 from scoredistill.priors.toybox import SIZE
-from scoredistill.run import Run, background, build_prior, preset_of
+from scoredistill.run import Run, background, build_prior, negative, preset_of
 from scoredistill.scenery import Solid
 from scoredistill.scenes.image import Image
 
@@ -64,7 +64,7 @@ def samples(run: Run, count: int, *, scale: float, steps: int) -> Float[Tensor, 
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
     prior = build_prior(run)
-    conditions = prior.conditions(Prompt(run.prompt, run.negative), None, count)
+    conditions = prior.conditions(Prompt(run.prompt, negative(run)), None, count)
     like = prior.encode(torch.zeros(count, 3, SIZE, SIZE, device=run.device))
     x_T = gaussian(like, torch.Generator().manual_seed(run.seed))
     x = ddim.sample(prior, x_T, conditions, scale=scale, steps=steps)

@@ -22,7 +22,8 @@ from scoredistill.optimize import optimize
 from scoredistill.photo import read_photo
 from scoredistill.presets import PRESETS, Preset
 from scoredistill.presets.methods import OFFICIAL
-from scoredistill.presets.tasks import JOINT, PHOTO, joint, photographed, view_text
+from scoredistill.presets.published import NEGATIVE, VIEW_WORDS, view_text
+from scoredistill.presets.tasks import JOINT, PHOTO, joint, photographed
 from scoredistill.priors.compiled import compile_network
 from scoredistill.priors.prompt import TOLD
 from scoredistill.scenery import REGULARIZERS, SCENES, Solid
@@ -48,7 +49,8 @@ class Run:
     device: str = "auto"  # cpu, cuda, or auto: cuda where there is one
     compile: bool = False  # compile the prior's network: faster steps on a GPU, after a slow first one
     out: Path | None = None  # the run's folder; by default runs/PROMPT-METHOD-SEED
-    negative: str = ""  # what the null branch of the guidance is told instead of nothing
+    negative: str | None = None  # what the null branch of the guidance is told; by default what the method's paper says
+    background: str | None = None  # what the scene stands before: toybox, white, gray or black
     image: str | None = None  # a picture of the object to begin from, for priors that make other views of it
     elevation_deg: float = 5.0  # from where the picture was taken: above the horizon
     azimuth_deg: float = 0.0  # and around: 0 is the front, 90 at +x
@@ -112,6 +114,7 @@ class Parts:
 
 
 DEVICES = ("auto", "cpu", "cuda")
+BACKGROUNDS = {"toybox": BACKGROUND, "white": (1.0, 1.0, 1.0), "gray": (0.5, 0.5, 0.5), "black": (0.0, 0.0, 0.0)}
 
 
 def resolve(run: Run) -> Run:
@@ -123,7 +126,7 @@ def resolve(run: Run) -> Run:
     named("scene", run.scene, SCENES)
     preset = preset_of(run)
     scene = preset.scene | dict.fromkeys(REGULARIZERS[run.scene], 1.0)
-    free = ("out", "asset", "image", "view_text")
+    free = ("out", "asset", "image", "view_text", "negative", "background")
     choices = [field.name for field in fields(Run) if field.default is None and field.name not in free]
     said = {name: getattr(run, name) for name in choices if getattr(run, name) is not None}
     if missing := [name for name in said if name not in scene]:
@@ -140,6 +143,8 @@ def resolve(run: Run) -> Run:
         prior=full_name(run.prior, picture=bool(image)),
         asset=run.seed if run.asset is None else run.asset,
         view_text=run.view_text or (view_text(run.method, run.prior) if is_published(run.prior) else None),
+        negative=negative(run),
+        background=background_name(run),
         settings=settings.complete(run.method, method_settings(run, preset), run.settings),
         **scene | said,
     )
@@ -165,7 +170,7 @@ def preset_of(run: Run) -> Preset:
 def build(run: Run) -> Parts:
     """The parts of a resolved run; ValueError for a prompt or weights that the prior cannot read."""
     prior = build_prior(run)
-    prompt = Prompt(run.prompt, run.negative, build_photo(run, prior))
+    prompt = Prompt(run.prompt, negative(run), build_photo(run, prior))
     prior.conditions(prompt, None, 1)  # an unknown word is an error now, not after a minute
     if (run.batch or run.count or 1) % prior.views:
         raise ValueError(f"prior {run.prior!r} denoises {prior.views} views jointly: take a multiple of that a step")
@@ -190,7 +195,8 @@ def build(run: Run) -> Parts:
 
 def build_prior(run: Run) -> Prior:
     """The prior that the run names, compiled if the run says so; see `open_prior`."""
-    prior: Any = open_prior(run.prior, run.device, run.view_text or "words")  # type: ignore[arg-type] (checked)
+    told: Any = run.view_text or "words"
+    prior: Any = open_prior(run.prior, run.device, told, VIEW_WORDS.get(run.method))
     if run.compile:
         compile_network(prior.net)
     return prior
@@ -235,9 +241,22 @@ def build_views(run: Run, group: int = 1) -> Views:
 
 
 def background(run: Run) -> Tensor:
-    """The plain color that scenes are composited over: the one that the prior was trained on."""
-    white = bool(run.image) and is_published(run.prior)
-    return torch.tensor((1.0, 1.0, 1.0) if white else BACKGROUND, device=run.device)
+    """The plain color that scenes are composited over; ValueError for an unknown name."""
+    return torch.tensor(named("background", background_name(run), BACKGROUNDS), device=run.device)
+
+
+def background_name(run: Run) -> str:
+    """By default what the prior was trained on: Toybox's own, white around pictures; gray where anything may be."""
+    if run.background or not is_published(run.prior):
+        return run.background or "toybox"
+    return "white" if run.image else "gray"
+
+
+def negative(run: Run) -> str:
+    """The negative prompt: the run's, or of published models the method's own."""
+    if run.negative is None and is_published(run.prior):
+        return NEGATIVE.get(run.method, "")
+    return run.negative or ""
 
 
 def _check_values(run: Run) -> None:
@@ -248,6 +267,7 @@ def _check_values(run: Run) -> None:
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     named("device", run.device, dict.fromkeys(DEVICES))
+    named("background", run.background or "toybox", BACKGROUNDS)
     if run.view_text is not None:
         named("view text", run.view_text, dict.fromkeys(TOLD))
         if not is_published(run.prior):

@@ -9,7 +9,7 @@ from scoredistill.contracts import Prior
 from scoredistill.priors import mvdream_unet
 from scoredistill.priors.hub import ALIASES, find, published
 from scoredistill.priors.mvdream import MVDreamPrior
-from scoredistill.priors.prompt import Told
+from scoredistill.priors.prompt import Told, ViewWords
 from scoredistill.priors.stable import StablePrior
 from scoredistill.priors.toybox import ToyboxPrior, network_of
 from scoredistill.priors.toybox_tasks import ToyboxPosePrior, ToyboxViewsPrior
@@ -48,10 +48,10 @@ def check_name(prior: str) -> None:
         named("prior", prior, dict.fromkeys([*PRIORS, *ALIASES]))
 
 
-def open_prior(prior: str, device: str, told: Told = "words") -> Prior:
+def open_prior(prior: str, device: str, told: Told = "words", words: ViewWords | None = None) -> Prior:
     """The prior by its name, Toybox weights by their path, or a published model, which may be fetched for it.
 
-    `told` is how a published text-to-image model is told the view. ValueError where it cannot be had.
+    `told` and `words` are how a published text-to-image model is told the view. ValueError where it cannot be had.
     """
     if prior.endswith(WEIGHT_FILE):
         kinds = {kind.network.__name__: kind for kind in (ToyboxPrior, ToyboxViewsPrior, ToyboxPosePrior)}
@@ -60,7 +60,7 @@ def open_prior(prior: str, device: str, told: Told = "words") -> Prior:
         return named("prior", prior, PRIORS)(device=device)
     checkpoint = find(prior)
     if checkpoint.has("unet") and checkpoint.kind("unet") == mvdream_unet.KIND:
-        return MVDreamPrior.load(prior, device, told=told)
+        return MVDreamPrior.load(prior, device, told=told, words=words)
     if projection_part(checkpoint):
         return Zero123Prior.load(prior, device)
-    return StablePrior.load(prior, device, told=told)
+    return StablePrior.load(prior, device, told=told, words=words)

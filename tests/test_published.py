@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -9,15 +10,19 @@ from pathlib import Path
 
 import pytest
 import tiny_pipelines
+import torch
 from tiny import fast
 
+from scoredistill.camera import orbit
 from scoredistill.cli import main
+from scoredistill.contracts import Prompt
 from scoredistill.entries import priors
 from scoredistill.folder import RunFolder, read_config
 from scoredistill.methods.catalogue import METHODS
 from scoredistill.presets import PRESETS
 from scoredistill.priors.hub import ALIASES
-from scoredistill.run import Run, build, resolve
+from scoredistill.run import Run, background, build, build_prior, resolve
+from scoredistill.toybox.render import BACKGROUND
 
 PROMPT = "a hamburger"
 
@@ -48,12 +53,39 @@ def test_every_method_resolves_for_a_published_model() -> None:
     assert resolve(Run(PROMPT, prior="sd", view_text="words")).view_text == "words"
 
 
+def test_published_models_are_led_away_from_what_the_papers_say() -> None:
+    """NFSD's, CSD's, ISM's and MVDream's negative prompts; a negative prompt of one's own, and none, are kept."""
+    said = {method: resolve(Run(PROMPT, method=method, prior="sd")).negative for method in METHODS}
+    assert {method for method in said if said[method]} == {"nfsd", "csd", "ism", "mvdream"}
+    assert str(said["csd"]).startswith("oversaturated color")
+    assert resolve(Run(PROMPT, method="csd", prior="sd", negative="")).negative == ""
+    assert resolve(Run(PROMPT, method="csd", prior="sd", negative="gray")).negative == "gray"
+    assert resolve(Run(PROMPT, method="csd")).negative == "", "Toybox has no words for quality"
+
+
+@pytest.mark.parametrize(("method", "front"), [("csd", False), ("sds", True)])
+def test_where_the_front_ends(folder: Path, method: str, front: bool) -> None:
+    """40 degrees from the front: threestudio's words say front, those of VSD, ASD and CSD side."""
+    prior = build_prior(resolve(Run(PROMPT, method=method, prior=str(folder), view_text="words", device="cpu")))
+    turned = orbit(*(torch.tensor([value]) for value in (math.radians(40), 0.0, 2.0, 1.0)), 16)
+    (told,) = prior.conditions(Prompt(PROMPT), turned, 1).keys or ()
+    assert told == f"{PROMPT}, {'front' if front else 'side'} view"
+
+
+def test_scenes_stand_before_what_the_prior_was_trained_on() -> None:
+    """Toybox's own color, gray for published models, or what the run says."""
+    assert torch.equal(background(resolve(Run(PROMPT))), torch.tensor(BACKGROUND))
+    assert torch.equal(background(resolve(Run(PROMPT, prior="sd", device="cpu"))), torch.full((3,), 0.5))
+    assert torch.equal(background(resolve(Run(PROMPT, background="white"))), torch.ones(3))
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
         (("--prior", "sdx"), "unknown prior 'sdx'; nearest known: sdxl"),
         (("--prior", "sd", "--view-text", "word"), "unknown view text 'word'; nearest known: words"),
         (("--view-text", "words"), "leave out --view-text"),
+        (("--background", "grey"), "unknown background 'grey'; nearest known: gray"),
         (("--prior", "/nowhere/at/all"), "unknown prior '/nowhere/at/all'"),
     ],
 )

@@ -2,8 +2,7 @@
 
 Only what differs from a method's own defaults, which are the official ones, made for Stable Diffusion: published models
 get these with `OFFICIAL`, whatever the preset. Times are Stable Diffusion's, carried to Toybox at equal noise;
-distances between times stay (Toybox's move nine tenths as fast). Prompts of quality ("blurry, ugly") that NFSD, CSD and
-ISM lead away from have no words in Toybox.
+distances between times stay (Toybox's move nine tenths as fast).
 """
 
 from __future__ import annotations
@@ -62,9 +61,6 @@ _TIMES: dict[str, Settings] = {
 }
 
 PAPER: dict[str, Settings] = {name: window | OFFICIAL.get(name, {}) for name, window in _TIMES.items()}
-
-VIEW_TEXT = {"sdi": "perp-neg", "dsd": "perp-neg", "asd": "perp-neg", "ism": "interpolated"}
-"""How the official code of a method tells published models the view; the others say it in words (METHODS 1.4, 4)."""
 
 # Methods that compare two times take them farther apart than their papers: the difference of the two predictions is all
 # that takes noise out of free pixels, by 1 / sbar_t - 1 / sbar_r in ASD and DSD.

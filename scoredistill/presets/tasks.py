@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from scoredistill.presets import Preset
-from scoredistill.presets.methods import VIEW_TEXT, Settings
+from scoredistill.presets.methods import Settings
 from scoredistill.scenes.photographed import PhotoSettings
 from scoredistill.scenes.regularizers import Ramp, constant
 from scoredistill.views import RandomOrbit
@@ -33,11 +33,6 @@ PHOTO: dict[str, Settings] = {
 Differs from the official code: the window does not narrow from [.4, .85] to [.2, .5] but is what both span, which DSD
 and SDI fall through. DSD: the same rule with the photo and the pose in place of the text (METHODS 6.4).
 """
-
-
-def view_text(method: str, prior: str) -> str:
-    """How the method's official code tells a published model the view; one that is told its cameras hears words."""
-    return "words" if prior in JOINT else VIEW_TEXT.get(method, "words")
 
 
 def joint(preset: Preset, name: str) -> Preset:

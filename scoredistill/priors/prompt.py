@@ -31,7 +31,7 @@ class ViewWords:
     """The words of a view and where it begins (threestudio's defaults; METHODS 1.5).
 
     front: |azimuth| < front_deg;  back: |azimuth| > 180 - back_deg;  else side;  overhead above overhead_deg whatever
-    the azimuth. VSD, ASD, CSD and MVDream have 30 for front and back.
+    the azimuth.
     """
 
     front_deg: float = 45.0
