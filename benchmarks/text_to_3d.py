@@ -92,10 +92,10 @@ def summary(method: str, rows: list[dict[str, object]]) -> dict[str, object]:
     return line
 
 
-def sheet(root: Path, methods: list[str], prompts: list[str], seed: int, path: Path) -> None:
-    """One row a caption: front, side and back by each method."""
+def sheet(root: Path, methods: list[str], prompts: list[str], seeds: list[int], path: Path) -> None:
+    """One row a caption and seed: front, side and back by each method."""
     pictures = []
-    for prompt, method in product(prompts, methods):
+    for prompt, seed, method in product(prompts, seeds, methods):
         run, scene = open_scene(folder_of(root, method, prompt, seed))
         pictures.append(look(run, scene, [0.0, 90.0, 180.0], [15.0] * 3, 96).rgb)
     write_png(grid(torch.cat(pictures).clamp(0, 1), columns=3 * len(methods)), path)
@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1, help="runs at a time; the cores are shared among them")
     parser.add_argument("--add", action="store_true", help="to the runs of other seeds in the JSON file")
     parser.add_argument("--root", type=Path, default=Path("runs/text_to_3d"))
+    parser.add_argument("--pictured", type=int, nargs="+", help="seeds in the contact sheet; by default the first")
     parser.add_argument("--picture", type=Path, default=Path("docs/images/text_to_3d.png"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/text_to_3d.json"))
     flags = parser.parse_args()
@@ -129,7 +130,7 @@ def main() -> None:
     record |= {"table": table, "rows": rows}
     flags.out.write_text(json.dumps(record | provenance(), indent=2) + "\n")
     flags.out.with_suffix(".md").write_text(markdown(table) + "\n")
-    sheet(flags.root, flags.methods, prompts, flags.seeds[0], flags.picture)
+    sheet(flags.root, flags.methods, prompts, flags.pictured or flags.seeds[:1], flags.picture)
     print(markdown(table))
 
 
