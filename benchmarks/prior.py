@@ -100,7 +100,7 @@ def main() -> None:
         rgb = drawn(prior, texts, scale, flags.steps)
         record[f"scale {scale:g}"] = judged(judge, rgb, described, views)
         print(f"scale {scale:g}", record[f"scale {scale:g}"])
-    write_png(grid(rgb[:72], columns=12), flags.picture)
+        write_png(grid(rgb[:72], columns=12), flags.picture)  # of the last scale in the end
     flags.out.write_text(json.dumps(record | {"first captions": texts[:72]} | provenance(), indent=2) + "\n")
     print(json.dumps(record, indent=2))
 

@@ -25,7 +25,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.provenance import provenance
-from scoredistill.artifacts import open_scene
+from scoredistill.artifacts import open_volume
 from scoredistill.evaluate.report import markdown
 from scoredistill.export.images import grid, write_png
 from scoredistill.gallery import look
@@ -96,7 +96,7 @@ def sheet(root: Path, methods: list[str], prompts: list[str], seeds: list[int], 
     """One row a caption and seed: front, side and back by each method."""
     pictures = []
     for prompt, seed, method in product(prompts, seeds, methods):
-        run, scene = open_scene(folder_of(root, method, prompt, seed))
+        run, scene = open_volume(folder_of(root, method, prompt, seed))
         pictures.append(look(run, scene, [0.0, 90.0, 180.0], [15.0] * 3, 96).rgb)
     write_png(grid(torch.cat(pictures).clamp(0, 1), columns=3 * len(methods)), path)
 

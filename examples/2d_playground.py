@@ -5,6 +5,7 @@ python examples/2d_playground.py "a red car" --methods sds sdi dsd --count 4
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ import tyro
 from scoredistill import Run, build, resolve
 from scoredistill.export.images import enlarge, grid, write_png
 from scoredistill.gallery import samples
+from scoredistill.scenes.image import Image
 
 
 def playground(
@@ -26,15 +28,15 @@ def playground(
     out: Path = Path("playground.png"),
 ) -> None:
     """Distil a sentence into images by several methods; a few minutes on two CPU cores."""
-    rows = []
+    asked, rows = Run(prompt, scene="image", prior=prior, steps=steps, count=count, seed=seed), []
     for method in methods:
-        run = resolve(Run(prompt, method=method, scene="image", prior=prior, steps=steps, count=count, seed=seed))
-        parts = build(run)
+        parts = build(resolve(replace(asked, method=method)))
         for step in parts.optimize():
             if step.index == 0:
                 print(f"{method}: {steps} steps")
+        assert isinstance(parts.scene, Image)
         rows.append(parts.scene.render(None, parts.background).rgb.detach().cpu())
-    ddim = samples(run, count, scale=2.5, steps=30)
+    ddim = samples(resolve(asked), count, scale=2.5, steps=30)
     write_png(grid(enlarge(torch.cat([*rows, ddim]).clamp(0, 1), 128), columns=count), out)
     print(f"{out}, row by row: {', '.join(methods)}, DDIM")
 

@@ -8,22 +8,22 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from scoredistill.priors import toybox as prior
-from tools.training import Average, load_checkpoint, progress_rate, save_checkpoint, saved_progress
+from tools.training import Average, Net, load_checkpoint, progress_rate, save_checkpoint, saved_progress
 from tools.workers import agreed, average_gradients, parallel
 
-Net = TypeVar("Net", bound=nn.Module)
 Losses = Callable[[argparse.Namespace, int], Callable[[Net], Tensor]]
 """(flags, seed) -> the loss of a network on the next batch of a worker."""
 
 
-def fit(rank: int, flags: argparse.Namespace, net: Net, losses: Losses) -> Average | None:
+def fit(rank: int, flags: argparse.Namespace, net: Net, losses: Losses[Net]) -> Average[Net] | None:
     """Train `net` in worker `rank` of `flags.workers`; the average, of the first worker alone.
 
     Flags are those of `training_flags`, and `workers`. The images of a batch are shared among the workers.
@@ -90,7 +90,7 @@ def launch(flags: argparse.Namespace, train: Callable[[int, argparse.Namespace],
     if flags.workers == 1:
         train(0, flags)
     else:
-        torch.multiprocessing.spawn(train, (flags,), flags.workers)
+        spawn(train, (flags,), flags.workers)
 
 
 def denoising_loss(ask: Callable[[Tensor, Tensor], Tensor], x: Tensor, t: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -40,7 +41,7 @@ def fit_begun(rank: int, flags: argparse.Namespace, prior: type[TaskPrior], loss
     torch.manual_seed(flags.seed)
     own = network_of(flags.begin) == prior.network.__name__
     trained = (prior if own else ToyboxPrior).load(flags.begin, dtype=torch.float32).net
-    net = prior.network(trained.shape)
+    net: Any = prior.network(trained.shape)
     begun(net, trained)
     average = fit(rank, flags, net, losses)
     if average:

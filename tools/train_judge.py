@@ -148,7 +148,7 @@ def train(flags: argparse.Namespace, views: dataset.Views) -> tuple[JudgeNetwork
     """AdamW until the minutes are spent; the averaged network and the number of steps."""
     torch.manual_seed(flags.seed)
     net = JudgeNetwork(Shape(len(captions.VOCABULARY), captions.CONTEXT))
-    net = net.to(flags.device, memory_format=torch.channels_last)
+    net.to(flags.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (not in torch's stubs)
     average = Average(net, decay=0.998)  # over the last 500 steps: a run has a few thousand
     optimizer = torch.optim.AdamW(net.parameters(), lr=flags.rate, betas=(0.9, 0.98), weight_decay=0.05, fused=True)
     start = load_checkpoint(flags.out, net, average, optimizer)

@@ -8,23 +8,28 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+Net = TypeVar("Net", bound=nn.Module)
 
-class Average:
+
+class Average(Generic[Net]):
     """Exponential moving average of a network's parameters; the decay warms up so that the start is forgotten."""
 
-    def __init__(self, net: nn.Module, decay: float):
-        self.shadow = copy.deepcopy(net).requires_grad_(False).eval()
+    def __init__(self, net: Net, decay: float):
+        self.shadow: Net = copy.deepcopy(net).requires_grad_(False).eval()
         self.decay = decay
 
     @torch.no_grad()
     def update(self, net: nn.Module, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.shadow.parameters()), list(net.parameters()), 1 - decay)
+        torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage] (fused, and not in torch's stubs)
+            list(self.shadow.parameters()), list(net.parameters()), 1 - decay
+        )
         for mine, theirs in zip(self.shadow.buffers(), net.buffers(), strict=True):
             mine.copy_(theirs)
 

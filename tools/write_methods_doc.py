@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -156,7 +156,7 @@ def _rules(rule: Any) -> list[Rule]:
     return given if own is None or isinstance(own, type) else [own, *given]
 
 
-def _held(function: Any, kind: Any) -> Iterable[Any]:
+def _held(function: Any, kind: Any) -> Iterator[Any]:
     """The values of a kind that a function closes over."""
     function = inspect.unwrap(function)
     held = inspect.getclosurevars(function).nonlocals if inspect.isfunction(function) else {}
