@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from scoredistill.studies import STUDIES
+from tools import write_studies_doc
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXTENDING = ROOT / "docs" / "extending.md"
@@ -34,3 +37,9 @@ def test_links_lead_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
         if "://" not in link:
             assert (page.parent / link).exists(), f"{page.name} links to {link}, which is not there"
+
+
+def test_the_page_of_studies_says_what_their_results_say() -> None:
+    page = (ROOT / "docs" / "studies.md").read_text()
+    assert page == write_studies_doc.document(write_studies_doc.kept()), "run: python -m tools.write_studies_doc"
+    assert set(re.findall(r"^`(\w+)`:", page, re.MULTILINE)) <= STUDIES.keys()
