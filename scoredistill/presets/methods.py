@@ -97,8 +97,8 @@ _TUNED: dict[str, Settings] = {
 SOLID: dict[str, Settings] = {"dsd": {"reference_scale": 1.5}}
 """What `FAST` changes where many views share a scene, which strays from the ODE of each.
 
-Of a mode of spread s a reference as guided as the target pulls a stray back only while sbar_t sbar_r > s^2, and pushes it
-on below (proved in tests/test_trajectories.py): whole shapes at nearly all times. The text must drive there.
+Of a mode of spread s a reference as guided as the target pulls a stray back only while sbar_t sbar_r > s^2, and pushes
+it on below (tests/test_trajectories.py): whole shapes at nearly all times. The text must drive there.
 """
 
 FAST: dict[str, Settings] = {name: PAPER[name] | settings | MEAN for name, settings in _TUNED.items()}
