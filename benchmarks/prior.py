@@ -1,9 +1,11 @@
 """Does the embedded prior draw what a caption says? Random captions, sampled by DDIM, read by the independent judge.
 
     python benchmarks/prior.py
+    python benchmarks/prior.py --prior toybox-mv --out benchmarks/results/rings.json --picture docs/images/rings.png
 
-The same judge on true renders of the same captions gives the ceiling. Captions whose color is left to nature are
-judged by the natural color; pairs and counts by their first toy.
+The same judge on true renders of the same captions gives the ceiling. Captions whose color is left to nature are judged
+by the natural color; pairs and counts by their first toy. A prior of several views draws a ring of them for each
+caption, asked for by their cameras, and each view is judged.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +28,7 @@ from scoredistill.evaluate.report import expected
 from scoredistill.export.images import grid, write_png
 from scoredistill.methods import ddim
 from scoredistill.priors.toybox import SIZE, ToyboxPrior
+from scoredistill.sources import open_prior
 from scoredistill.toybox import BACKGROUND, build, captions, dataset, render
 
 SEED = 20_000  # apart from every training seed
@@ -49,6 +53,23 @@ def drawn(prior: ToyboxPrior, texts: list[str], scale: float, steps: int) -> Ten
         x_T = torch.randn(len(part), 3, SIZE, SIZE, generator=rng)
         pictures.append(prior.decode(ddim.sample(prior, x_T, conditions, scale=scale, steps=steps)))
     return torch.cat(pictures).clamp(0, 1)
+
+
+def rings(
+    prior: ToyboxPrior, described: list[captions.Description], texts: list[str], scale: float, steps: int
+) -> tuple[Tensor, list[captions.Description], list[str]]:
+    """For each caption without view words one ring of views, with the description and the view words of every view."""
+    rng, dice = np.random.default_rng(SEED), torch.Generator().manual_seed(SEED)
+    pictures, words, each = [], [], prior.views
+    for first in range(0, len(texts), BATCH // each):
+        part = tuple(text for text in texts[first : first + BATCH // each] for _ in range(each))
+        cameras = dataset.random_cameras(rng, len(part), SIZE, ring=each)
+        x_T = torch.randn(len(part), 3, SIZE, SIZE, generator=dice)
+        x = ddim.sample(prior, x_T, prior.conditions(Prompt(part), cameras, len(part)), scale=scale, steps=steps)
+        pictures.append(prior.decode(x))
+        looks = zip(cameras.azimuth.tolist(), cameras.elevation.tolist(), strict=True)
+        words += [captions.view_words(*look) for look in looks]
+    return torch.cat(pictures).clamp(0, 1), [one for one in described for _ in range(each)], words
 
 
 def true(described: list[captions.Description], views: list[str]) -> Tensor:
@@ -87,18 +108,25 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--scales", type=float, nargs="+", default=[2.5, 4.0])
-    parser.add_argument("--weights", type=Path, default=None, help="weights other than the embedded ones")
+    parser.add_argument("--prior", default="toybox", help="toybox, toybox-mv, or other weights (.safetensors)")
     parser.add_argument("--picture", type=Path, default=Path("docs/images/prior_samples.png"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/prior.json"))
     flags = parser.parse_args()
-    prior = ToyboxPrior.load(flags.weights) if flags.weights else ToyboxPrior.load()
+    prior: Any = open_prior(flags.prior, "cpu")
     judge = Judge.load()
     described, texts, views = ask(flags.count)
-    record: dict[str, object] = {"captions": flags.count, "steps": flags.steps}
+    if prior.views > 1:
+        rng = np.random.default_rng(SEED)
+        texts = [captions.caption(toy, rng) for toy in described]
+    record: dict[str, object] = {"prior": flags.prior, "captions": flags.count, "steps": flags.steps}
     record["true renders"] = judged(judge, true(described, views), described, views)
     for scale in flags.scales:
-        rgb = drawn(prior, texts, scale, flags.steps)
-        record[f"scale {scale:g}"] = judged(judge, rgb, described, views)
+        toys, asked = described, views
+        if prior.views > 1:
+            rgb, toys, asked = rings(prior, described, texts, scale, flags.steps)
+        else:
+            rgb = drawn(prior, texts, scale, flags.steps)
+        record[f"scale {scale:g}"] = judged(judge, rgb, toys, asked)
         print(f"scale {scale:g}", record[f"scale {scale:g}"])
         write_png(grid(rgb[:72], columns=12), flags.picture)  # of the last scale in the end
     flags.out.write_text(json.dumps(record | {"first captions": texts[:72]} | provenance(), indent=2) + "\n")
