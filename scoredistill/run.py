@@ -22,7 +22,7 @@ from scoredistill.optimize import optimize
 from scoredistill.photo import read_photo
 from scoredistill.presets import PRESETS, Preset
 from scoredistill.presets.methods import OFFICIAL
-from scoredistill.presets.published import NEGATIVE, VIEW_WORDS, view_text
+from scoredistill.presets.published import NEGATIVE, VIEW_WORDS, outdoors, view_text
 from scoredistill.presets.tasks import JOINT, PHOTO, joint, photographed
 from scoredistill.priors.compiled import compile_network
 from scoredistill.priors.prompt import TOLD
@@ -50,7 +50,7 @@ class Run:
     compile: bool = False  # compile the prior's network: faster steps on a GPU, after a slow first one
     out: Path | None = None  # the run's folder; by default runs/PROMPT-METHOD-SEED
     negative: str | None = None  # what the null branch of the guidance is told; by default what the method's paper says
-    background: str | None = None  # what the scene stands before: toybox, white, gray or black
+    background: str | None = None  # what the scene stands before: toybox, white, gray, black or learned
     image: str | None = None  # a picture of the object to begin from, for priors that make other views of it
     elevation_deg: float = 5.0  # from where the picture was taken: above the horizon
     azimuth_deg: float = 0.0  # and around: 0 is the front, 90 at +x
@@ -114,7 +114,9 @@ class Parts:
 
 
 DEVICES = ("auto", "cpu", "cuda")
-BACKGROUNDS = {"toybox": BACKGROUND, "white": (1.0, 1.0, 1.0), "gray": (0.5, 0.5, 0.5), "black": (0.0, 0.0, 0.0)}
+GRAY = (0.5, 0.5, 0.5)
+BACKGROUNDS = {"toybox": BACKGROUND, "white": (1.0, 1.0, 1.0), "gray": GRAY, "black": (0.0, 0.0, 0.0), "learned": GRAY}
+"""By their names; what is learned is for training renders (`scenes.environment`), all others are before gray."""
 
 
 def resolve(run: Run) -> Run:
@@ -164,6 +166,7 @@ def preset_of(run: Run) -> Preset:
     """The preset that the run names, for its method and scene, and for what its prior denoises or is shown."""
     preset = named("preset", run.preset, PRESETS)(run.method, run.scene)
     preset = photographed(preset, run.preset) if run.image else preset
+    preset = outdoors(preset, run.method) if background_name(run) == "learned" else preset
     return joint(preset, run.preset) if run.prior in JOINT else preset
 
 
@@ -246,10 +249,12 @@ def background(run: Run) -> Tensor:
 
 
 def background_name(run: Run) -> str:
-    """By default what the prior was trained on: Toybox's own, white around pictures; gray where anything may be."""
+    """By default what the prior was trained on: Toybox's own, white around pictures; else gray, learned by `paper`."""
     if run.background or not is_published(run.prior):
         return run.background or "toybox"
-    return "white" if run.image else "gray"
+    if run.image:
+        return "white"
+    return "gray" if run.preset == "fast" or run.scene != "nerf" else "learned"
 
 
 def negative(run: Run) -> str:
@@ -268,6 +273,8 @@ def _check_values(run: Run) -> None:
             raise ValueError(f"{name} must be at least 1, got {value}")
     named("device", run.device, dict.fromkeys(DEVICES))
     named("background", run.background or "toybox", BACKGROUNDS)
+    if run.background == "learned" and run.scene != "nerf":
+        raise ValueError(f"scene {run.scene!r} learns no background: take --scene nerf, or a plain --background")
     if run.view_text is not None:
         named("view text", run.view_text, dict.fromkeys(TOLD))
         if not is_published(run.prior):

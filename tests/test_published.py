@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from scoredistill.folder import RunFolder, read_config
 from scoredistill.methods.catalogue import METHODS
 from scoredistill.presets import PRESETS
 from scoredistill.priors.hub import ALIASES
-from scoredistill.run import Run, background, build, build_prior, resolve
+from scoredistill.run import Run, background, build, build_prior, preset_of, resolve
 from scoredistill.toybox.render import BACKGROUND
 
 PROMPT = "a hamburger"
@@ -73,10 +74,16 @@ def test_where_the_front_ends(folder: Path, method: str, front: bool) -> None:
 
 
 def test_scenes_stand_before_what_the_prior_was_trained_on() -> None:
-    """Toybox's own color, gray for published models, or what the run says."""
+    """Toybox's own color, gray for published models or a learned environment, or what the run says."""
     assert torch.equal(background(resolve(Run(PROMPT))), torch.tensor(BACKGROUND))
     assert torch.equal(background(resolve(Run(PROMPT, prior="sd", device="cpu"))), torch.full((3,), 0.5))
     assert torch.equal(background(resolve(Run(PROMPT, background="white"))), torch.ones(3))
+    official = resolve(Run(PROMPT, prior="sd", method="dsd", preset="paper"))
+    environment = preset_of(official).nerf.environment
+    assert official.background == "learned" and environment is not None and environment.random_share == 0.5
+    assert preset_of(replace(official, background="gray")).nerf.environment is None
+    assert resolve(Run(PROMPT, prior="sd", preset="paper", scene="splats")).background == "gray"
+    assert preset_of(resolve(Run(PROMPT, preset="paper"))).nerf.environment is None, "Toybox knows one background"
 
 
 @pytest.mark.parametrize(
@@ -85,6 +92,7 @@ def test_scenes_stand_before_what_the_prior_was_trained_on() -> None:
         (("--prior", "sdx"), "unknown prior 'sdx'; nearest known: sdxl"),
         (("--prior", "sd", "--view-text", "word"), "unknown view text 'word'; nearest known: words"),
         (("--view-text", "words"), "leave out --view-text"),
+        (("--background", "learned", "--scene", "splats"), "scene 'splats' learns no background"),
         (("--background", "grey"), "unknown background 'grey'; nearest known: gray"),
         (("--prior", "/nowhere/at/all"), "unknown prior '/nowhere/at/all'"),
     ],

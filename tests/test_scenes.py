@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from scoredistill.camera import Cameras, orbit, ring
 from scoredistill.contracts import Frame
 from scoredistill.kernels.hashgrid import GridLayout
+from scoredistill.render.harmonics import basis
 from scoredistill.render.shading import daylight
+from scoredistill.scenes.environment import Environment, EnvironmentSettings
 from scoredistill.scenes.field import HashField
 from scoredistill.scenes.image import Image
 from scoredistill.scenes.nerf import LambertSettings, NeRF, NerfSettings
@@ -207,6 +209,33 @@ def test_lambert_draws_its_lights_and_stays_plain_where_it_should() -> None:
     lit = nerf.render(views(0), WHITE * 0, dice(1)).rgb
     torch.testing.assert_close(lit[:, 0], lit[:, 1])  # textureless is grey
     assert 0.05 < float(lit[:, :, 12, 12].mean()) <= 1
+
+
+def test_an_environment_is_learned_behind_training_renders_alone() -> None:
+    """Rays that meet nothing see its closed form; other renders stand before the plain color."""
+    cameras = views(3, count=2)
+    nerf = NeRF(replace(SMALL, blob_radius=1e-3, environment=EnvironmentSettings()), dice())
+    assert nerf.environment is not None
+    frame = nerf.render(cameras, WHITE, dice(1))
+    directions = cameras.rays()[1].reshape(-1, 3)
+    h = basis(directions, 2)
+    for layer in (0, 2):
+        h = (h @ nerf.environment.network[layer].weight.T).clamp(min=0)  # type: ignore[union-attr,operator]
+    expected = torch.sigmoid(h @ nerf.environment.network[4].weight.T)  # type: ignore[union-attr,operator]
+    torch.testing.assert_close(frame.rgb.permute(0, 2, 3, 1).reshape(-1, 3), expected)
+    frame.rgb.square().mean().backward()
+    assert all(float(weight.grad.norm()) > 0 for weight in nerf.environment.parameters() if weight.grad is not None)
+    assert [group["lr"] for group in nerf.param_groups() if group["name"] == "environment"] == [1e-3]
+    torch.testing.assert_close(nerf.render(cameras, WHITE).rgb, torch.ones(2, 3, 24, 24))
+
+
+def test_one_random_color_may_stand_in_for_the_environment() -> None:
+    environment = Environment(EnvironmentSettings(random_share=0.5), dice())
+    directions = nn.functional.normalize(torch.randn(20, 3, generator=dice(1)), dim=-1)
+    seen = [environment(directions, dice(seed)) for seed in range(100)]
+    plain = [rgb[0] for rgb in seen if torch.equal(rgb, rgb[:1].expand_as(rgb))]
+    assert 30 < len(plain) < 70
+    assert len(torch.stack(plain).unique(dim=0)) == len(plain)
 
 
 def test_the_progressive_band_opens_with_age() -> None:

@@ -1,13 +1,18 @@
-"""What presets say of published models, whatever the preset: how the view is told, what guidance leads away from.
+"""What presets say of published models, whatever the preset: how the view is told, what guidance leads away from, and
+what a field stands before.
 
-The official configurations of each method (METHODS 1.4, 1.5, 4); Toybox has words of its own for views and none for
-quality.
+The official configurations of each method (METHODS 1.4, 1.5, 4, 7.2); Toybox has words of its own for views and none
+for quality.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from scoredistill.presets import Preset
 from scoredistill.presets.tasks import JOINT
 from scoredistill.priors.prompt import ViewWords
+from scoredistill.scenes.environment import EnvironmentSettings
 
 VIEW_TEXT = {"sdi": "perp-neg", "dsd": "perp-neg", "asd": "perp-neg", "ism": "interpolated"}
 """How a method tells the view where not in words."""
@@ -26,6 +31,16 @@ NEGATIVE = {
     "bad proportions",
 }
 """The negative prompts that belong to a method."""
+
+
+RANDOM_BACKGROUND: dict[str, float] = dict.fromkeys(("vsd", "asd", "dsd"), 0.5)
+"""Share of the steps in which one random color stands in for the learned environment."""
+
+
+def outdoors(preset: Preset, method: str) -> Preset:
+    """The preset with a learned environment round the radiance field."""
+    learned = EnvironmentSettings(random_share=RANDOM_BACKGROUND.get(method, 0.0))
+    return replace(preset, nerf=replace(preset.nerf, environment=learned))
 
 
 def view_text(method: str, prior: str) -> str:

@@ -5,6 +5,8 @@ N points in world coordinates   density per unit length   the blob is a soft bal
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -43,8 +45,8 @@ class HashField(nn.Module):
         self.active = layout.levels  # levels that speak; the scene lowers it for a progressive band
         table = torch.empty(sum(layout.sizes), FEATURES).uniform_(-1e-4, 1e-4, generator=rng)
         self.table = nn.Parameter(table)
-        self.density_mlp = _mlp(layout.width, hidden, 1, rng)
-        self.albedo_mlp = _mlp(layout.width, hidden, 3, rng)
+        self.density_mlp = bias_free((layout.width, hidden, 1), rng)
+        self.albedo_mlp = bias_free((layout.width, hidden, 3), rng)
 
     def density(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
         """Volume density per unit length, >= 0."""
@@ -96,13 +98,14 @@ class HashField(nn.Module):
         return torch.sigmoid(_through(self.albedo_mlp, features))
 
 
-def _mlp(inputs: int, hidden: int, outputs: int, rng: torch.Generator) -> nn.Sequential:
-    """Linear, ReLU, linear without biases, drawn from `rng` by the usual rule U(+-1 / sqrt(fan_in))."""
-    first, second = nn.Linear(inputs, hidden, bias=False), nn.Linear(hidden, outputs, bias=False)
-    for layer in (first, second):
-        bound = layer.in_features**-0.5
-        nn.init.uniform_(layer.weight, -bound, bound, generator=rng)
-    return nn.Sequential(first, nn.ReLU(), second)
+def bias_free(widths: Sequence[int], rng: torch.Generator) -> nn.Sequential:
+    """Linear layers without biases and ReLUs between them, drawn from `rng` by the usual rule U(+-1 / sqrt(fan_in))."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in itertools.pairwise(widths):
+        layer = nn.Linear(inputs, outputs, bias=False)
+        nn.init.uniform_(layer.weight, -(inputs**-0.5), inputs**-0.5, generator=rng)
+        layers += [layer, nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
 
 
 def _through(network: nn.Sequential, features: Float[Tensor, "N features"]) -> Float[Tensor, "N outputs"]:

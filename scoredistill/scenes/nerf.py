@@ -22,6 +22,7 @@ from scoredistill.render.shading import daylight, lambert
 from scoredistill.render.tiles import in_tiles
 from scoredistill.render.volume import NormalsAt, RayColors, render_rays
 from scoredistill.scenes import regularizers as losses
+from scoredistill.scenes.environment import Environment, EnvironmentSettings
 from scoredistill.scenes.field import HashField, Normals
 from scoredistill.scenes.occupancy import OccupancyGrid, VisibleField
 from scoredistill.scenes.regularizers import Ramp, constant
@@ -80,6 +81,7 @@ class NerfSettings:
     band_every: int = 500  # so many steps
     band_after: int = 2000  # after this one
     regularizers: RegularizerSettings = default(default_factory=RegularizerSettings)
+    environment: EnvironmentSettings | None = None  # learned, for training renders; None: the plain background
 
 
 class NeRF(nn.Module):
@@ -103,9 +105,13 @@ class NeRF(nn.Module):
         self.grid = OccupancyGrid(s.occupancy, s.bounds, self.step_length, s.occupancy_decay)
         self.register_buffer("age", torch.zeros((), dtype=torch.long))  # steps done
         self.grid.update(self.field.density, rng, everywhere=True)
+        self.environment = Environment(s.environment, rng) if s.environment else None
 
     def render(self, cameras: Cameras, background: Float[Tensor, "3"], rng: torch.Generator | None = None) -> Frame:
-        """rgb = sum_i w_i albedo_i * light(normal) + (1 - opacity) background; see `Scene.render`."""
+        """rgb = sum_i w_i albedo_i * light(normal) + (1 - opacity) background; see `Scene.render`.
+
+        Where an environment is learned, it is the background of training renders, and the plain one of all others.
+        """
         shape = (len(cameras), cameras.height, cameras.width)
         origins, directions = (vectors.reshape(-1, 3) for vectors in cameras.rays())
         shift = torch.zeros_like(origins[:, 0]) if rng is None else torch.rand(len(origins), generator=rng).to(origins)
@@ -113,7 +119,8 @@ class NeRF(nn.Module):
         see = partial(self._see, self.grid.occupied())
         rays = in_tiles(see, (origins, directions, shift), tuple(self.field.parameters()), self.settings.tile)
         color = self._shade(rays, origins, directions, cameras, rng)
-        rgb = color + (1 - rays.opacity)[:, None] * background
+        behind = self.environment(directions, rng) if self.environment and rng else background
+        rgb = color + (1 - rays.opacity)[:, None] * behind
 
         def image(values: Tensor) -> Tensor:
             return values.reshape(*shape, -1).permute(0, 3, 1, 2)
@@ -137,12 +144,16 @@ class NeRF(nn.Module):
         return VisibleField(self.field, self.grid.occupied())
 
     def param_groups(self) -> list[dict[str, Any]]:
-        """The hash grid and the networks, each at its learning rate."""
+        """The hash grid, the networks and the environment, each at its learning rate."""
         networks = [*self.field.density_mlp.parameters(), *self.field.albedo_mlp.parameters()]
-        return [
+        groups = [
             {"name": "grid", "params": [self.field.table], "lr": self.settings.lr_grid},
             {"name": "mlp", "params": networks, "lr": self.settings.lr_mlp},
         ]
+        if self.environment:
+            learned = list(self.environment.parameters())
+            groups.append({"name": "environment", "params": learned, "lr": self.environment.settings.lr})
+        return groups
 
     def regularizer(self, frame: Frame, cameras: Cameras, progress: float) -> Float[Tensor, ""]:
         """The weighted sum of the losses of `RegularizerSettings`; terms of weight zero are not computed."""
