@@ -27,11 +27,12 @@ from benchmarks.step import WARM_UP, step_by_part
 from scoredistill.contracts import Prompt
 from scoredistill.evaluate.report import markdown
 from scoredistill.kernels.hashgrid import GridLayout
+from scoredistill.parts import Parts, background, build_method, build_scene, build_views
 from scoredistill.presets import PRESETS
 from scoredistill.priors.compiled import compile_network
 from scoredistill.priors.network import fast_dtype
 from scoredistill.priors.stable import StablePrior
-from scoredistill.run import Parts, Run, background, build_method, build_scene, build_views, resolve
+from scoredistill.run import Run, resolve
 from scoredistill.scenes.nerf import NeRF
 
 RUN = 10_000  # steps of the papers' runs

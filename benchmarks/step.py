@@ -25,8 +25,9 @@ from benchmarks.provenance import provenance
 from benchmarks.timing import now, seconds
 from scoredistill.evaluate.report import markdown
 from scoredistill.methods.catalogue import METHODS
+from scoredistill.parts import Parts, build
 from scoredistill.priors.toybox import ToyboxPrior
-from scoredistill.run import Parts, Run, build, resolve
+from scoredistill.run import Run, resolve
 
 WARM_UP = 3
 PARTS = (  # the loop's own calls, in their order; what is left of a step is its backward pass, Adam, a learner

@@ -12,7 +12,8 @@ import json
 import statistics
 import time
 
-from scoredistill.run import Run, build, resolve
+from scoredistill.parts import build
+from scoredistill.run import Run, resolve
 
 WARM_UP = 2
 

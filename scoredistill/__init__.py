@@ -17,9 +17,10 @@ from scoredistill.journal import record
 from scoredistill.methods.catalogue import CITATIONS, METHODS, sdi, sds
 from scoredistill.methods.distillation import Distillation
 from scoredistill.optimize import optimize
+from scoredistill.parts import build
 from scoredistill.priors.analytic import AnalyticPrior
 from scoredistill.priors.toybox import ToyboxPrior
-from scoredistill.run import Run, build, resolve
+from scoredistill.run import Run, resolve
 from scoredistill.scenes.image import Image
 from scoredistill.scenes.nerf import NeRF
 from scoredistill.schedule import NoiseSchedule

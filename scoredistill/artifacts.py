@@ -22,7 +22,8 @@ from scoredistill.fidelity import mesh_metrics
 from scoredistill.folder import RunFolder
 from scoredistill.gallery import evaluate, four_views, turntable
 from scoredistill.methods.catalogue import CITATIONS, METHODS
-from scoredistill.run import Run, background, build_scene, preset_of, resolve
+from scoredistill.parts import background, build_scene
+from scoredistill.run import Run, preset_of, resolve
 from scoredistill.scenery import Solid
 from scoredistill.scenes.image import Image
 

@@ -34,7 +34,8 @@ from scoredistill.folder import RunFolder, default_path, read_config
 from scoredistill.formats import file_name, write
 from scoredistill.gallery import ELEVATION_DEG, evaluate, look, samples, turntable
 from scoredistill.methods.catalogue import CITATIONS, METHODS
-from scoredistill.run import Run, background, build, resolve
+from scoredistill.parts import background, build
+from scoredistill.run import Run, resolve
 from scoredistill.settings import Value, named, settings_of
 from scoredistill.studies.conduct import Order, conduct, listing
 

@@ -14,7 +14,7 @@ from scoredistill.artifacts import DivergedError, finish, salvage
 from scoredistill.fidelity import in_words
 from scoredistill.folder import Record, RunFolder
 from scoredistill.journal import record
-from scoredistill.run import Parts
+from scoredistill.parts import Parts
 
 LINES = 20  # printed over a whole run where there is no terminal to draw a bar on
 PAUSE = 10.0  # seconds between the lines of a study there

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from scoredistill.camera import Cameras
 from scoredistill.contracts import Conditions, Prompt, Query
+from scoredistill.parts import build_method
 from scoredistill.priors.analytic import AnalyticPrior, gaussian
 from scoredistill.priors.lora import LoraLearner
-from scoredistill.run import Run, build_method, resolve
+from scoredistill.run import Run, resolve
 from scoredistill.schedule import cosine
 
 UPDATES = 50  # enough for a mean over the falling t; what is computed once (DSD's ODE) is spread over them

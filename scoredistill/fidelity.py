@@ -17,9 +17,10 @@ from torch.nn.functional import grid_sample, normalize
 from scoredistill.camera import Cameras
 from scoredistill.export.mesh import Mesh
 from scoredistill.gallery import all_round, turntable
+from scoredistill.parts import background
 from scoredistill.render.shading import daylight
 from scoredistill.render.triangles import see
-from scoredistill.run import Run, background
+from scoredistill.run import Run
 from scoredistill.scenery import Solid
 from scoredistill.scenes.nerf import NeRF
 

@@ -17,8 +17,9 @@ from scoredistill.evaluate.judge import Judge
 from scoredistill.evaluate.report import evaluate_views
 from scoredistill.methods import ddim
 from scoredistill.methods.noise import gaussian
+from scoredistill.parts import background, build_prior
 from scoredistill.priors.toybox import SIZE
-from scoredistill.run import Run, background, build_prior, negative, preset_of
+from scoredistill.run import Run, negative, preset_of
 from scoredistill.scenery import Solid
 from scoredistill.scenes.image import Image
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from scoredistill.contracts import Prior, Step
 from scoredistill.export.images import grid
 from scoredistill.folder import Record, RunFolder
-from scoredistill.run import Parts
+from scoredistill.parts import Parts
 
 MOMENTS = 8  # steps, evenly over the run, whose pictures are kept
 SHOWN = 4  # views of a step in a picture

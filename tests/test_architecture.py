@@ -16,7 +16,7 @@ FLOORS = [
     {"schedule", "camera", "kernels"},
     {"contracts", "render"},
     {"methods", "priors", "scenes", "views", "optimize", "evaluate", "export", "toybox"},
-    {"run", "settings", "presets", "folder", "checkpoint", "journal", "artifacts", "gallery", "doctor"}
+    {"run", "parts", "settings", "presets", "folder", "checkpoint", "journal", "artifacts", "gallery", "doctor"}
     | {"studies", "costs", "entries", "photo", "sources", "formats", "scenery", "fidelity"},
     {"cli", "console", "flags", "__init__"},
     {"__main__"},

@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from scoredistill.parts import build_prior
 from scoredistill.priors import compiled
 from scoredistill.priors.compiled import compile_network
-from scoredistill.run import Run, build_prior, resolve
+from scoredistill.run import Run, resolve
 
 
 class Network(nn.Module):

@@ -20,9 +20,10 @@ from scoredistill.contracts import Prompt
 from scoredistill.entries import priors
 from scoredistill.folder import RunFolder, read_config
 from scoredistill.methods.catalogue import METHODS
+from scoredistill.parts import background, build, build_prior
 from scoredistill.presets import PRESETS
 from scoredistill.priors.hub import ALIASES
-from scoredistill.run import Run, background, build, build_prior, preset_of, resolve
+from scoredistill.run import Run, preset_of, resolve
 from scoredistill.toybox.render import BACKGROUND
 
 PROMPT = "a hamburger"
@@ -128,7 +129,7 @@ def test_runs_on_a_folder(folder: Path, tmp_path: Path, monkeypatch: pytest.Monk
 def test_nothing_heavy_is_loaded_unless_asked() -> None:
     """Resolving and running on the embedded prior imports none of the libraries of the extra."""
     code = (
-        "import sys\nfrom scoredistill.run import Run, build, resolve\n"
+        "import sys\nfrom scoredistill.parts import build\nfrom scoredistill.run import Run, resolve\n"
         "resolve(Run('a red car', prior='sd')), build(resolve(Run('a red car')))\n"
         "print([name for name in ('diffusers', 'transformers', 'peft', 'huggingface_hub') if name in sys.modules])"
     )

@@ -10,11 +10,12 @@ from tiny import SHAPE
 
 from scoredistill import run as runs
 from scoredistill.methods.catalogue import METHODS
+from scoredistill.parts import build, build_method, build_scene, build_views
 from scoredistill.presets import PRESETS
 from scoredistill.presets.methods import carried
 from scoredistill.priors.toybox import ToyboxPrior
 from scoredistill.priors.unet import UNet
-from scoredistill.run import Run, build_method, build_scene, build_views, resolve
+from scoredistill.run import Run, resolve
 from scoredistill.scenery import SCENES, image_start
 from scoredistill.scenes.nerf import NeRF
 from scoredistill.schedule import cosine, scaled_linear
@@ -89,4 +90,4 @@ def test_what_does_not_fit_is_named(flags: dict, message: str) -> None:
 def test_weights_elsewhere_are_remembered_by_their_full_path() -> None:
     assert Path(resolve(Run("a red car", prior="here.safetensors")).prior).is_absolute()
     with pytest.raises(ValueError, match=r"here\.safetensors"):
-        runs.build(resolve(Run("a red car", prior="here.safetensors")))
+        build(resolve(Run("a red car", prior="here.safetensors")))

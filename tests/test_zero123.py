@@ -23,9 +23,10 @@ from scoredistill.folder import read_config
 from scoredistill.methods.learned import vsd
 from scoredistill.methods.trajectories import dsd, sdi
 from scoredistill.optimize import optimize
+from scoredistill.parts import build
 from scoredistill.priors.sighted import relative_pose
 from scoredistill.priors.zero123 import Zero123Prior
-from scoredistill.run import Run, build, preset_of, resolve
+from scoredistill.run import Run, preset_of, resolve
 from scoredistill.scenes.nerf import NeRF
 from scoredistill.scenes.photographed import Photographed, PhotoSettings
 from scoredistill.views import RandomOrbit

@@ -16,8 +16,9 @@ from scoredistill.costs import UPDATES, Pixel, cost
 from scoredistill.entries import Entry, entry, scales, settings_table
 from scoredistill.methods.catalogue import METHODS
 from scoredistill.methods.distillation import Distillation
+from scoredistill.parts import build_method
 from scoredistill.presets import PRESETS
-from scoredistill.run import Run, build_method, resolve
+from scoredistill.run import Run, resolve
 from scoredistill.settings import WEIGHTS, settings_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "methods.md"

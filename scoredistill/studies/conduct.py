@@ -9,8 +9,9 @@ from pathlib import Path
 
 from scoredistill.evaluate.judge import Judge
 from scoredistill.folder import RUNS
+from scoredistill.parts import build_prior
 from scoredistill.priors.toybox import ToyboxPrior
-from scoredistill.run import Run, build_prior, resolve
+from scoredistill.run import Run, resolve
 from scoredistill.settings import named
 from scoredistill.studies import STUDIES
 from scoredistill.studies.report import write_report

@@ -17,7 +17,8 @@ from scoredistill.contracts import Method, Query, Step
 from scoredistill.methods import ddim, noise, scores, time
 from scoredistill.methods.distillation import Distillation
 from scoredistill.optimize import optimize
-from scoredistill.run import Run, background, build_method, resolve
+from scoredistill.parts import background, build_method
+from scoredistill.run import Run, resolve
 from scoredistill.scenery import image_start
 from scoredistill.scenes.image import Image
 from scoredistill.studies.study import Bench
