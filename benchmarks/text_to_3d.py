@@ -48,14 +48,15 @@ def folder_of(root: Path, method: str, prompt: str, seed: int) -> Path:
     return root / f"{method}-{prompt.replace(' ', '-')}-{seed}"
 
 
-def generate(root: Path, method: str, prompt: str, seed: int, threads: int) -> None:
+def generate(root: Path, method: str, prompt: str, seed: int, prior: str, threads: int) -> None:
     """Run the command line once, to the finished run folder."""
     folder = folder_of(root, method, prompt, seed)
     if (folder / "metrics.json").exists():
         return
     task = ["resume", str(folder)]
     if not (folder / "config.yaml").exists():
-        task = ["generate", prompt, "--method", method, "--seed", str(seed), "--out", str(folder)]
+        task = ["generate", prompt, "--method", method, "--seed", str(seed), "--prior", prior]
+        task += ["--out", str(folder)]
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "scoredistill", *task],
@@ -104,6 +105,8 @@ def sheet(root: Path, methods: list[str], prompts: list[str], seeds: list[int], 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=20, help="captions")
+    parser.add_argument("--captions", nargs="+", help="instead of those held out")
+    parser.add_argument("--prior", default="toybox")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--methods", nargs="+", default=["sdi", "sds"])
     parser.add_argument("--processes", type=int, default=1, help="runs at a time; the cores are shared among them")
@@ -113,12 +116,12 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, default=Path("docs/images/text_to_3d.png"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/text_to_3d.json"))
     flags = parser.parse_args()
-    prompts = held_out(flags.count)
+    prompts = flags.captions or held_out(flags.count)
     flags.root.mkdir(parents=True, exist_ok=True)
     tasks = list(product(flags.seeds, flags.methods, prompts))
     threads = max(len(os.sched_getaffinity(0)) // flags.processes, 1)
     with ThreadPoolExecutor(flags.processes) as pool:
-        list(pool.map(lambda task: generate(flags.root, task[1], task[2], task[0], threads), tasks))
+        list(pool.map(lambda task: generate(flags.root, task[1], task[2], task[0], flags.prior, threads), tasks))
     kept = earlier(flags.out, flags.seeds) if flags.add else {}
     rows = {
         method: [*kept.get(method, []), *(row(flags.root, method, p, s) for s, p in product(flags.seeds, prompts))]
@@ -126,8 +129,8 @@ def main() -> None:
     }
     table = [summary(method, found) for method, found in rows.items()]
     seeds = sorted({int(str(row["seed"])) for found in rows.values() for row in found})
-    record = {"captions": prompts, "seeds": seeds, "threads": threads, "processes": flags.processes}
-    record |= {"table": table, "rows": rows}
+    record = {"prior": flags.prior, "captions": prompts, "seeds": seeds, "threads": threads}
+    record |= {"processes": flags.processes, "table": table, "rows": rows}
     flags.out.write_text(json.dumps(record | provenance(), indent=2) + "\n")
     flags.out.with_suffix(".md").write_text(markdown(table) + "\n")
     sheet(flags.root, flags.methods, prompts, flags.pictured or flags.seeds[:1], flags.picture)
