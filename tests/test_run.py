@@ -91,3 +91,12 @@ def test_weights_elsewhere_are_remembered_by_their_full_path() -> None:
     assert Path(resolve(Run("a red car", prior="here.safetensors")).prior).is_absolute()
     with pytest.raises(ValueError, match=r"here\.safetensors"):
         build(resolve(Run("a red car", prior="here.safetensors")))
+
+
+@pytest.mark.parametrize("scene", ["nerf", "splats"])
+def test_a_scene_is_held_as_firmly_as_its_method_pulls(scene: str) -> None:
+    """ISM's gradient is a thirtieth of SDI's: so are the losses beside it; SDI and SDS have the preset's own."""
+    ism, sdi = (getattr(PRESETS["fast"](method, scene), scene).regularizers for method in ("ism", "sdi"))
+    assert ism.sparsity.end == pytest.approx(0.03 * sdi.sparsity.end)
+    assert ism.convexity.start == pytest.approx(0.03 * sdi.convexity.start)
+    assert PRESETS["fast"]("sds", scene).nerf == PRESETS["fast"]("sdi", scene).nerf

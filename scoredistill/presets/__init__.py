@@ -12,10 +12,10 @@ from typing import Any
 
 from scoredistill.kernels.hashgrid import GridLayout
 from scoredistill.presets import splats
-from scoredistill.presets.methods import FAST, PAPER, SOLID, Settings
+from scoredistill.presets.methods import FAST, PAPER, PULL, SOLID, Settings
 from scoredistill.scenes.nerf import NerfSettings, RegularizerSettings
 from scoredistill.scenes.photographed import PhotoSettings
-from scoredistill.scenes.regularizers import Ramp, constant
+from scoredistill.scenes.regularizers import Ramp, constant, lightened
 from scoredistill.scenes.splats import SplatSettings
 from scoredistill.views import RandomOrbit
 
@@ -42,9 +42,11 @@ def fast(method: str, scene: str) -> Preset:
         "image": {"steps": 300, "count": 4, "size": 64, "lr": 2e-2},
         "splats": splats.FAST_RUN,
     }
-    nerf = NerfSettings(regularizers=_fast_losses())
+    pull = PULL.get(method, 1.0)
+    nerf = NerfSettings(regularizers=lightened(_fast_losses(), pull))
+    small = replace(splats.FAST, regularizers=lightened(splats.FAST.regularizers, pull))
     settings = FAST.get(method, {}) | ({} if scene == "image" else SOLID.get(method, {}))
-    return Preset(scenes[scene] | {"save_every": 25}, settings, nerf, splats.FAST)
+    return Preset(scenes[scene] | {"save_every": 25}, settings, nerf, small)
 
 
 def _fast_losses() -> RegularizerSettings:

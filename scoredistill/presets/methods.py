@@ -101,4 +101,13 @@ Of a mode of spread s a reference as guided as the target pulls a stray back onl
 it on below (tests/test_trajectories.py): whole shapes at nearly all times. The text must drive there.
 """
 
+PULL: dict[str, float] = (
+    {"ism": 0.03} | dict.fromkeys(("vsd", "esd", "asd", "dsd", "csd"), 0.15) | dict.fromkeys(("nfsd", "pfd"), 0.25)
+)
+"""How strongly a method pulls beside SDI, where far less: its gradient's norm over the first steps of a field.
+
+Methods that compare two predictions pull least. The losses of `FAST` scenes are weighted by it, or they shrink what
+such a method makes to a ball: seen with ISM, VSD and DSD, the others follow by the same measure.
+"""
+
 FAST: dict[str, Settings] = {name: PAPER[name] | settings | MEAN for name, settings in _TUNED.items()}

@@ -51,6 +51,12 @@ def scaled(weights: Weights, factors: Mapping[str, float]) -> Weights:
     return replace(weights, **changed)  # type: ignore[type-var] (any dataclass)
 
 
+def lightened(weights: Weights, factor: float) -> Weights:
+    """A dataclass of ramps, all of them multiplied by a factor."""
+    ramps = [name for name, value in vars(weights).items() if isinstance(value, Ramp)]
+    return scaled(weights, dict.fromkeys(ramps, factor))
+
+
 def constant(weight: float) -> Ramp:
     """The same weight all the way."""
     return Ramp(weight, weight)
