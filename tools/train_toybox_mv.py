@@ -40,7 +40,7 @@ apart, v-prediction, cosine schedule.
 | data | {views} views of random toys, in rings of four |
 | training | {steps} steps of {batch} images ({images} in all), {minutes:.0f} minutes, averaged weights |
 | made by | `python tools/train_toybox_mv.py {flags}` |
-| quality | [benchmarks/results/rings.json](../../benchmarks/results/rings.json), by `benchmarks/prior.py --prior toybox-mv` |
+| quality | [benchmarks/results/rings.json](../../benchmarks/results/rings.json), by `benchmarks/prior.py` |
 
 Limits: those of toybox-prior; and it knows rings of four views only.
 """
