@@ -45,6 +45,7 @@ GRIDS = {
 VIEWS = 4
 STEP = 2 * 3**0.5 / 96  # of a ray, in the fast preset
 Work = Callable[[], object]
+Laid = dict[str, Tensor]
 
 
 class Bench:
@@ -76,24 +77,29 @@ def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def laid_out(features: Tensor) -> Laid:
+    """The same features [N K] as each backend's hash grid and perceptron hand them on: by rows, and by columns."""
+    return {"torch": features, "warp": features.T.contiguous().T}
+
+
 def hash_grids(bench: Bench, points: int) -> list[dict[str, str | float]]:
     """Encoding of uniformly random points, forward and backward to the table; and to the points, at the first size."""
     rows = []
     for name, layout in GRIDS.items():
         x = torch.rand(points, 3, generator=rng())
         table = torch.rand(sum(layout.sizes), 2, generator=rng(1)).requires_grad_()
-        grad = torch.randn(points, layout.width, generator=rng(2))
+        grads = laid_out(torch.randn(points, layout.width, generator=rng(2)))
 
-        def work(x: Tensor = x, table: Tensor = table, grad: Tensor = grad, layout: GridLayout = layout) -> object:
-            return torch.autograd.grad(encode(x, table, layout, layout.levels), table, grad)
+        def work(x: Tensor = x, table: Tensor = table, grads: Laid = grads, layout: GridLayout = layout) -> object:
+            return torch.autograd.grad(encode(x, table, layout, layout.levels), table, grads[backend.choice()])
 
         def forward(x: Tensor = x, table: Tensor = table, layout: GridLayout = layout) -> Tensor:
             return encode(x, table.detach(), layout, layout.levels)
 
         products = points * layout.levels * 7 * 2  # seven interpolations of two features
-        moved = 2 * x.nbytes + 2 * grad.nbytes + 3 * table.nbytes  # the gradient is cleared, read and written
+        moved = 2 * x.nbytes + 2 * grads["torch"].nbytes + 3 * table.nbytes  # the gradient is cleared, read and written
         rows.append(bench.row(f"{name}, forward + backward", work, moved, 2 * products))
-        rows.append(bench.row(f"{name}, forward", forward, x.nbytes + grad.nbytes + table.nbytes, products))
+        rows.append(bench.row(f"{name}, forward", forward, x.nbytes + grads["torch"].nbytes + table.nbytes, products))
     return rows
 
 
@@ -137,13 +143,16 @@ def along_rays(bench: Bench, size: int) -> list[dict[str, str | float]]:
 def networks(bench: Bench, points: int) -> list[dict[str, str | float]]:
     """The density network of the fast preset, forward and backward."""
     x, first, second = (
-        torch.randn(*shape, generator=rng(i)).requires_grad_()
-        for i, shape in enumerate([(points, 12), (32, 12), (1, 32)])
+        torch.randn(*shape, generator=rng(i)) for i, shape in enumerate([(points, 12), (32, 12), (1, 32)])
     )
+    inputs = {
+        name: [x.requires_grad_(), first.requires_grad_(), second.requires_grad_()] for name, x in laid_out(x).items()
+    }
     grad = torch.randn(points, 1, generator=rng(3))
 
     def work() -> object:
-        return torch.autograd.grad(perceptron(x, first, second), (x, first, second), grad)
+        asked = inputs[backend.choice()]
+        return torch.autograd.grad(perceptron(*asked), asked, grad)
 
     products = points * 32 * (4 * 12 + 3)  # forward, again, and two gradients
     return [bench.row("perceptron 12-32-1, forward + backward", work, 3 * x.nbytes + 2 * grad.nbytes, products)]

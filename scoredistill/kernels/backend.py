@@ -134,16 +134,23 @@ def by_reference(
 
 
 def _run(calls: Sequence[Callable[[], Any]]) -> None:
-    if len(calls) == 1:
-        calls[0]()
-        return
-    for future in [_pool(torch.get_num_threads()).submit(call) for call in calls]:
-        future.result()
+    """All calls, by this thread and helpers: whoever is done takes the next, so that none waits for one to wake."""
+    left = iter(calls)
+
+    def work() -> None:
+        for call in left:
+            call()
+
+    helpers = min(torch.get_num_threads(), len(calls)) - 1
+    helping = [_pool(helpers).submit(work) for _ in range(helpers)]
+    work()
+    for helper in helping:
+        helper.result()
 
 
 @functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="kernels")
+def _pool(helpers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(helpers, thread_name_prefix="kernels")
 
 
 @functools.cache

@@ -27,12 +27,101 @@ FAINT = wp.constant(float(torch.finfo(torch.float32).tiny ** 0.5))
 """Least opacity that means are divided by."""
 
 
-@wp.func
+ALONG = """
+    const int begin = ray ? ends.data[ray - 1] : 0, end = ends.data[ray];
+"""
+"""The samples of a ray. Native code: the index arithmetic of warp's arrays would take as long as the sums."""
+
+FORWARD = """
+    wp::float32 light = 1, total = 0, far = 0;
+    wp::vec3 seen;
+    for (int i = begin; i < end; ++i) {
+        const wp::float32 w = light * solid.data[i];
+        weight.data[i] = w;
+        light *= 1 - solid.data[i];
+        total += w;
+        far += w * z.data[i];
+        seen += w * albedo.data[i];
+    }
+    const wp::float32 share = 1 / wp::max(total, faint), mean = far * share, half = total / 2;
+    wp::float32 spread = 0, reached = 0;
+    wp::int64 middle_one = -1;
+    for (int i = begin; i < end; ++i) {
+        const wp::float32 w = weight.data[i], away = z.data[i] - mean, after = reached + w;
+        spread += w * away * away;
+        middle_one = reached < half && after >= half ? i : middle_one;
+        reached = after;
+    }
+    color.data[ray] = seen;
+    opacity.data[ray] = total;
+    depth.data[ray] = mean;
+    variance.data[ray] = spread * share;
+    middle.data[ray] = middle_one;
+"""
+
+BACKWARD = """
+    const wp::float32 share = 1 / wp::max(opacity.data[ray], faint), mean = depth.data[ray];
+    const wp::float32 by_depth = on_depth.data[ray] * share, by_variance = on_variance.data[ray] * share;
+    const wp::float32 always = on_opacity.data[ray] - by_variance * variance.data[ray];
+    const wp::vec3 by_color = on_color.data[ray];
+    wp::float32 behind = 0;
+    for (int i = begin; i < end; ++i) {
+        const wp::float32 away = z.data[i] - mean, w = weight.data[i];
+        const wp::float32 h = on_weight.data[i] + wp::dot(by_color, albedo.data[i]) + always
+            + (by_depth + by_variance * away) * away;
+        to_density.data[i] = h;
+        behind += w * h;
+        to_albedo.data[i] = w * by_color;
+    }
+    wp::float32 light = 1;
+    for (int i = begin; i < end; ++i) {
+        const wp::float32 h = to_density.data[i], w = weight.data[i];
+        light -= w;
+        behind -= w * h;
+        to_density.data[i] = dz.data[i] * (light * h - behind);
+    }
+"""
+
+
+@wp.func_native(ALONG + FORWARD)
 @no_type_check
-def begin_of(ends: wp.array[wp.int64], ray: int):
-    if ray == 0:
-        return 0
-    return int(ends[ray - 1])
+def see(
+    ray: int,
+    faint: float,
+    solid: wp.array[float],
+    albedo: wp.array[wp.vec3],
+    z: wp.array[float],
+    ends: wp.array[wp.int64],
+    weight: wp.array[float],
+    color: wp.array[wp.vec3],
+    opacity: wp.array[float],
+    depth: wp.array[float],
+    variance: wp.array[float],
+    middle: wp.array[wp.int64],
+): ...
+
+
+@wp.func_native(ALONG + BACKWARD)
+@no_type_check
+def see_back(
+    ray: int,
+    faint: float,
+    weight: wp.array[float],
+    albedo: wp.array[wp.vec3],
+    z: wp.array[float],
+    dz: wp.array[float],
+    ends: wp.array[wp.int64],
+    opacity: wp.array[float],
+    depth: wp.array[float],
+    variance: wp.array[float],
+    on_weight: wp.array[float],
+    on_color: wp.array[wp.vec3],
+    on_opacity: wp.array[float],
+    on_depth: wp.array[float],
+    on_variance: wp.array[float],
+    to_density: wp.array[float],
+    to_albedo: wp.array[wp.vec3],
+): ...
 
 
 @wp.kernel
@@ -51,37 +140,20 @@ def forward(
     middle: wp.array[wp.int64],
 ):
     """The fields of `Composite`."""
-    ray = first + wp.tid()
-    begin = begin_of(ends, ray)
-    end = int(ends[ray])
-    light = wp.float32(1.0)
-    total = wp.float32(0.0)
-    far = wp.float32(0.0)
-    seen = wp.vec3()
-    for i in range(begin, end):
-        w = light * solid[i]
-        weight[i] = w
-        light -= w
-        total += w
-        far += w * z[i]
-        seen += w * albedo[i]
-    share = 1.0 / wp.max(total, FAINT)
-    mean = far * share
-    spread = wp.float32(0.0)
-    reached = wp.float32(0.0)
-    half = wp.int64(-1)
-    for i in range(begin, end):
-        w = weight[i]
-        spread += w * (z[i] - mean) * (z[i] - mean)
-        after = reached + w
-        if reached < 0.5 * total and after >= 0.5 * total:
-            half = wp.int64(i)
-        reached = after
-    color[ray] = seen
-    opacity[ray] = total
-    depth[ray] = mean
-    variance[ray] = spread * share
-    middle[ray] = half
+    see(
+        first + wp.tid(),
+        FAINT,
+        solid,
+        albedo,
+        z,
+        ends,
+        weight,
+        color,
+        opacity,
+        depth,
+        variance,
+        middle,
+    )
 
 
 @wp.kernel
@@ -109,26 +181,25 @@ def backward(
     The gradient on w_i itself, d depth / d w_i = (z_i - depth) / opacity, and
     d variance / d w_i = ((z_i - depth)^2 - variance) / opacity make h_i.
     """
-    ray = first + wp.tid()
-    begin = begin_of(ends, ray)
-    end = int(ends[ray])
-    share = 1.0 / wp.max(opacity[ray], FAINT)
-    by_depth = on_depth[ray] * share
-    by_variance = on_variance[ray] * share
-    behind = wp.float32(0.0)
-    for i in range(begin, end):
-        away = z[i] - depth[ray]
-        h = on_weight[i] + wp.dot(on_color[ray], albedo[i]) + on_opacity[ray]
-        h += by_depth * away + by_variance * (away * away - variance[ray])
-        to_density[i] = h
-        behind += weight[i] * h
-        to_albedo[i] = weight[i] * on_color[ray]
-    light = wp.float32(1.0)
-    for i in range(begin, end):
-        h = to_density[i]
-        light -= weight[i]
-        behind -= weight[i] * h
-        to_density[i] = dz[i] * (light * h - behind)
+    see_back(
+        first + wp.tid(),
+        FAINT,
+        weight,
+        albedo,
+        z,
+        dz,
+        ends,
+        opacity,
+        depth,
+        variance,
+        on_weight,
+        on_color,
+        on_opacity,
+        on_depth,
+        on_variance,
+        to_density,
+        to_albedo,
+    )
 
 
 class Along(torch.autograd.Function):

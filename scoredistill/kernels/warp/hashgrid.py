@@ -1,6 +1,7 @@
 """The fast twin of `kernels.hashgrid`: interpolation, and its gradients to the table and to the points.
 
 N points   L active levels   `levels`: resolution, first entry, and vertices along a side (0 where hashed) of each
+`features` are planes [2L N], which torch sees as the columns of [N 2L]: a level reads and writes without gaps.
 
 A kernel index is one level and one block of points: a whole level after the other, so that its table stays in the
 cache. The inner loops are native code, of which clang makes vector instructions; loops in warp's own language stay
@@ -22,7 +23,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from scoredistill.kernels.backend import by_reference, launch
-from scoredistill.kernels.hashgrid import FEATURES, GridLayout, reference
+from scoredistill.kernels.hashgrid import GridLayout, reference
 
 wp.set_module_options({"enable_backward": False})
 
@@ -32,8 +33,12 @@ BLOCK = 1024
 LOCATE = """
 #ifdef __CUDA_ARCH__
     const int W = 1;
+    typedef wp::vec2 pair;
+    const auto add = [](pair* to, pair value) { wp::atomic_add(to, value); };
 #else
-    const int W = 16;  // points at a time: as many floats as the widest registers hold
+    const int W = 64;  // points at a time: four of the widest registers
+    typedef float pair __attribute__((ext_vector_type(2)));  // one register, where a wp::vec2 may become two
+    const auto add = [](pair* to, pair value) { *to += value; };  // no two threads meet in a level
 #endif
     const int blocks = (points.shape[0] + block - 1) / block;
     const int level = index / blocks;
@@ -43,9 +48,11 @@ LOCATE = """
     const wp::uint32 offset = levels.data[3 * level + 1], side = levels.data[3 * level + 2];
     const bool dense = side > 0;
     const wp::uint32 strides[3] = {1u, dense ? side : 2654435761u, dense ? side * side : 805459861u};
-    const int row_length = features.shape[1];
+    const size_t count = points.shape[0];
+    wp::float32 *even = features.data + 2 * level * count, *odd = even + count;
     wp::float32 high[3][W];
     wp::uint32 at[8][W];
+    pair* entries = (pair*)table.data;
     for (int start = begin; start < end; start += W) {
         const int width = wp::min(W, end - start);
         for (int j = 0; j < width; ++j) {
@@ -69,38 +76,41 @@ LOCATE = """
 
 GATHER = """
         for (int j = 0; j < width; ++j) {
-            wp::vec2 edge[4];
+            pair edge[4];
             for (int k = 0; k < 4; ++k) {
-                const wp::vec2 left = table.data[at[2 * k][j]];
-                edge[k] = left + high[0][j] * (table.data[at[2 * k + 1][j]] - left);
+                const pair left = entries[at[2 * k][j]];
+                edge[k] = left + high[0][j] * (entries[at[2 * k + 1][j]] - left);
             }
-            const wp::vec2 near = edge[0] + high[1][j] * (edge[1] - edge[0]);
-            const wp::vec2 far = edge[2] + high[1][j] * (edge[3] - edge[2]);
-            features.data[(start + j) * row_length + level] = near + high[2][j] * (far - near);
+            const pair near = edge[0] + high[1][j] * (edge[1] - edge[0]);
+            const pair far = edge[2] + high[1][j] * (edge[3] - edge[2]);
+            const pair found = near + high[2][j] * (far - near);
+            even[start + j] = found[0];
+            odd[start + j] = found[1];
         }
     }
 """
 SCATTER = """
         for (int j = 0; j < width; ++j) {
-            const wp::vec2 whole = features.data[(start + j) * row_length + level];
-            const wp::vec2 far = high[2][j] * whole, near = whole - far;
-            const wp::vec2 far_up = high[1][j] * far, near_up = high[1][j] * near;
-            const wp::vec2 edge[4] = {near - near_up, near_up, far - far_up, far_up};
+            const pair whole = {even[start + j], odd[start + j]};
+            const pair far = high[2][j] * whole, near = whole - far;
+            const pair far_up = high[1][j] * far, near_up = high[1][j] * near;
+            const pair edge[4] = {near - near_up, near_up, far - far_up, far_up};
             for (int k = 0; k < 4; ++k) {
-                const wp::vec2 right = high[0][j] * edge[k];
-                wp::atomic_add(table.data + at[2 * k][j], edge[k] - right);
-                wp::atomic_add(table.data + at[2 * k + 1][j], right);
+                const pair right = high[0][j] * edge[k];
+                add(entries + at[2 * k][j], edge[k] - right);
+                add(entries + at[2 * k + 1][j], right);
             }
         }
     }
 """
 SLOPE = """
+        const auto dot = [](pair a, pair b) { return a[0] * b[0] + a[1] * b[1]; };
         for (int j = 0; j < width; ++j) {
-            const wp::vec2 weight = features.data[(start + j) * row_length + level];
+            const pair weight = {even[start + j], odd[start + j]};
             wp::float32 edge[4], rise[4];
             for (int k = 0; k < 4; ++k) {
-                const wp::float32 left = wp::dot(weight, table.data[at[2 * k][j]]);
-                rise[k] = wp::dot(weight, table.data[at[2 * k + 1][j]]) - left;
+                const wp::float32 left = dot(weight, entries[at[2 * k][j]]);
+                rise[k] = dot(weight, entries[at[2 * k + 1][j]]) - left;
                 edge[k] = left + high[0][j] * rise[k];
             }
             const wp::float32 y = high[1][j], z = high[2][j];
@@ -122,7 +132,7 @@ def gather(
     levels: wp.array2d[int],
     mask: wp.uint32,
     block: int,
-    features: wp.array2d[wp.vec2],
+    features: wp.array2d[float],
 ): ...
 
 
@@ -134,7 +144,7 @@ def scatter(
     levels: wp.array2d[int],
     mask: wp.uint32,
     block: int,
-    features: wp.array2d[wp.vec2],
+    features: wp.array2d[float],
     table: wp.array[wp.vec2],
 ): ...
 
@@ -148,7 +158,7 @@ def slope(
     levels: wp.array2d[int],
     mask: wp.uint32,
     block: int,
-    features: wp.array2d[wp.vec2],
+    features: wp.array2d[float],
     slopes: wp.array[wp.vec3],
 ): ...
 
@@ -162,7 +172,7 @@ def interpolate(
     levels: wp.array2d[int],
     mask: wp.uint32,
     block: int,
-    features: wp.array2d[wp.vec2],
+    features: wp.array2d[float],
 ):
     gather(first + wp.tid(), points, table, levels, mask, block, features)
 
@@ -175,7 +185,7 @@ def to_table(
     levels: wp.array2d[int],
     mask: wp.uint32,
     block: int,
-    features: wp.array2d[wp.vec2],
+    features: wp.array2d[float],
     table: wp.array[wp.vec2],
 ):
     scatter(first + wp.tid(), points, levels, mask, block, features, table)
@@ -190,7 +200,7 @@ def to_points(
     levels: wp.array2d[int],
     mask: wp.uint32,
     block: int,
-    features: wp.array2d[wp.vec2],
+    features: wp.array2d[float],
     slopes: wp.array[wp.vec3],
 ):
     blocks = (points.shape[0] + block - 1) / block
@@ -209,10 +219,10 @@ class Encode(torch.autograd.Function):
         ctx.save_for_backward(points, table)
         ctx.layout, ctx.active = layout, active
         room = torch.empty if active == layout.levels else torch.zeros
-        features = room(len(points), layout.levels, FEATURES, device=points.device)
+        features = room(layout.width, len(points), device=points.device)
         grid, blocks = _grid(points, layout, active)
         launch(interpolate, active * blocks, [points, table, *grid, features], points.device, least=2)
-        return features.flatten(1)
+        return features.T
 
     @staticmethod
     def backward(ctx: Any, grad: Float[Tensor, "N features"]) -> tuple[Tensor | None, Tensor | None, None, None]:  # type: ignore[override]
@@ -221,7 +231,7 @@ class Encode(torch.autograd.Function):
         if torch.is_grad_enabled():
             slopes, entries = by_reference(lambda p, v: reference(p, v, layout, active), (points, table), grad)
             return slopes, entries, None, None
-        features = grad.contiguous().view(len(points), layout.levels, FEATURES)
+        features = grad.T.contiguous()
         grid, blocks = _grid(points, layout, active)
         slopes = entries = None
         if ctx.needs_input_grad[0]:

@@ -46,7 +46,7 @@ WALK = """
 #ifdef __CUDA_ARCH__
     const int W = 1;
 #else
-    const int W = 16;  // steps at a time: as many floats as the widest registers hold
+    const int W = 32;  // steps at a time: twice as many floats as the widest registers hold
 #endif
     const wp::int64 place = fill && number > 0 ? ends.data[number - 1] : 0;
     int found = 0;

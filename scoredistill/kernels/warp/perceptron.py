@@ -1,6 +1,7 @@
 """The fast twin of `kernels.perceptron`, for CPUs: thirty-two points at a time, the hidden layer in registers.
 
 N points   K inputs   H hidden units   O outputs   a kernel index is a chunk of points
+x and its gradient are planes [K N], as the hash grid makes them.
 """
 
 # pyright: reportInvalidTypeForm=false, reportArgumentType=false
@@ -27,15 +28,22 @@ CHUNK = 4096
 
 OPEN = f"""
     typedef float lanes __attribute__((ext_vector_type({LANES})));
+    typedef lanes unaligned __attribute__((aligned(4)));
     const int inputs = first.shape[1], hidden = first.shape[0], outputs = second.shape[0];
-    const int end = wp::min((chunk + 1) * {CHUNK}, x.shape[0]);
+    const size_t count = x.shape[1];
+    const int end = wp::min((chunk + 1) * {CHUNK}, x.shape[1]);
     for (int start = chunk * {CHUNK}; start < end; start += {LANES}) {{
         const int width = wp::min({LANES}, end - start);
         lanes in[{MOST_INPUTS}], to_in[{MOST_INPUTS}], out[{MOST_OUTPUTS}];
         for (int k = 0; k < inputs; ++k) {{
+            const float* plane = x.data + k * count + start;
             in[k] = to_in[k] = 0;
-            for (int j = 0; j < width; ++j) {{
-                ((float*)(in + k))[j] = x.data[(start + j) * inputs + k];
+            if (width == {LANES}) {{
+                in[k] = *(const unaligned*)plane;
+            }} else {{
+                for (int j = 0; j < width; ++j) {{
+                    ((float*)(in + k))[j] = plane[j];
+                }}
             }}
         }}
         for (int o = 0; o < outputs; ++o) {{
@@ -89,8 +97,13 @@ BACKWARD = f"""
             }}
         }}
         for (int k = 0; k < inputs; ++k) {{
-            for (int j = 0; j < width; ++j) {{
-                to_x.data[(start + j) * inputs + k] = ((float*)(to_in + k))[j];
+            float* plane = to_x.data + k * count + start;
+            if (width == {LANES}) {{
+                *(unaligned*)plane = to_in[k];
+            }} else {{
+                for (int j = 0; j < width; ++j) {{
+                    plane[j] = ((float*)(to_in + k))[j];
+                }}
             }}
         }}
     }}
@@ -154,10 +167,9 @@ class Perceptron(torch.autograd.Function):
     def forward(
         ctx: Any, x: Float[Tensor, "N K"], first: Float[Tensor, "H K"], second: Float[Tensor, "O H"]
     ) -> Float[Tensor, "N O"]:
-        x, first, second = x.contiguous(), first.contiguous(), second.contiguous()
         ctx.save_for_backward(x, first, second)
         y = x.new_zeros(len(x), len(second))
-        launch(forward, -(-len(x) // CHUNK), [x, first, second, y], x.device, least=1)
+        launch(forward, _chunks(x), [*_ready(x, first, second), y], x.device, least=1)
         return y
 
     @staticmethod
@@ -165,9 +177,18 @@ class Perceptron(torch.autograd.Function):
         x, first, second = ctx.saved_tensors
         if torch.is_grad_enabled():
             return by_reference(reference, (x, first, second), grad)
-        chunks = -(-len(x) // CHUNK)
-        to_x = torch.empty_like(x)
-        matrices = x.new_zeros(chunks, first.numel() + second.numel(), LANES // 2)
-        launch(backward, chunks, [x, first, second, grad.contiguous(), to_x, matrices], x.device, least=1)
+        to_planes = x.new_empty(x.T.shape)
+        matrices = x.new_zeros(_chunks(x), first.numel() + second.numel(), LANES // 2)
+        arguments = [*_ready(x, first, second), grad.contiguous(), to_planes, matrices]
+        launch(backward, _chunks(x), arguments, x.device, least=1)
         to_first, to_second = matrices.sum((0, 2)).split([first.numel(), second.numel()])
-        return to_x, to_first.view_as(first), to_second.view_as(second)
+        return to_planes.T, to_first.view_as(first), to_second.view_as(second)
+
+
+def _chunks(x: Tensor) -> int:
+    return -(-len(x) // CHUNK)
+
+
+def _ready(x: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Planes of the inputs, and the matrices, as the kernels read them; copies only where it must be."""
+    return x.T.contiguous(), first.contiguous(), second.contiguous()
