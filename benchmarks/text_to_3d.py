@@ -2,21 +2,17 @@
 
     python benchmarks/text_to_3d.py --seeds 0 1 --processes 2
 
-Every run is the command a user would type, in a folder of its own; a finished run is not repeated, a broken-off one is
-resumed. Writes one table, one JSON file with every row, and one contact sheet (front, side, back of each caption); with
---add the runs that the JSON file tells of already are kept beside the new ones.
+Every run is the command a user would type, in a folder of its own (`benchmarks/runs.py`). Writes one table, one JSON
+file with every row, and one contact sheet (front, side, back of each caption); with --add the runs that the JSON file
+tells of already are kept beside the new ones.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
@@ -25,6 +21,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.provenance import provenance
+from benchmarks.runs import complete, metrics
 from scoredistill.artifacts import open_volume
 from scoredistill.evaluate.report import markdown
 from scoredistill.export.images import grid, write_png
@@ -48,32 +45,9 @@ def folder_of(root: Path, method: str, prompt: str, seed: int) -> Path:
     return root / f"{method}-{prompt.replace(' ', '-')}-{seed}"
 
 
-def generate(root: Path, method: str, prompt: str, seed: int, prior: str, threads: int) -> None:
-    """Run the command line once, to the finished run folder."""
-    folder = folder_of(root, method, prompt, seed)
-    if (folder / "metrics.json").exists():
-        return
-    task = ["resume", str(folder)]
-    if not (folder / "config.yaml").exists():
-        task = ["generate", prompt, "--method", method, "--seed", str(seed), "--prior", prior]
-        task += ["--out", str(folder)]
-    began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "scoredistill", *task],
-        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    (folder / "wall.json").write_text(json.dumps({"wall_seconds": time.monotonic() - began}))
-    print(f"{folder.name}: exit {done.returncode} {done.stderr.strip()[-200:]}", flush=True)
-
-
-def row(root: Path, method: str, prompt: str, seed: int) -> dict[str, object]:
-    """The metrics of one finished run."""
-    folder = folder_of(root, method, prompt, seed)
-    metrics = json.loads((folder / "metrics.json").read_text())
-    return metrics | json.loads((folder / "wall.json").read_text())
+def generate(method: str, prompt: str, seed: int, prior: str, *words: str) -> list[str]:
+    """The words of the command."""
+    return ["generate", prompt, "--method", method, "--seed", str(seed), "--prior", prior, *words]
 
 
 def earlier(out: Path, seeds: list[int]) -> dict[str, list[dict[str, object]]]:
@@ -107,6 +81,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20, help="captions")
     parser.add_argument("--captions", nargs="+", help="instead of those held out")
     parser.add_argument("--prior", default="toybox")
+    parser.add_argument("--scene", choices=["nerf", "splats"], default="nerf")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--methods", nargs="+", default=["sdi", "sds"])
     parser.add_argument("--processes", type=int, default=1, help="runs at a time; the cores are shared among them")
@@ -118,18 +93,23 @@ def main() -> None:
     flags = parser.parse_args()
     prompts = flags.captions or held_out(flags.count)
     flags.root.mkdir(parents=True, exist_ok=True)
-    tasks = list(product(flags.seeds, flags.methods, prompts))
-    threads = max(len(os.sched_getaffinity(0)) // flags.processes, 1)
-    with ThreadPoolExecutor(flags.processes) as pool:
-        list(pool.map(lambda task: generate(flags.root, task[1], task[2], task[0], flags.prior, threads), tasks))
+    words = ["--scene", flags.scene]
+    runs = {
+        folder_of(flags.root, method, prompt, seed): generate(method, prompt, seed, flags.prior, *words)
+        for seed, method, prompt in product(flags.seeds, flags.methods, prompts)
+    }
+    threads = complete(runs, flags.processes)
     kept = earlier(flags.out, flags.seeds) if flags.add else {}
     rows = {
-        method: [*kept.get(method, []), *(row(flags.root, method, p, s) for s, p in product(flags.seeds, prompts))]
+        method: [
+            *kept.get(method, []),
+            *(metrics(folder_of(flags.root, method, p, s)) for s, p in product(flags.seeds, prompts)),
+        ]
         for method in flags.methods
     }
     table = [summary(method, found) for method, found in rows.items()]
     seeds = sorted({int(str(row["seed"])) for found in rows.values() for row in found})
-    record = {"prior": flags.prior, "captions": prompts, "seeds": seeds, "threads": threads}
+    record = {"prior": flags.prior, "scene": flags.scene, "captions": prompts, "seeds": seeds, "threads": threads}
     record |= {"processes": flags.processes, "table": table, "rows": rows}
     flags.out.write_text(json.dumps(record | provenance(), indent=2) + "\n")
     flags.out.with_suffix(".md").write_text(markdown(table) + "\n")

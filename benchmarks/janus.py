@@ -1,0 +1,191 @@
+"""How often is a toy's front seen from behind? Text to 3-D on the prior of single views and on that of four at once.
+
+    python benchmarks/janus.py --processes 2
+
+Which way a toy faces in a picture is told by a reader: a small network that learns the azimuth from true renders of
+toys that have a front (blurred, shifted, recolored, so that it reads distilled scenes too), and is itself tested on
+true renders of toys that it never saw. No prior, method or scene knows it. Of each kind one caption is distilled with
+each prior at each seed; a view from behind that is read as one from the front is a Janus view, and a run with a
+majority of them a Janus run. Writes benchmarks/results/janus.json and janus.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.provenance import provenance
+from benchmarks.runs import complete
+from benchmarks.text_to_3d import folder_of, generate
+from scoredistill.artifacts import open_volume
+from scoredistill.camera import Cameras
+from scoredistill.evaluate.judge_network import ImageTower
+from scoredistill.evaluate.report import markdown
+from scoredistill.gallery import look
+from scoredistill.toybox import BACKGROUND, build, captions, dataset, render
+
+KINDS = (
+    *("astronaut", "bear", "boat", "car", "cat", "cottage", "duck"),
+    *("fish", "penguin", "rabbit", "robot", "snowman", "turtle"),
+)
+"""Toys that have a front."""
+SEED = 4100  # of the toys that the reader sees, and of the captions' colors
+EACH = 8  # views of a toy
+BATCH, STEPS, RATE = 64, 2500, 2e-3
+BEHIND_DEG = (150.0, 165.0, 180.0, 195.0, 210.0)
+BEFORE_DEG = (-30.0, -15.0, 0.0, 15.0, 30.0)
+ELEVATIONS_DEG = (0.0, 15.0, 30.0)
+FRONT = math.cos(math.radians(60))  # least cosine of an azimuth that counts as the front
+
+
+def toys(count: int, rng: np.random.Generator) -> Iterator[tuple[str, Cameras, Tensor]]:
+    """Random single toys that have a front: the kind, random cameras, true renders [EACH 3 64 64]."""
+    while count:
+        description = captions.sample(rng)
+        if description.kind in KINDS and description.count == 1 and description.on is None:
+            cameras = dataset.random_cameras(rng, EACH, 64)
+            yield description.kind, cameras, render(build(description, rng), cameras, torch.tensor(BACKGROUND)).rgb
+            count -= 1
+
+
+def truth(count: int, seed: int) -> tuple[list[str], Tensor, Tensor]:
+    """The kind of every view, renders [N 3 64 64], and azimuths as unit vectors [N 2]."""
+    kinds, cameras, rgb = zip(*toys(count, np.random.default_rng(seed)), strict=True)
+    azimuth = torch.cat([each.azimuth for each in cameras])
+    return [kind for kind in kinds for _ in range(EACH)], torch.cat(rgb), torch.stack([azimuth.cos(), azimuth.sin()], 1)
+
+
+def spoiled(rgb: Tensor, rng: torch.Generator) -> Tensor:
+    """Pictures blurred, shifted, recolored and noisy, each batch to a degree of its own: distilled scenes are so."""
+
+    def dice(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=rng)
+
+    size = int(64 * (0.35 + 0.65 * float(dice(1))))
+    rgb = F.interpolate(F.interpolate(rgb, (size, size), mode="bilinear", antialias=True), (64, 64), mode="bicubic")
+    rgb = torch.roll(rgb, [int(9 * part) - 4 for part in dice(2)], (2, 3))
+    gain, offset = 0.7 + 0.6 * dice(len(rgb), 3, 1, 1), 0.2 * dice(len(rgb), 3, 1, 1) - 0.1
+    return (rgb * gain + offset + 0.06 * float(dice(1)) * torch.randn(rgb.shape, generator=rng)).clamp(0, 1)
+
+
+def trained(count: int) -> ImageTower:
+    """A reader of azimuths (cos, sin), by the cosine of what it errs."""
+    torch.manual_seed(SEED)
+    _, rgb, azimuth = truth(count, SEED)
+    reader = ImageTower((32, 64, 128, 256), 2).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    optimizer = torch.optim.AdamW(reader.parameters(), lr=RATE, weight_decay=0.05)
+    plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, STEPS)
+    rng = torch.Generator().manual_seed(SEED)
+    for step in range(STEPS):
+        chosen = torch.randint(len(rgb), (BATCH,), generator=rng)
+        read = reader(spoiled(rgb[chosen], rng))
+        loss = 1 - (read * azimuth[chosen]).sum(1).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        plan.step()
+        if step % 100 == 0:
+            print(f"reader: step {step}, loss {float(loss.detach()):.3f}", flush=True)
+    return reader.eval()
+
+
+def reader_of(path: Path, count: int) -> ImageTower:
+    """The reader in a file, or a new one, kept there."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(trained(count).state_dict(), path)
+    reader = ImageTower((32, 64, 128, 256), 2)
+    reader.load_state_dict(load_file(path))
+    return reader.eval()
+
+
+@torch.no_grad()
+def fronts(reader: ImageTower, rgb: Tensor) -> Tensor:
+    """Which pictures [N 3 H W] show a front."""
+    return reader(F.interpolate(rgb, (64, 64), mode="bilinear", antialias=True))[:, 0] > FRONT
+
+
+def tested(reader: ImageTower, count: int) -> dict[str, float]:
+    """Shares of true views of unseen toys that are read as fronts, from before (within 45 degrees) and from behind."""
+    _, rgb, azimuth = truth(count, SEED + 1)
+    seen, before = fronts(reader, rgb), azimuth[:, 0]
+    return {
+        "front seen from before": float(seen[before > 0.5**0.5].float().mean()),
+        "front seen from behind": float(seen[before < -(0.5**0.5)].float().mean()),
+    }
+
+
+def prompts() -> list[str]:
+    """One caption of each kind, in a random color."""
+    colors = np.random.default_rng(SEED).choice(list(captions.COLORS), len(KINDS))
+    pairs = zip(KINDS, colors, strict=True)
+    return [captions.phrase(captions.Description(kind, str(color))) for kind, color in pairs]
+
+
+def seen(reader: ImageTower, folder: Path) -> dict[str, float]:
+    """Shares of a finished run's views that are read as fronts."""
+    run, scene = open_volume(folder)
+
+    def share(azimuths: tuple[float, ...]) -> float:
+        angles = list(product(azimuths, ELEVATIONS_DEG))
+        rgb = look(run, scene, [azimuth for azimuth, _ in angles], [elevation for _, elevation in angles], 64).rgb
+        return float(fronts(reader, rgb.clamp(0, 1)).float().mean())
+
+    return {"front seen from before": share(BEFORE_DEG), "front seen from behind": share(BEHIND_DEG)}
+
+
+def line(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over runs, and the share of runs that show a front in most views from behind."""
+    means = {
+        key: sum(row[key] for row in rows) / len(rows) for key in ("front seen from before", "front seen from behind")
+    }
+    janus = sum(row["front seen from behind"] > 0.5 for row in rows)
+    return {"what": name, "runs": len(rows), **means, "Janus runs": janus}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--priors", nargs="+", default=["toybox", "toybox-mv"])
+    parser.add_argument("--method", default="sdi")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--toys", type=int, default=1500, help="that the reader learns from, eight views of each")
+    parser.add_argument("--processes", type=int, default=1, help="runs at a time; the cores are shared among them")
+    parser.add_argument("--root", type=Path, default=Path("runs/janus"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/janus.json"))
+    flags = parser.parse_args()
+    reader = reader_of(flags.root / "reader.safetensors", flags.toys)
+    table: list[dict[str, Any]] = [{"what": "true renders of 200 unseen toys", "runs": "", **tested(reader, 200)}]
+    print(table)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for prior in flags.priors:
+        root = flags.root / prior
+        root.mkdir(exist_ok=True)
+        asked: list[tuple[str, int]] = list(product(prompts(), flags.seeds))
+        folders = [folder_of(root, flags.method, *each) for each in asked]
+        runs = {folder: generate(flags.method, *each, prior) for folder, each in zip(folders, asked, strict=True)}
+        complete(runs, flags.processes)
+        found[prior] = [
+            {"prompt": prompt, "seed": seed, **seen(reader, folder)}
+            for folder, (prompt, seed) in zip(folders, asked, strict=True)
+        ]
+        table.append(line(f"{flags.method} on {prior}", found[prior]))
+    flags.out.write_text(json.dumps({"table": table, "rows": found} | provenance(), indent=2) + "\n")
+    flags.out.with_suffix(".md").write_text(markdown(table) + "\n")
+    print(markdown(table))
+
+
+if __name__ == "__main__":
+    main()
