@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import math
 import sys
 from pathlib import Path
@@ -16,7 +17,8 @@ from torch import Tensor
 
 from scoredistill.camera import orbit, ring
 from scoredistill.cli import main
-from scoredistill.contracts import Photo, Prompt
+from scoredistill.contracts import Photo, Prompt, Query
+from scoredistill.methods.catalogue import METHODS
 from scoredistill.priors import toybox, toybox_tasks
 from scoredistill.priors.mvdream import poses
 from scoredistill.priors.sighted import relative_pose
@@ -87,6 +89,24 @@ def test_views_see_each_other_and_their_cameras() -> None:
     assert (prior.eps(x_t(8), t, other)[0] - before).abs().amax((1, 2, 3)).min() > 1e-4
     with pytest.raises(ValueError, match="4 views jointly, got 6"):
         prior.eps(x_t(6), t[:6], text)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_asks_a_prior_of_several_views(name: str) -> None:
+    prior, views = views_prior(), ring(8, 64)
+    learner = {"learner": prior.learner()} if "learner" in inspect.signature(METHODS[name]).parameters else {}
+    asked = Query(
+        prior,
+        prior.conditions(Prompt("a red car"), views, 8),
+        0.3,
+        torch.Generator().manual_seed(0),
+        {},
+        views,
+        prior.decode(x_t(8)),
+    )
+    distilled = METHODS[name](**learner)(asked, x_t(8))
+    for grad in (distilled.grad, distilled.grad_rgb):
+        assert grad is None or (grad.shape == (8, 3, 64, 64) and float(grad.abs().amax((1, 2, 3)).min()) > 0)
 
 
 def test_attention_across_views_is_attention_over_all_their_pixels() -> None:

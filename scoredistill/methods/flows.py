@@ -117,7 +117,8 @@ def world(churn: float) -> NoiseRule:
     def rule(query: Query, x: X, t: Time, r: Time) -> X:
         whole = query.memory.get("world")
         if whole is None:
-            whole = noise.asset_noise(query, x if query.cameras is None else x[:1].repeat(1, 1, 2, 2))
+            turn = None if query.cameras is None else x.repeat(1, 1, 2, 2)
+            whole = noise.asset_noise(query, x) if turn is None else noise.asset_noise(query, turn)[:1]
         elif churn:
             whole = math.sqrt(1 - churn) * whole + math.sqrt(churn) * noise.gaussian(whole, query.rng)
         query.memory["world"] = whole
