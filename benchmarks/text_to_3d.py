@@ -80,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=20, help="captions")
     parser.add_argument("--captions", nargs="+", help="instead of those held out")
-    parser.add_argument("--prior", default="toybox")
+    parser.add_argument("--prior", default="auto", help="toybox: one view at a time")
     parser.add_argument("--scene", choices=["nerf", "splats"], default="nerf")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--methods", nargs="+", default=["sdi", "sds"])

@@ -23,7 +23,7 @@ from scoredistill.folder import RunFolder
 from scoredistill.gallery import evaluate, four_views, turntable
 from scoredistill.methods.catalogue import CITATIONS, METHODS
 from scoredistill.parts import background, build_scene
-from scoredistill.run import Run, preset_of, resolve
+from scoredistill.run import Run, embedded_prior, preset_of, resolve
 from scoredistill.scenery import Solid
 from scoredistill.scenes.image import Image
 
@@ -108,7 +108,7 @@ def command(run: Run) -> str:
     """The command line that makes this run again: the flags that differ from the preset's."""
     bare = Run(run.prompt, method=run.method, scene=run.scene, prior=run.prior, preset=run.preset)
     kind = "image" if run.scene == "image" else "generate"
-    unsaid = {"method": Run.method, "prior": Run.prior, "preset": Run.preset, "asset": run.seed}
+    unsaid = {"method": Run.method, "prior": embedded_prior(run), "preset": Run.preset, "asset": run.seed}
     unsaid["scene"] = "image" if kind == "image" else Run.scene
     defaults = _flat(resolve(bare)) | unsaid
     flags = [

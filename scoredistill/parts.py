@@ -70,7 +70,10 @@ def build(run: Run) -> Parts:
     prompt = Prompt(run.prompt, negative(run), build_photo(run, prior))
     prior.conditions(prompt, None, 1)  # an unknown word is an error now, not after a minute
     if (run.batch or run.count or 1) % prior.views:
-        raise ValueError(f"prior {run.prior!r} denoises {prior.views} views jointly: take a multiple of that a step")
+        raise ValueError(
+            f"prior {run.prior!r} denoises {prior.views} views jointly: take a multiple of that a step"
+            + (", or --prior toybox" if run.prior == "toybox-mv" else "")
+        )
     scene = build_scene(run)
     held: Scene = scene
     if prompt.photo and run.scene != "image":

@@ -32,7 +32,7 @@ class Run:
     prompt: str = ""  # what to make
     method: str = "sdi"  # a score-distillation method; see `scoredistill methods`
     scene: str = "nerf"  # what is optimized: nerf, splats or image
-    prior: str = "toybox"  # toybox, Toybox weights (.safetensors), sd, sdxl ..., a folder or org/name[@revision]
+    prior: str = "auto"  # auto (Toybox's), toybox, toybox-mv, weights, sd ..., a folder or org/name[@revision]
     preset: str = "fast"  # fast, paper or low-vram
     seed: int = 0  # of everything that is random
     asset: int | None = None  # seed of the noise that the asset keeps for good (DSD); by default `seed`
@@ -83,6 +83,8 @@ def resolve(run: Run) -> Run:
     """
     named("method", run.method, METHODS)
     named("scene", run.scene, SCENES)
+    named("preset", run.preset, PRESETS)
+    run = dataclasses.replace(run, prior=full_name(run.prior) if run.prior != "auto" else embedded_prior(run))
     preset = preset_of(run)
     scene = preset.scene | dict.fromkeys(REGULARIZERS[run.scene], 1.0)
     free = ("out", "asset", "image", "view_text", "negative", "background")
@@ -99,7 +101,6 @@ def resolve(run: Run) -> Run:
         prompt=run.prompt or (Path(image).stem if image else ""),
         image=image,
         device=device,
-        prior=full_name(run.prior, picture=bool(image)),
         asset=run.seed if run.asset is None else run.asset,
         view_text=run.view_text or (view_text(run.method, run.prior) if is_published(run.prior) else None),
         negative=negative(run),
@@ -109,6 +110,16 @@ def resolve(run: Run) -> Run:
     )
     _check_values(resolved)
     return resolved
+
+
+def embedded_prior(run: Run) -> str:
+    """Toybox's own: for a picture that of its other views, for solids under `fast` that of four views at once.
+
+    One view at a time a solid gets a second front wherever words do not say which side is seen.
+    """
+    if run.image:
+        return "toybox-pose"
+    return "toybox-mv" if run.preset == "fast" and run.scene != "image" else "toybox"
 
 
 def method_settings(run: Run, preset: Preset) -> dict[str, Value]:
