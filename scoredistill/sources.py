@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scoredistill.contracts import Prior
-from scoredistill.priors import mvdream_unet
+from scoredistill.priors import mvdream_unet, toybox_tasks
 from scoredistill.priors.hub import ALIASES, find, published
 from scoredistill.priors.mvdream import MVDreamPrior
 from scoredistill.priors.prompt import Told, ViewWords
 from scoredistill.priors.stable import StablePrior
-from scoredistill.priors.toybox import ToyboxPrior, network_of
+from scoredistill.priors.toybox import ToyboxPrior
 from scoredistill.priors.toybox_tasks import ToyboxPosePrior, ToyboxViewsPrior
 from scoredistill.priors.zero123 import Zero123Prior, projection_part
 from scoredistill.settings import named
@@ -35,10 +35,8 @@ def is_published(prior: str) -> bool:
     return prior not in PRIORS and not prior.endswith(WEIGHT_FILE) and published(prior)
 
 
-def full_name(prior: str, picture: bool) -> str:
-    """The name as a run keeps it: files and folders from the root; for a picture Toybox's own prior of pictures."""
-    if picture and prior == "toybox":
-        return "toybox-pose"
+def full_name(prior: str) -> str:
+    """The name as a run keeps it: files and folders from the root."""
     return str(Path(prior).absolute()) if is_path(prior) else prior
 
 
@@ -54,8 +52,7 @@ def open_prior(prior: str, device: str, told: Told = "words", words: ViewWords |
     `told` and `words` are how a published text-to-image model is told the view. ValueError where it cannot be had.
     """
     if prior.endswith(WEIGHT_FILE):
-        kinds = {kind.network.__name__: kind for kind in (ToyboxPrior, ToyboxViewsPrior, ToyboxPosePrior)}
-        return kinds[network_of(Path(prior))].load(Path(prior), device)
+        return toybox_tasks.load(Path(prior), device)
     if not is_published(prior):
         return named("prior", prior, PRIORS)(device=device)
     checkpoint = find(prior)

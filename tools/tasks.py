@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from scoredistill.priors.toybox import ToyboxPrior, network_of
+from scoredistill.priors import toybox_tasks
 from scoredistill.priors.toybox_tasks import ToyboxPosePrior, ToyboxViewsPrior
 from scoredistill.priors.unet_tasks import VIEWS, begun
 from scoredistill.toybox import dataset
@@ -22,13 +22,15 @@ TaskPrior = ToyboxViewsPrior | ToyboxPosePrior
 RINGS = 2  # of each toy, at elevations of their own
 
 
-def train_task(about: str, prior: type[TaskPrior], train: Callable[[int, argparse.Namespace], None]) -> None:
+def train_task(
+    about: str, prior: type[TaskPrior], train: Callable[[int, argparse.Namespace], None], begin: Path
+) -> None:
     """Read the flags, make the data, which serve both tasks, and `train(rank, flags)` in every worker."""
     name = prior.weights.stem.removeprefix("toybox-")
     parser = training_flags(about, "mv", prior.weights, minutes=60, views=65_536, batch=32, rate=4e-4, every=100)
     parser.set_defaults(out=Path(f"data/train-{name}"))
     parser.add_argument("--workers", type=int, default=1, help="processes that share a batch, whole rings each")
-    parser.add_argument("--begin", type=Path, default=ToyboxPrior.weights, help="a trained prior, or earlier weights")
+    parser.add_argument("--begin", type=Path, default=begin, help="a trained prior of any task")
     flags = parser.parse_args()
     dataset.make(
         flags.data, flags.views, seed=3000 + flags.seed, views_per_toy=RINGS * VIEWS, ring=VIEWS, workers=flags.workers
@@ -39,8 +41,7 @@ def train_task(about: str, prior: type[TaskPrior], train: Callable[[int, argpars
 def fit_begun(rank: int, flags: argparse.Namespace, prior: type[TaskPrior], losses: Losses, card: str) -> None:
     """Train a task's network, begun as the trained prior, in worker `rank`; the first writes weights and card."""
     torch.manual_seed(flags.seed)
-    own = network_of(flags.begin) == prior.network.__name__
-    trained = (prior if own else ToyboxPrior).load(flags.begin, dtype=torch.float32).net
+    trained = toybox_tasks.load(flags.begin, dtype=torch.float32).net
     net: Any = prior.network(trained.shape)
     begun(net, trained)
     average = fit(rank, flags, net, losses)

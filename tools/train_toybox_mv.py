@@ -20,6 +20,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from scoredistill.camera import orbit
 from scoredistill.priors.mvdream import poses
+from scoredistill.priors.toybox import ToyboxPrior
 from scoredistill.priors.toybox_tasks import ToyboxViewsPrior
 from scoredistill.priors.unet_tasks import VIEWS, ViewsUNet
 from scoredistill.toybox import captions
@@ -86,7 +87,7 @@ def train(rank: int, flags: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    train_task(__doc__ or "", ToyboxViewsPrior, train)
+    train_task(__doc__ or "", ToyboxViewsPrior, train, ToyboxPrior.weights)
 
 
 if __name__ == "__main__":

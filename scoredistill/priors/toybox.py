@@ -115,8 +115,19 @@ class ToyboxPrior(NetworkPrior):
         """v of a network like the prior's own, in the prior's precision; a learner's shows it the `view` too."""
         times = self.schedule.snap(t).to(self.device)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            v = net(x_t.to(condition.features.dtype), times, condition.features, condition.mask, view)
+            v = net(
+                x_t.to(condition.features.dtype),
+                times,
+                condition.features,
+                condition.mask,
+                view,
+                **self.beside(condition),
+            )
         return v.to(x_t.dtype)
+
+    def beside(self, condition: TextFeatures) -> dict[str, Tensor]:
+        """What a task's network is shown beside words and view, by the names of its arguments."""
+        return {}
 
     def adapted(self, layer: str) -> bool:
         """A learner adapts every layer but the text encoder's, which is asked once for all networks."""

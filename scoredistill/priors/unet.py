@@ -171,19 +171,32 @@ class UNet(nn.Module):
         view: Float[Tensor, "B E"] | None = None,
     ) -> Float[Tensor, "B 3 H W"]:
         """v; `view` is added to the embedding of time and text by those who condition on more (a learner's camera)."""
-        embedding = self.time(_fourier(t).to(x_t.dtype)) + self.pooled(text[:, 0])
-        embedding = F.silu(embedding if view is None else embedding + view.to(embedding.dtype))
+        embedding = self.embed(t, text[:, 0], view, x_t.dtype)
+        h, kept = self.descend(x_t, embedding)
+        h = self.bottom[0](h, text, mask)
+        h = self.bottom[1](self.between(h, embedding), text, mask)
+        return self.ascend(h, kept, embedding)
+
+    def embed(self, t: Tensor, pooled: Tensor, view: Tensor | None, dtype: torch.dtype) -> Float[Tensor, "B E"]:
+        """What every block is told of time, text and camera."""
+        embedding = self.time(_fourier(t).to(dtype)) + self.pooled(pooled)
+        return F.silu(embedding if view is None else embedding + view.to(embedding.dtype))
+
+    def descend(self, x_t: Tensor, embedding: Tensor) -> tuple[Float[Tensor, "B D h w"], list[Tensor]]:
+        """Features at the lowest resolution, and those of each on the way, the highest first."""
         h = self.enter(F.pixel_unshuffle(x_t, 2).contiguous(memory_format=torch.channels_last))
         kept = []
         for level, blocks in enumerate(self.down):
             h = self.shrink[level - 1](h) if level else h
             h = _through(blocks, h, embedding)
             kept.append(h)
-        h = self.bottom[0](h, text, mask)
-        h = self.bottom[1](self.between(h, embedding), text, mask)
+        return h, kept
+
+    def ascend(self, h: Tensor, kept: list[Tensor], embedding: Tensor) -> Float[Tensor, "B 3 H W"]:
+        """From the lowest resolution to v."""
         for level, blocks in enumerate(self.up):
             h = F.interpolate(self.grow[level - 1](h), scale_factor=2) if level else h
-            h = _through(blocks, h + kept.pop(), embedding)
+            h = _through(blocks, h + kept[-1 - level], embedding)
         return F.pixel_shuffle(self.leave(h), 2)
 
 

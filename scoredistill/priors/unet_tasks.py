@@ -1,16 +1,13 @@
 """The embedded network for two more tasks: four views of an object at once, and other views of a picture.
 
-Both begin as the trained text-to-image network: what is new starts as zero, or in the text encoder's place.
+Both begin as a trained network of the plain task or of each other's: what is new starts as zero.
 
 B rows   V views of an object   L tokens   C channels   D features
 """
 
 from __future__ import annotations
 
-import itertools
-
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -51,48 +48,77 @@ class ViewsUNet(UNet):
         self.camera = perceptron(16, shape.embedding)
 
 
-class PictureEncoder(nn.Module):
-    """What the denoiser may look up of a picture, in place of words: one token for each patch, and their mean first."""
+class LookingBottom(Bottom):
+    """The lowest resolution's mixing, and attention to the same place of the network where it saw a picture."""
 
-    def __init__(self, shape: Shape):
-        super().__init__()
-        widths = (12, *shape.widths)
-        layers: list[nn.Module] = []
-        for level, (a, b) in enumerate(itertools.pairwise(widths)):
-            layers += [nn.Conv2d(a, b, 3, stride=2 if level else 1, padding=1), nn.GroupNorm(8, b), nn.SiLU()]
-            layers += [nn.Conv2d(b, b, 3, padding=1), nn.GroupNorm(8, b), nn.SiLU()]
-        self.layers = nn.Sequential(*layers)
-        self.out = nn.Linear(shape.widths[-1], shape.text_width)
-        self.norm = nn.LayerNorm(shape.text_width)
+    def __init__(self, width: int, text_width: int, heads: int):
+        super().__init__(width, text_width, heads)
+        self.across = Attention(width, width, heads)
 
-    def forward(self, picture: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B L D"], Tensor]:
-        """Tokens, and a mask that hides none of them."""
-        patches = self.out(self.layers(F.pixel_unshuffle(picture, 2)).flatten(2).transpose(1, 2))
-        tokens = self.norm(torch.cat([patches.mean(1, keepdim=True), patches], 1))
-        return tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+    def look(
+        self, x: Tensor, text: Tensor, mask: Tensor, shown: Tensor | None = None, told: Tensor | None = None
+    ) -> tuple[Tensor, Float[Tensor, "B L C"]]:
+        """Features of x, and its own tokens for others to see; `shown` [B L C] are a picture's, where `told` [B]."""
+        x = super().forward(x, text, mask)
+        own = x.flatten(2).transpose(1, 2)
+        seen, known = own, None
+        if shown is not None and told is not None:
+            seen = torch.cat([own, shown.to(own.dtype)], 1)
+            both = torch.stack([torch.ones_like(told), told], 1)
+            known = both.repeat_interleave(own.shape[1], 1)
+        tokens = self.across(own, self.across.norm(seen), known)
+        return tokens.transpose(1, 2).reshape(x.shape).contiguous(memory_format=torch.channels_last), own
 
 
 class PoseUNet(UNet):
-    """v(x_t, t, picture, relative pose): the picture beside x_t and as tokens; the pose comes in as `view`.
+    """v(x_t, t, caption, pose, picture): a view that may look up those of a picture, which the network sees clean.
 
-    Liu et al. 2023 (Zero-1-to-3), whose CLIP is an encoder that is trained with the rest here.
+    A pair of ViewsUNet's views, of which one is known (Shi et al. 2023; Liu et al. 2023 for the task). What the picture
+    is at the lowest resolution depends on nothing else, and is computed once.
     """
-
-    text: PictureEncoder  # pyright: ignore[reportIncompatibleVariableOverride] (the picture speaks instead)
 
     def __init__(self, shape: Shape):
         super().__init__(shape)
-        self.text = PictureEncoder(shape)
-        self.enter = nn.Conv2d(24, shape.widths[0], 3, padding=1)
-        self.camera = perceptron(4, shape.embedding)
+        bottom = [LookingBottom(shape.widths[-1], shape.text_width, shape.heads) for _ in range(2)]
+        self.bottom = nn.ModuleList(bottom)
+        self.camera = perceptron(16, shape.embedding)
+
+    def look(
+        self, picture: Float[Tensor, "B 3 H W"], text: Tensor, mask: Tensor, view: Float[Tensor, "B E"]
+    ) -> Float[Tensor, "B T C"]:
+        """The picture's tokens at both places of mixing, one after the other."""
+        embedding = self.embed(picture.new_zeros(len(picture)), text[:, 0], view, picture.dtype)
+        before, after = self._places()
+        h, first = before.look(self.descend(picture, embedding)[0], text, mask)
+        _, second = after.look(self.between(h, embedding), text, mask)
+        return torch.cat([first, second], 1)
+
+    def forward(
+        self,
+        x_t: Float[Tensor, "B C H W"],
+        t: Float[Tensor, "B"],
+        text: Float[Tensor, "B L D"],
+        mask: Tensor,
+        view: Float[Tensor, "B E"] | None = None,
+        seen: Float[Tensor, "B T F"] | None = None,
+        told: Tensor | None = None,
+    ) -> Float[Tensor, "B 3 H W"]:
+        """v; `seen` is what `look` saw of the picture, which is known where `told` [B], and nowhere without it."""
+        embedding = self.embed(t, text[:, 0], view, x_t.dtype)
+        h, kept = self.descend(x_t, embedding)
+        first, second = (None, None) if seen is None else seen.chunk(2, 1)
+        before, after = self._places()
+        h, _ = before.look(h, text, mask, first, told)
+        h, _ = after.look(self.between(h, embedding), text, mask, second, told)
+        return self.ascend(h, kept, embedding)
+
+    def _places(self) -> list[LookingBottom]:
+        return [place for place in self.bottom if isinstance(place, LookingBottom)]
 
 
 def begun(net: ViewsUNet | PoseUNet, trained: UNet) -> None:
-    """Let `net` begin as a trained network, of text-to-image or of its own task, wherever the two are alike."""
+    """Let `net` begin as a trained network, of whichever task, wherever the two are alike."""
     own, known = net.state_dict(), trained.state_dict()
-    if isinstance(net, PoseUNet) and not isinstance(trained, PoseUNet):
-        # pixels fold into channels color by color, so the picture's channels come last
-        known["enter.weight"] = F.pad(known["enter.weight"], (0, 0, 0, 0, 0, 12))
     net.load_state_dict({name: known[name] if alike(name, own, known) else own[name] for name in own})
 
 
