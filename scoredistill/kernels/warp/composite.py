@@ -140,20 +140,7 @@ def forward(
     middle: wp.array[wp.int64],
 ):
     """The fields of `Composite`."""
-    see(
-        first + wp.tid(),
-        FAINT,
-        solid,
-        albedo,
-        z,
-        ends,
-        weight,
-        color,
-        opacity,
-        depth,
-        variance,
-        middle,
-    )
+    see(first + wp.tid(), FAINT, solid, albedo, z, ends, weight, color, opacity, depth, variance, middle)
 
 
 @wp.kernel
