@@ -178,7 +178,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/janus.json"))
     flags = parser.parse_args()
     reader = reader_of(flags.root / "reader.safetensors", flags.toys)
-    table: list[dict[str, Any]] = [{"what": "true renders of 200 unseen toys", "runs": "", **tested(reader, 200)}]
+    table: list[dict[str, Any]] = [
+        {"what": "true renders of 200 unseen toys", "runs": "", **tested(reader, 200), "Janus runs": ""}
+    ]
     print(table)
     found: dict[str, list[dict[str, Any]]] = {}
     for prior in flags.priors:
