@@ -38,6 +38,7 @@ A diffusion model of other views of a toy's picture, Zero-1-to-3's task: 64x64 p
 | data | {views} views of random toys, eight of each; one is the picture of three others |
 | training | {steps} steps of {batch} images ({images} in all), {minutes:.0f} minutes, averaged weights |
 | made by | `python tools/train_toybox_pose.py {flags}` |
+| quality | [benchmarks/results/photos.json](../../benchmarks/results/photos.json), by `benchmarks/photos.py` |
 
 Limits: those of toybox-prior; pictures must show a toy before a plain background, at the size that toys have there.
 """
