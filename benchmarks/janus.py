@@ -51,21 +51,21 @@ ELEVATIONS_DEG = (0.0, 15.0, 30.0)
 FRONT = math.cos(math.radians(60))  # least cosine of an azimuth that counts as the front
 
 
-def toys(count: int, rng: np.random.Generator) -> Iterator[tuple[str, Cameras, Tensor]]:
-    """Random single toys that have a front: the kind, random cameras, true renders [EACH 3 64 64]."""
+def toys(count: int, rng: np.random.Generator) -> Iterator[tuple[Cameras, Tensor]]:
+    """Random single toys that have a front: random cameras, true renders [EACH 3 64 64]."""
     while count:
         description = captions.sample(rng)
         if description.kind in KINDS and description.count == 1 and description.on is None:
             cameras = dataset.random_cameras(rng, EACH, 64)
-            yield description.kind, cameras, render(build(description, rng), cameras, torch.tensor(BACKGROUND)).rgb
+            yield cameras, render(build(description, rng), cameras, torch.tensor(BACKGROUND)).rgb
             count -= 1
 
 
-def truth(count: int, seed: int) -> tuple[list[str], Tensor, Tensor]:
-    """The kind of every view, renders [N 3 64 64], and azimuths as unit vectors [N 2]."""
-    kinds, cameras, rgb = zip(*toys(count, np.random.default_rng(seed)), strict=True)
+def truth(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Renders [N 3 64 64], and azimuths as unit vectors [N 2]."""
+    cameras, rgb = zip(*toys(count, np.random.default_rng(seed)), strict=True)
     azimuth = torch.cat([each.azimuth for each in cameras])
-    return [kind for kind in kinds for _ in range(EACH)], torch.cat(rgb), torch.stack([azimuth.cos(), azimuth.sin()], 1)
+    return torch.cat(rgb), torch.stack([azimuth.cos(), azimuth.sin()], 1)
 
 
 def spoiled(rgb: Tensor, rng: torch.Generator) -> Tensor:
@@ -95,7 +95,7 @@ class Reader(nn.Module):
 def trained(count: int) -> Reader:
     """A reader by least squares."""
     torch.manual_seed(SEED)
-    _, rgb, azimuth = truth(count, SEED)
+    rgb, azimuth = truth(count, SEED)
     reader = Reader().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (not in torch's stubs)
     optimizer = torch.optim.AdamW(reader.parameters(), lr=RATE, weight_decay=0.05)
     plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, STEPS)
@@ -133,7 +133,7 @@ def fronts(reader: Reader, rgb: Tensor) -> Tensor:
 
 def tested(reader: Reader, count: int) -> dict[str, float]:
     """Shares of true views of unseen toys that are read as fronts, from before (within 45 degrees) and from behind."""
-    _, rgb, azimuth = truth(count, SEED + 1)
+    rgb, azimuth = truth(count, SEED + 1)
     seen, before = fronts(reader, rgb), azimuth[:, 0]
     return {
         "front seen from before": float(seen[before > 0.5**0.5].float().mean()),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -35,7 +35,23 @@ class Posed(TextFeatures):
     pose: Float[Tensor, "B 16"]
 
 
-class ToyboxViewsPrior(ToyboxPrior):
+class PosedPrior(ToyboxPrior):
+    """A prior of Toybox whose network is told each view's pose."""
+
+    def output(
+        self,
+        net: nn.Module,
+        x_t: Float[Tensor, "B C h w"],
+        t: Float[Tensor, "B"],
+        condition: Any,
+        view: Float[Tensor, "B E"] | None = None,
+    ) -> Float[Tensor, "B 3 h w"]:
+        """v of a network like the prior's own, which is told the poses; a learner's shows it the `view` too."""
+        told = cast(Any, net).camera(condition.pose)
+        return super().output(net, x_t, t, condition, told if view is None else told + view)
+
+
+class ToyboxViewsPrior(PosedPrior):
     """A text-to-multi-view prior of Toybox: groups of four views a quarter turn apart, at one elevation."""
 
     views = VIEWS
@@ -51,17 +67,6 @@ class ToyboxViewsPrior(ToyboxPrior):
         pose = poses(cameras)
         return conditions.each(lambda told: Posed(told.features, told.mask, pose.to(told.features)))
 
-    def output(
-        self,
-        net: nn.Module,
-        x_t: Float[Tensor, "B C h w"],
-        t: Float[Tensor, "B"],
-        condition: Any,
-        view: Float[Tensor, "B E"] | None = None,
-    ) -> Float[Tensor, "B 3 h w"]:
-        """v of a network like the prior's own, which is told the poses; a learner's shows it the `view` too."""
-        return super().output(net, x_t, t, condition, _both(net, condition.pose, view))
-
 
 @dataclass(frozen=True)
 class Pictured(Posed):
@@ -71,7 +76,7 @@ class Pictured(Posed):
     told: Tensor
 
 
-class ToyboxPosePrior(ToyboxPrior):
+class ToyboxPosePrior(PosedPrior):
     """A prior of other views of a toy's picture: Zero-1-to-3's task, told both cameras by MVDream's poses.
 
     Its words are those that it reads from the picture; the prompt only names the run.
@@ -103,17 +108,6 @@ class ToyboxPosePrior(ToyboxPrior):
         words = self.encode_text(texts)
         told = torch.ones(len(texts), dtype=torch.bool, device=seen.device)
         return Pictured(words.features, words.mask, pose, seen, told)
-
-    def output(
-        self,
-        net: nn.Module,
-        x_t: Float[Tensor, "B C h w"],
-        t: Float[Tensor, "B"],
-        condition: Any,
-        view: Float[Tensor, "B E"] | None = None,
-    ) -> Float[Tensor, "B 3 h w"]:
-        """v of a network like the prior's own, which knows the picture; a learner's shows it the `view` too."""
-        return super().output(net, x_t, t, condition, _both(net, condition.pose, view))
 
     def beside(self, condition: Any) -> dict[str, Tensor]:
         """What was seen of the picture, and whether it is told."""
@@ -154,9 +148,3 @@ def load(path: Path, device: torch.device | str = "cpu", dtype: torch.dtype | No
     """The prior of whichever task whose weights a file holds; ValueError as `ToyboxPrior.load`."""
     kinds = {kind.network.__name__: kind for kind in (ToyboxPrior, ToyboxViewsPrior, ToyboxPosePrior)}
     return kinds[network_of(path)].load(path, device, dtype)
-
-
-def _both(net: Any, pose: Tensor, view: Tensor | None) -> Tensor:
-    """What the pose adds to the embedding, and what a learner's camera adds."""
-    told = net.camera(pose)
-    return told if view is None else told + view
