@@ -9,11 +9,15 @@ from typing import Any
 
 import torch
 from diffusers import (
+    AuraFlowPipeline,
+    AuraFlowTransformer2DModel,
     AutoencoderKL,
     DDPMScheduler,
     DiffusionPipeline,
     FlowMatchEulerDiscreteScheduler,
     IFPipeline,
+    Lumina2Pipeline,
+    Lumina2Transformer2DModel,
     PNDMScheduler,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
@@ -26,9 +30,15 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    Gemma2Config,
+    Gemma2Model,
+    GemmaTokenizer,
+    LlamaTokenizer,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
+    UMT5Config,
+    UMT5EncoderModel,
 )
 
 WIDTH = 8  # of every text encoder
@@ -186,6 +196,72 @@ def sd3(folder: Path) -> DiffusionPipeline:
     )
 
 
+def letters(kind: Any, **special: Any) -> Any:
+    """A language model's tokenizer of letters; its bytes spell the rest."""
+    names = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    pieces = [*names, "▁", *"abcdefghijklmnopqrstuvwxyz,"]
+    return kind(vocab={piece: index for index, piece in enumerate(pieces)}, unk_token="<unk>", **special)
+
+
+def auraflow(_: Path) -> DiffusionPipeline:
+    """AuraFlow: T5 of another kind, a transformer of joint and single blocks, a shifted flow."""
+    words = letters(LlamaTokenizer, eos_token="<eos>", pad_token="<pad>", add_eos_token=True)
+    net = AuraFlowTransformer2DModel(
+        sample_size=8,
+        patch_size=2,
+        num_mmdit_layers=1,
+        num_single_dit_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=WIDTH,
+        caption_projection_dim=16,
+        pos_embed_max_size=64,
+    )
+    config = UMT5Config(vocab_size=len(words), d_model=WIDTH, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    return AuraFlowPipeline(
+        tokenizer=words,
+        text_encoder=UMT5EncoderModel(config),
+        vae=vae(scaling_factor=0.13025),
+        transformer=net,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.73),
+    )
+
+
+def lumina2(_: Path) -> DiffusionPipeline:
+    """Lumina-Image 2.0: a language model, one stream of text and image, a flow that runs the other way."""
+    words = letters(GemmaTokenizer, add_bos_token=True)
+    config = Gemma2Config(
+        vocab_size=len(words),
+        hidden_size=WIDTH,
+        intermediate_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=4,
+    )
+    net = Lumina2Transformer2DModel(
+        sample_size=8,
+        patch_size=2,
+        in_channels=4,
+        hidden_size=24,
+        num_layers=1,
+        num_refiner_layers=1,
+        num_attention_heads=2,
+        num_kv_heads=1,
+        multiple_of=8,
+        axes_dim_rope=(4, 4, 4),
+        axes_lens=(300, 16, 16),
+        cap_feat_dim=WIDTH,
+    )
+    return Lumina2Pipeline(
+        transformer=net,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=6.0),
+        vae=vae(scaling_factor=0.3611, shift_factor=0.1159),
+        text_encoder=Gemma2Model(config),
+        tokenizer=words,
+    )
+
+
 def deepfloyd(folder: Path) -> DiffusionPipeline:
     """DeepFloyd IF's first stage: pixels, T5, a second half of the output for the variance."""
     letters = t5_tokenizer()
@@ -217,6 +293,8 @@ FAMILIES: dict[str, Callable[[Path], DiffusionPipeline]] = {
     "sd21": sd21,
     "sdxl": sdxl,
     "sd3": sd3,
+    "auraflow": auraflow,
+    "lumina2": lumina2,
     "if": deepfloyd,
 }
 

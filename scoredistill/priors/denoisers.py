@@ -21,14 +21,24 @@ from scoredistill.priors.text import Embedded
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
 """The last names of the layers that a learner adapts: attention's projections, as VSD's official code."""
 
+STEPS = 1000.0  # of every published flow's time
+LUMINA2_BEFORE = (
+    "You are an assistant designed to generate superior images with the superior degree of image-text alignment based "
+    "on textual prompts or user prompts. <Prompt Start> "
+)
+
 
 @dataclass(frozen=True)
 class Denoiser:
-    """A kind of network: the subfolder it lies in, the layer whose output embeds the time, and how to ask it."""
+    """A kind of network: the subfolder it lies in, the layer whose output embeds the time, and how to ask it.
+
+    `before` stood before every prompt that it was trained with, and not before negative ones.
+    """
 
     part: str
     embedding: str
     ask: Callable[[Any, X, Time, Embedded, int], Tensor]
+    before: str = ""
 
     def __call__(
         self, net: nn.Module, x_t: X, time: Time, condition: Embedded, size: int, view: Tensor | None = None
@@ -63,9 +73,23 @@ def ask_sd3(net: Any, x_t: X, time: Time, condition: Embedded, size: int) -> Ten
     return net(x_t, condition.tokens, condition.pooled, time, return_dict=False)[0]
 
 
+def ask_auraflow(net: Any, x_t: X, time: Time, condition: Embedded, size: int) -> Tensor:
+    """A transformer of AuraFlow, which is told sigma."""
+    return net(x_t, condition.tokens, time / STEPS, return_dict=False)[0]
+
+
+def ask_lumina2(net: Any, x_t: X, time: Time, condition: Embedded, size: int) -> Tensor:
+    """A transformer of Lumina-Image 2.0, whose flow runs from noise to image: it is told 1 - sigma, and answers -v."""
+    return -net(x_t, 1 - time / STEPS, condition.tokens, condition.mask, return_dict=False)[0]
+
+
 DENOISERS = {
     "UNet2DConditionModel": Denoiser("unet", "time_embedding", ask_unet),
     "SD3Transformer2DModel": Denoiser("transformer", "time_text_embed", ask_sd3),
+    "AuraFlowTransformer2DModel": Denoiser("transformer", "time_step_proj", ask_auraflow),
+    "Lumina2Transformer2DModel": Denoiser(
+        "transformer", "time_caption_embed.timestep_embedder", ask_lumina2, LUMINA2_BEFORE
+    ),
 }
 """By the class that a pipeline's index names."""
 

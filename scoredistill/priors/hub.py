@@ -42,6 +42,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "stabilityai/stable-diffusion-3.5-medium@b940f670f0eda2d07fbb75229e779da1ad11eb80",
         "stabilityai/stable-diffusion-3-medium-diffusers@ea42f8cef0f178587cf766dc8129abd379c90671",
     ),
+    "auraflow": ("fal/AuraFlow-v0.3@2cd8588f04c886002be4571697d84654a50e3af3", "fal/AuraFlow-v0.2", "fal/AuraFlow"),
+    "lumina2": ("Alpha-VLLM/Lumina-Image-2.0@26d0f62a411a7d084b898a3b74f58a59a53d096f",),
     "mvdream": ("ashawkey/mvdream-sd2.1-diffusers", "dylanebert/mvdream"),
     "zero123": (
         "ashawkey/zero123-xl-diffusers",
@@ -58,8 +60,21 @@ WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.
 INSTALL = 'pip install "scoredistill[sd]"'
 FOLDER = "or name a local folder that holds model_index.json, as in --prior /path/to/folder"
 KINDS = {  # what may be built because an index says so
-    "diffusers": ("AutoencoderKL", "UNet2DConditionModel", "SD3Transformer2DModel"),
-    "transformers": ("CLIPTextModel", "CLIPTextModelWithProjection", "CLIPVisionModelWithProjection", "T5EncoderModel"),
+    "diffusers": (
+        "AutoencoderKL",
+        "UNet2DConditionModel",
+        "SD3Transformer2DModel",
+        "AuraFlowTransformer2DModel",
+        "Lumina2Transformer2DModel",
+    ),
+    "transformers": (
+        "CLIPTextModel",
+        "CLIPTextModelWithProjection",
+        "CLIPVisionModelWithProjection",
+        "T5EncoderModel",
+        "UMT5EncoderModel",
+        "Gemma2Model",
+    ),
 }
 WHY = {  # by the names of the hub's errors
     "GatedRepoError": "asks for a login and for consent to its license",
@@ -67,7 +82,7 @@ WHY = {  # by the names of the hub's errors
     "RevisionNotFoundError": "no such revision on the hub",
     "LocalEntryNotFoundError": "not in the cache, and the hub is out of reach",
 }
-TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast")
+TOKENIZERS = tuple(f"{kind}Tokenizer{fast}" for kind in ("CLIP", "T5", "Llama", "Gemma") for fast in ("", "Fast"))
 DTYPE = {"diffusers": "torch_dtype", "transformers": "dtype"}  # what the libraries call it
 
 

@@ -22,7 +22,8 @@ from scoredistill.priors.network import Time, X, fast_dtype
 from scoredistill.priors.prompt import Told, ViewWords
 from scoredistill.priors.scheduler import read_schedule
 from scoredistill.priors.stable import StablePrior, space_of
-from scoredistill.priors.text import Embedded, Texts, encoder
+from scoredistill.priors.text import Embedded, Texts
+from scoredistill.priors.text_encoders import encoder
 
 VIEWS = 4
 WORDS = ViewWords(front_deg=30.0, back_deg=30.0)  # the official configuration's

@@ -1,10 +1,11 @@
-"""Published text-to-image models as priors: Stable Diffusion 1.5, 2.1, XL, 3 and 3.5, and DeepFloyd IF's first stage.
+"""Published text-to-image models as priors: Stable Diffusion 1.5 to 3.5, AuraFlow, Lumina 2, DeepFloyd IF.
 
 How the pieces fit, for priors built on them (MVDream, Zero-1-to-3):
 
     hub.py             find(name) -> Checkpoint: index, settings, networks, tokenizers, tensors
     scheduler.py       read_schedule(settings) -> the noise schedule and what the network predicts
-    text.py            encoder(checkpoint, ...) -> TextEncoder;  Texts: each text once;  Embedded: a condition's rows
+    text_encoders.py   encoder(checkpoint, ...) -> TextEncoder
+    text.py            Texts: each text once;  Embedded: a condition's rows
     network.py         NetworkPrior: all conditions in one pass, counted
     published.py       PublishedPrior: a published network's space, time and learner
     latents.py         Latents(vae, size), Pixels(size): encode and decode
@@ -36,7 +37,8 @@ from scoredistill.priors.parametrization import Prediction
 from scoredistill.priors.prompt import VIEWS, Told, ViewWords
 from scoredistill.priors.published import PublishedPrior
 from scoredistill.priors.scheduler import read_schedule
-from scoredistill.priors.text import Texts, encoder, mixed
+from scoredistill.priors.text import Texts, mixed
+from scoredistill.priors.text_encoders import encoder
 from scoredistill.schedule import NoiseSchedule
 
 log = logging.getLogger(__name__)
@@ -102,7 +104,7 @@ class StablePrior(PublishedPrior):
 
         Everything the prompt can come to is encoded when it is first seen, and then the text encoders are let go.
         """
-        plain = prompt.texts(count)
+        plain = [self.denoiser.before + text for text in prompt.texts(count)]
         viewed = {view: [seen.with_view(text, view) for text in plain] for view in VIEWS}
         self.texts.learn([prompt.negative, "", *plain, *itertools.chain(*viewed.values())])
         empty = None if self.distilled else self.texts([""] * count)
