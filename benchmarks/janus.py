@@ -4,9 +4,11 @@
 
 Which way a toy faces in a picture is told by a reader: a small network that learns the azimuth from true renders of
 toys that have a front (blurred, shifted, recolored, so that it reads distilled scenes too), and is itself tested on
-true renders of toys that it never saw. No prior, method or scene knows it. The held-out captions of toys with a front
-are distilled with each prior at each seed; a view from behind that is read as one from the front is a Janus view, and a
-run with a majority of them a Janus run. Writes benchmarks/results/janus.json and janus.md.
+true renders of toys that it never saw. No prior, method or scene knows it. By least squares it learns the mean of
+(cos, sin) of the azimuth, given the picture: where its cosine is positive the picture shows rather the front than the
+back, and above 1/2 surely a front. The held-out captions of toys with a front are distilled with each prior at each
+seed; a run is a Janus run if most of its views from behind show rather the front. Writes benchmarks/results/janus.json
+and janus.md.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import statistics
 import sys
 from collections.abc import Iterator
 from itertools import product
@@ -48,7 +51,7 @@ BATCH, STEPS, RATE = 64, 2500, 1e-3
 BEHIND_DEG = (150.0, 165.0, 180.0, 195.0, 210.0)
 BEFORE_DEG = (-30.0, -15.0, 0.0, 15.0, 30.0)
 ELEVATIONS_DEG = (0.0, 15.0, 30.0)
-FRONT = math.cos(math.radians(60))  # least cosine of an azimuth that counts as the front
+NEAR = math.cos(math.radians(30))  # least cosine of azimuths that count as before, and of their opposites as behind
 
 
 def toys(count: int, rng: np.random.Generator) -> Iterator[tuple[Cameras, Tensor]]:
@@ -82,7 +85,7 @@ def spoiled(rgb: Tensor, rng: torch.Generator) -> Tensor:
 
 
 class Reader(nn.Module):
-    """A picture's azimuth as (cos, sin), as long as it is sure."""
+    """The mean (cos, sin) of a picture's azimuth: as long as it is sure."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,20 +128,25 @@ def reader_of(path: Path, count: int) -> Reader:
 
 
 @torch.no_grad()
-def fronts(reader: Reader, rgb: Tensor) -> Tensor:
-    """Which pictures [N 3 H W] show a front."""
-    read = reader(F.interpolate(rgb, (64, 64), mode="bilinear", antialias=True))
-    return F.normalize(read, dim=1)[:, 0] > FRONT
+def read(reader: Reader, rgb: Tensor) -> Tensor:
+    """The mean cosine of the azimuth of pictures [N 3 H W]."""
+    return reader(F.interpolate(rgb, (64, 64), mode="bilinear", antialias=True))[:, 0]
+
+
+def shares(before: Tensor, behind: Tensor) -> dict[str, float]:
+    """What the reader's cosines of views from before and from behind say of them."""
+    return {
+        "from before, rather front": float((before > 0).float().mean()),
+        "from behind, rather front": float((behind > 0).float().mean()),
+        "from behind, surely front": float((behind > 0.5).float().mean()),
+    }
 
 
 def tested(reader: Reader, count: int) -> dict[str, float]:
-    """Shares of true views of unseen toys that are read as fronts, from before (within 45 degrees) and from behind."""
+    """What true views of unseen toys are read as."""
     rgb, azimuth = truth(count, SEED + 1)
-    seen, before = fronts(reader, rgb), azimuth[:, 0]
-    return {
-        "front seen from before": float(seen[before > 0.5**0.5].float().mean()),
-        "front seen from behind": float(seen[before < -(0.5**0.5)].float().mean()),
-    }
+    cosines = read(reader, rgb)
+    return shares(cosines[azimuth[:, 0] > NEAR], cosines[azimuth[:, 0] < -NEAR])
 
 
 def prompts() -> list[str]:
@@ -147,23 +155,21 @@ def prompts() -> list[str]:
 
 
 def seen(reader: Reader, folder: Path) -> dict[str, float]:
-    """Shares of a finished run's views that are read as fronts."""
+    """What a finished run's views are read as."""
     run, scene = open_volume(folder)
 
-    def share(azimuths: tuple[float, ...]) -> float:
+    def views(azimuths: tuple[float, ...]) -> Tensor:
         angles = list(product(azimuths, ELEVATIONS_DEG))
         rgb = look(run, scene, [azimuth for azimuth, _ in angles], [elevation for _, elevation in angles], 64).rgb
-        return float(fronts(reader, rgb.clamp(0, 1)).float().mean())
+        return read(reader, rgb.clamp(0, 1))
 
-    return {"front seen from before": share(BEFORE_DEG), "front seen from behind": share(BEHIND_DEG)}
+    return shares(views(BEFORE_DEG), views(BEHIND_DEG))
 
 
 def line(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over runs, and the share of runs that show a front in most views from behind."""
-    means = {
-        key: sum(row[key] for row in rows) / len(rows) for key in ("front seen from before", "front seen from behind")
-    }
-    janus = sum(row["front seen from behind"] > 0.5 for row in rows)
+    """Means over runs, and how many are Janus runs."""
+    means = {key: statistics.fmean(row[key] for row in rows) for key in rows[0] if key.startswith("from")}
+    janus = sum(row["from behind, rather front"] > 0.5 for row in rows)
     return {"what": name, "runs": len(rows), **means, "Janus runs": janus}
 
 
