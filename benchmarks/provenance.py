@@ -20,6 +20,7 @@ def provenance() -> dict[str, str | int]:
         "cores": os.cpu_count() or 0,
         "torch": torch.__version__,
         "python": platform.python_version(),
+        "OpenMP's spins": os.environ.get("GOMP_SPINCOUNT", "default"),
     }
 
 

@@ -7,6 +7,9 @@ for step in parts.optimize():
 write_glb(extract(parts.scene.volume()), Path("snowman.glb"))
 """
 
+from scoredistill import openmp as _openmp  # noqa: F401 (before whatever imports torch)
+
+# isort: split
 from scoredistill.artifacts import finish
 from scoredistill.camera import Cameras, orbit, ring
 from scoredistill.contracts import Distilled, Frame, Method, Prior, Prompt, Query, Scene, Step

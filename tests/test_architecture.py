@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "scoredistill"
 FILES = sorted(ROOT.rglob("*.py"))
 FLOORS = [
-    {"schedule", "camera", "kernels"},
+    {"schedule", "camera", "kernels", "openmp"},
     {"contracts", "render"},
     {"methods", "priors", "scenes", "views", "optimize", "evaluate", "export", "toybox"},
     {"run", "parts", "settings", "presets", "folder", "checkpoint", "journal", "artifacts", "gallery", "doctor"}
@@ -118,6 +119,27 @@ def test_importing_the_face_is_light() -> None:
     seconds, heavy = shown.split(" ", 1)
     assert heavy.strip() == "[]"
     assert float(seconds) < 3  # CPU seconds; under one on a quiet machine
+
+
+@pytest.mark.parametrize(
+    ("before", "told", "expected"),
+    [("", {}, "5000"), ("", {"GOMP_SPINCOUNT": "7"}, "7"), ("", {"OMP_WAIT_POLICY": "active"}, ""), ("torch", {}, "")],
+)
+def test_openmp_is_told_how_long_to_wait_before_torch_asks(before: str, told: dict[str, str], expected: str) -> None:
+    """Unless the user said it, or torch was there first."""
+    code = f"""
+import os, sys
+class Watch:
+    def find_spec(self, name, *_):
+        if name == "torch":
+            print(os.environ.get("GOMP_SPINCOUNT", ""))
+sys.meta_path.insert(0, Watch())
+{f"import {before}" if before else ""}
+import scoredistill
+"""
+    kept = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=kept | told)
+    assert shown.stdout == expected + "\n"
 
 
 def test_the_face_shows_what_it_lists() -> None:
