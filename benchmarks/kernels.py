@@ -30,7 +30,7 @@ from scoredistill.camera import ring
 from scoredistill.evaluate.report import markdown
 from scoredistill.kernels import backend
 from scoredistill.kernels.composite import composite
-from scoredistill.kernels.hashgrid import GridLayout, encode
+from scoredistill.kernels.hashgrid import GridLayout, encode, slopes
 from scoredistill.kernels.march import Samples, march
 from scoredistill.kernels.perceptron import perceptron
 from scoredistill.presets import fast
@@ -83,7 +83,7 @@ def laid_out(features: Tensor) -> Laid:
 
 
 def hash_grids(bench: Bench, points: int) -> list[dict[str, str | float]]:
-    """Encoding of uniformly random points, forward and backward to the table; and to the points, at the first size."""
+    """Encoding of uniformly random points, forward and backward to the table; slopes, as analytic normals ask."""
     rows = []
     for name, layout in GRIDS.items():
         x = torch.rand(points, 3, generator=rng())
@@ -96,10 +96,15 @@ def hash_grids(bench: Bench, points: int) -> list[dict[str, str | float]]:
         def forward(x: Tensor = x, table: Tensor = table, layout: GridLayout = layout) -> Tensor:
             return encode(x, table.detach(), layout, layout.levels)
 
+        def sloped(x: Tensor = x, table: Tensor = table, grads: Laid = grads, layout: GridLayout = layout) -> object:
+            found = slopes(x, table, grads[backend.choice()], layout, layout.levels)
+            return torch.autograd.grad(found.square().sum(), table)
+
         products = points * layout.levels * 7 * 2  # seven interpolations of two features
         moved = 2 * x.nbytes + 2 * grads["torch"].nbytes + 3 * table.nbytes  # the gradient is cleared, read and written
         rows.append(bench.row(f"{name}, forward + backward", work, moved, 2 * products))
         rows.append(bench.row(f"{name}, forward", forward, x.nbytes + grads["torch"].nbytes + table.nbytes, products))
+        rows.append(bench.row(f"{name}, slopes and their gradient", sloped, moved, 6 * products))
     return rows
 
 

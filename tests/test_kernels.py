@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 from collections.abc import Callable, Sequence
@@ -14,13 +15,13 @@ from torch import Tensor
 from scoredistill.camera import ring
 from scoredistill.kernels import backend
 from scoredistill.kernels.composite import composite
-from scoredistill.kernels.hashgrid import GridLayout, encode
+from scoredistill.kernels.hashgrid import GridLayout, encode, slopes
 from scoredistill.kernels.march import Samples, march
 from scoredistill.kernels.perceptron import perceptron
 from scoredistill.render.volume import render_rays
 
 FOLDER = Path(backend.__file__).with_name("warp")
-MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
+MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if "@wp.kernel" in path.read_text())
 CPU_ONLY = {"perceptron"}  # a GPU multiplies matrices better
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 SIZES = [0, 1, 7, 1000]
@@ -99,18 +100,40 @@ def test_at_the_papers_size_the_hash_grid_equals_its_reference() -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_second_derivatives_are_the_references(device: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The gradient of a slope to the table, as analytic normals have it; the fallback is logged, once."""
+@pytest.mark.parametrize("count", [1, 20, 1100])
+@pytest.mark.parametrize("active", [4, 2])
+def test_the_hash_grids_second_derivatives_equal_its_references(
+    count: int, active: int, device: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of slopes, as analytic normals have them, and of gradients to the table; without the reference's help."""
     backend.explain.cache_clear()
-    points, table = points_and_table(20, device)
 
-    def slope(points: Tensor, table: Tensor) -> list[Tensor]:
-        encoded = encode(points, table, LAYOUT, 4)
-        return list(torch.autograd.grad((encoded**2).sum(), [points], create_graph=True))
+    def gradients(of: Sequence[int], *inputs: Tensor) -> list[Tensor]:
+        encoded = encode(*inputs, LAYOUT, active)
+        return list(torch.autograd.grad((encoded**3).sum(), [inputs[k] for k in of], create_graph=True))
+
+    def pulled(points: Tensor, table: Tensor, pull: Tensor) -> list[Tensor]:
+        return [slopes(points, table, pull, LAYOUT, active)]
+
+    values = points_and_table(count, device)
+    with caplog.at_level(logging.WARNING):
+        for of in ([0], [1], [0, 1]):
+            assert_alike(functools.partial(gradients, of), values, rel=1e-4)
+        assert_alike(pulled, [*values, noise_like(encode(*values, LAYOUT, active))], rel=1e-4)
+    assert not caplog.records
+
+
+def test_a_fallback_to_the_reference_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A perceptron's second derivatives are torch's."""
+    backend.explain.cache_clear()
+    values = [torch.randn(*size, generator=rng(i)) for i, size in enumerate([(9, 8), (32, 8), (1, 32)])]
+
+    def slope(x: Tensor, *weights: Tensor) -> list[Tensor]:
+        return list(torch.autograd.grad((perceptron(x, *weights) ** 2).sum(), [x], create_graph=True))
 
     with caplog.at_level(logging.WARNING):
-        assert_alike(slope, [points, table], rel=1e-4)
-        assert_alike(slope, [points, table], rel=1e-4)
+        for _ in range(2):
+            assert_alike(slope, values, rel=1e-4)
     assert sum("second derivatives" in record.message for record in caplog.records) == 1
 
 

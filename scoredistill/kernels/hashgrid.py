@@ -69,6 +69,29 @@ def encode(
     return reference(points, table, layout, active)
 
 
+def slopes(
+    points: Float[Tensor, "N 3"],
+    table: Float[Tensor, "V 2"],
+    pull: Float[Tensor, "N features"],
+    layout: GridLayout,
+    active: int,
+) -> Float[Tensor, "N 3"]:
+    """pull^T df/dx, the gradient to the points that a gradient `pull` of the encoding f gives; differentiable in all.
+
+    What autograd makes of `encode` twice, without the gradient to the table that it would make on the way.
+    """
+    active = min(active, layout.levels)
+    if backend.fast(points, table, pull):
+        from scoredistill.kernels.warp.hashgrid import Slopes
+
+        return Slopes.apply(points, table, pull, layout, active, (True, False))[0]
+    training = torch.is_grad_enabled()
+    with torch.enable_grad():
+        points = points if points.requires_grad else points.detach().requires_grad_()
+        encoded = reference(points, table, layout, active)
+        return torch.autograd.grad(encoded, points, pull, create_graph=training)[0]
+
+
 def reference(
     points: Float[Tensor, "N 3"], table: Float[Tensor, "V 2"], layout: GridLayout, active: int
 ) -> Float[Tensor, "N features"]:

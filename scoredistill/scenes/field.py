@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scoredistill.kernels.hashgrid import FEATURES, GridLayout, encode
+from scoredistill.kernels.hashgrid import FEATURES, GridLayout, encode, slopes
 from scoredistill.kernels.perceptron import perceptron
 
 Normals = Literal["finite", "analytic"]
@@ -80,15 +80,22 @@ class HashField(nn.Module):
         return (logit.T @ corners) / (4 * step)
 
     def _analytic(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        """(df/dx)^T d mlp / df - blob_strength / blob_radius x / |x|, f the hash grid's features."""
         training = torch.is_grad_enabled()
         with torch.enable_grad():
-            points = points.detach().requires_grad_()
-            logit = self._logit(points, self._features(points))
-            (gradient,) = torch.autograd.grad(logit.sum(), points, create_graph=training)
-        return gradient
+            features = self._features(points)
+            features = features if training else features.detach().requires_grad_()
+            said = _through(self.density_mlp, features)
+            (pull,) = torch.autograd.grad(said.sum(), features, create_graph=training)
+        slope = slopes(self._unit(points), self.table, pull, self.layout, self.active) / (2 * self.bounds)
+        return slope - self.blob_strength / self.blob_radius * nn.functional.normalize(points, dim=-1)
+
+    def _unit(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        """Where points lie in the grid's cube [0, 1]^3."""
+        return points / (2 * self.bounds) + 0.5
 
     def _features(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N features"]:
-        return encode(points / (2 * self.bounds) + 0.5, self.table, self.layout, self.active)
+        return encode(self._unit(points), self.table, self.layout, self.active)
 
     def _logit(self, points: Float[Tensor, "N 3"], features: Float[Tensor, "N features"]) -> Float[Tensor, "N"]:
         blob = self.blob_strength * (1 - points.norm(dim=-1) / self.blob_radius)
