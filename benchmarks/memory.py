@@ -3,8 +3,8 @@
     python benchmarks/memory.py
 
 The denoiser and the autoencoder of Stable Diffusion 2.1 run at full size on tensors without contents; the field runs at
-a few thousand rays, in proportion to which its memory grows, its small networks by torch, as on a GPU. Of a second, smaller field one pass and tiles are compared
-at 256 x 256 pixels.
+a few thousand rays, in proportion to which its memory grows, its small networks by torch, as on a GPU. Of a second,
+smaller field one pass and tiles are compared at 256 x 256 pixels.
 """
 
 from __future__ import annotations

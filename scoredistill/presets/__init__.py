@@ -63,7 +63,7 @@ def _fast_losses() -> RegularizerSettings:
 def paper(method: str, scene: str) -> Preset:
     """The official settings of each method (METHODS 4 to 6), with SDI's scene (METHODS 7).
 
-    Budget with Stable Diffusion 2.1 at 512 x 512: 24 GB, of which tensors fill about ten (benchmarks/memory.py).
+    Budget with Stable Diffusion 2.1 at 512 x 512: 24 GB, of which tensors fill about six (benchmarks/memory.py).
     """
     scenes: dict[str, dict[str, Any]] = {
         "nerf": {
