@@ -254,6 +254,7 @@ def test_a_few_steps_of_training(tool: Any, tmp_path: Path, monkeypatch: pytest.
     places = ["--out", str(tmp_path / "further"), "--weights", str(weights), "--begin", str(weights)]
     monkeypatch.setattr(sys, "argv", ["train", *flags, *places])
     tool.main()
+    assert f"--begin {weights}`" in weights.with_suffix(".md").read_text()
     kind.load(weights)
 
 

@@ -64,7 +64,7 @@ def learning_rate(share: float, step: int, peak: float) -> float:
     return peak * min(1, (step + 1) / 200) * decay
 
 
-def finish(flags: argparse.Namespace, net: Any, card: str, **more: float) -> None:
+def finish(flags: argparse.Namespace, net: Any, card: str, **more: float | str) -> None:
     """Write the weights, and their card with what is known of the training filled in, and `more`."""
     done = saved_progress(flags.out)
     prior.save(flags.weights, net)
@@ -77,7 +77,7 @@ def finish(flags: argparse.Namespace, net: Any, card: str, **more: float) -> Non
         "images": done.step * flags.batch,
         "minutes": done.seconds / 60,
         "flags": f"--minutes {flags.minutes:g} --views {flags.views} --batch {flags.batch} --rate {flags.rate:g}"
-        f" --workers {flags.workers} --seed {flags.seed}",
+        f" --workers {flags.workers} --seed {flags.seed}{getattr(flags, 'more', '')}",
     }
     flags.weights.with_suffix(".md").write_text(card.format(**told, **more))
     print(f"wrote {flags.weights} and its card")

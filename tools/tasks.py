@@ -32,6 +32,7 @@ def train_task(
     parser.add_argument("--workers", type=int, default=1, help="processes that share a batch, whole rings each")
     parser.add_argument("--begin", type=Path, default=begin, help="a trained prior of any task")
     flags = parser.parse_args()
+    flags.more = "" if flags.begin == begin else f" --begin {flags.begin}"
     dataset.make(
         flags.data, flags.views, seed=3000 + flags.seed, views_per_toy=RINGS * VIEWS, ring=VIEWS, workers=flags.workers
     )
@@ -46,4 +47,4 @@ def fit_begun(rank: int, flags: argparse.Namespace, prior: type[TaskPrior], loss
     begun(net, trained)
     average = fit(rank, flags, net, losses)
     if average:
-        finish(flags, average.shadow, card)
+        finish(flags, average.shadow, card, begun=flags.begin.stem)

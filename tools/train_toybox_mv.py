@@ -37,7 +37,7 @@ apart, v-prediction, cosine schedule.
 |---|---|
 | parameters | {millions:.1f} M, stored in float16 |
 | architecture | `scoredistill/priors/unet_tasks.py` (ViewsUNet), {shape} |
-| begun as | [toybox-prior](toybox-prior.md); new are attention across the views and the camera's embedding |
+| begun as | [{begun}]({begun}.md); new are attention across the views and the camera's embedding |
 | data | {views} views of random toys, in rings of four |
 | training | {steps} steps of {batch} images ({images} in all), {minutes:.0f} minutes, averaged weights |
 | made by | `python tools/train_toybox_mv.py {flags}` |

@@ -34,7 +34,7 @@ A diffusion model of other views of a toy's picture, Zero-1-to-3's task: 64x64 p
 |---|---|
 | parameters | {millions:.1f} M, stored in float16 |
 | architecture | `scoredistill/priors/unet_tasks.py` (PoseUNet), {shape} |
-| begun as | [toybox-mv](toybox-mv.md), of whose views one is the picture |
+| begun as | [{begun}]({begun}.md), of whose views one is the picture |
 | data | {views} views of random toys, eight of each; one is the picture of three others |
 | training | {steps} steps of {batch} images ({images} in all), {minutes:.0f} minutes, averaged weights |
 | made by | `python tools/train_toybox_pose.py {flags}` |
