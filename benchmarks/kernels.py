@@ -1,6 +1,6 @@
 """Fast kernels against their torch references, and a NeRF step by part: times, ratios, floors, peak memory.
 
-    python benchmarks/kernels.py
+    GOMP_SPINCOUNT=5000 python benchmarks/kernels.py                       as the command line sets it for itself
     python benchmarks/kernels.py --points 16384 --size 16 --repeats 3      a small try
 
 Times are the best of --repeats, after a warm-up that compiles. A floor is the greater of two times: that of moving

@@ -1,9 +1,10 @@
 """How the cost of rendering a radiance field, forward and backward, grows with what is asked of it.
 
-    python benchmarks/scaling.py
+    GOMP_SPINCOUNT=5000 python benchmarks/scaling.py
 
 One thing varies at a time, from the fast preset's field of a soft ball: pixels, samples along a ray, views, the
-occupied part of the volume, threads. The exponent is the slope of log time over log quantity, by least squares.
+occupied part of the volume, threads. The exponent is the slope of log time over log quantity, by least squares. The
+variable is what the command line sets for itself (scoredistill/openmp.py).
 """
 
 from __future__ import annotations
@@ -91,8 +92,10 @@ def main() -> None:
         curve("views", [(n, task(FIELD, views=n)) for n in (1, 2, 4, 8)], flags.repeats),
         curve("occupied share of the volume", [(occupied(ball), task(ball)) for ball in balls], flags.repeats),
     ]
-    if len(threads) > 1:
-        rows.append(curve("threads", [(n, with_threads(n, task(FIELD))) for n in threads], flags.repeats))
+    for size in (SIZE, 4 * SIZE) if len(threads) > 1 else ():
+        work = task(FIELD, size=size)
+        points = [(n, with_threads(n, work)) for n in threads]
+        rows.append(curve(f"threads, views of {size} x {size}", points, flags.repeats))
     flags.out.write_text(json.dumps({"curves": rows} | provenance(), indent=2) + "\n")
     flags.out.with_suffix(".md").write_text(markdown(rows) + "\n")
     print(markdown(rows))
