@@ -6,8 +6,9 @@ Every run is the command a user would type, with a picture that Toybox's rendere
 the picture does not show, 45 to 315 degrees round from it; beside them stands the signal-to-noise ratio to true renders
 from there, and what the prior itself draws of them by DDIM. `backs` asks how a thing goes on where the picture ends: of
 each toy's runs, one for each seed, how far apart are the judge's features of the views from behind, beside those of the
-view that the picture shows? Writes one table, one JSON file with every row, and one contact sheet: a row a toy, first
-its picture; then the truth, and each method's first seed, from before, from the left, from behind and from the right.
+view that the picture shows? Writes tables, one JSON file with every row, and contact sheets, a row a toy, its picture
+first: then the truth, and each method's first seed, from before, from the left, from behind and from the right; and in
+another one each seed of the last method, from before and from behind.
 """
 
 from __future__ import annotations
@@ -91,16 +92,20 @@ def distilled(folder: Path) -> Tensor:
     return open_volume(folder)[1].render(around(SIZE), torch.tensor(BACKGROUND)).rgb.clamp(0, 1)
 
 
-def judged(judge: Judge, rgb: Tensor, truth: Tensor, prompt: str) -> dict[str, float]:
-    """Shares of the views that the picture does not show in which kind and color are right; and their fidelity."""
+def recognized(judge: Judge, rgb: Tensor, prompt: str) -> dict[str, float]:
+    """Shares of the views that the picture does not show in which the judge sees the right kind and color."""
     seen, (kind, color) = judge.recognize(rgb[1:]), expected(prompt)
-    error = float((rgb[1:] - truth[1:]).square().mean())
     return {
         "kind": statistics.fmean(one == kind for one in seen.kinds),
         "color": statistics.fmean(one == color for one in seen.colors),
-        "psnr": -10 * math.log10(error),
-        "likeness": float((judge.image_features(rgb[1:]) * judge.image_features(truth[1:])).sum(1).mean()),
     }
+
+
+def judged(judge: Judge, rgb: Tensor, truth: Tensor, prompt: str) -> dict[str, float]:
+    """The same, and how near these views come to the truth."""
+    error = float((rgb[1:] - truth[1:]).square().mean())
+    likeness = (judge.image_features(rgb[1:]) * judge.image_features(truth[1:])).sum(1).mean()
+    return recognized(judge, rgb, prompt) | {"psnr": -10 * math.log10(error), "likeness": float(likeness)}
 
 
 def line(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -118,6 +123,27 @@ def backs(judge: Judge, seeds: list[Tensor]) -> dict[str, float]:
     return {"apart from before": apart(0), "apart from behind": statistics.fmean(map(apart, (3, 4, 5)))}
 
 
+def draw(flags: argparse.Namespace, truth: dict[str, Tensor], views: dict[tuple[str, str, int], Tensor]) -> None:
+    """The contact sheets."""
+    first, last = flags.seeds[0], flags.methods[-1]
+    rounds = []
+    for prompt, true in truth.items():
+        made = (views[method, prompt, first] for method in flags.methods)
+        rounds.append([true[:1], *(each[list(SHOWN)] for each in (true, *made))])
+    write_sheet(rounds, flags.picture)
+    if len(flags.seeds) > 1:
+        sides = [
+            [true[:1], *(views[last, prompt, seed][[0, 4]] for seed in flags.seeds)] for prompt, true in truth.items()
+        ]
+        write_sheet(sides, flags.picture.with_stem(f"{flags.picture.stem}_seeds"))
+
+
+def write_sheet(rows: list[list[Tensor]], path: Path) -> None:
+    """One row a toy: all its views, side by side."""
+    views = [torch.cat(row) for row in rows]
+    write_png(grid(torch.cat(views), columns=len(views[0])), path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=20, help="toys")
@@ -133,11 +159,7 @@ def main() -> None:
     files = {prompt: flags.root / f"{prompt}.png" for prompt, _ in toys}
     photos = {prompt: photographed(toy, files[prompt]) for prompt, toy in toys}
     truth = {prompt: true(toy) for prompt, toy in toys}
-    rows: dict[str, list[dict[str, Any]]] = {
-        "true renders": [judged(judge, truth[prompt] - 1e-6, truth[prompt], prompt) for prompt in files],
-        "DDIM": [judged(judge, drawn(prior, photos[prompt]), truth[prompt], prompt) for prompt in files],
-    }
-    print(markdown([line(name, found) for name, found in rows.items()]), flush=True)
+    rows = {"DDIM": [judged(judge, drawn(prior, photos[prompt]), truth[prompt], prompt) for prompt in files]}
     folders = {
         (method, prompt, seed): flags.root / f"{method}-{prompt.replace(' ', '-')}-{seed}"
         for seed, method, prompt in product(flags.seeds, flags.methods, files)
@@ -156,19 +178,18 @@ def main() -> None:
             for (by, prompt, seed), folder in folders.items()
             if by == method
         ]
-        if len(flags.seeds) > 1:
-            found = [backs(judge, [views[method, prompt, seed] for seed in flags.seeds]) for prompt in files]
-            rows[f"{method}, its seeds"] = found
-    table = [line(name, found) for name, found in rows.items()]
-    record = {"captions": list(files), "seeds": flags.seeds, "table": table, "rows": rows}
+    rows["true renders"] = [recognized(judge, truth[prompt], prompt) for prompt in files]
+    several = {
+        method: [backs(judge, [views[method, prompt, seed] for seed in flags.seeds]) for prompt in files]
+        for method in flags.methods
+        if len(flags.seeds) > 1
+    }
+    tables = [[line(name, found) for name, found in part.items()] for part in (rows, several)]
+    record = {"captions": list(files), "seeds": flags.seeds, "tables": tables, "rows": rows, "seeds of one": several}
     flags.out.write_text(json.dumps(record | provenance(), indent=2) + "\n")
-    flags.out.with_suffix(".md").write_text(markdown(table) + "\n")
-    sheet = []
-    for prompt in files:
-        sets = [truth[prompt], *(views[method, prompt, flags.seeds[0]] for method in flags.methods)]
-        sheet += [truth[prompt][0], *(each[index] for each in sets for index in SHOWN)]
-    write_png(grid(torch.stack(sheet), columns=1 + 4 * (1 + len(flags.methods))), flags.picture)
-    print(markdown(table))
+    flags.out.with_suffix(".md").write_text("\n".join(map(markdown, filter(None, tables))))
+    draw(flags, truth, views)
+    print(*map(markdown, tables), sep="\n")
 
 
 if __name__ == "__main__":
