@@ -127,13 +127,13 @@ def draw(flags: argparse.Namespace, truth: dict[str, Tensor], views: dict[tuple[
     """The contact sheets."""
     first, last = flags.seeds[0], flags.methods[-1]
     rounds = []
-    for prompt, true in truth.items():
+    for prompt, real in truth.items():
         made = (views[method, prompt, first] for method in flags.methods)
-        rounds.append([true[:1], *(each[list(SHOWN)] for each in (true, *made))])
+        rounds.append([real[:1], *(each[list(SHOWN)] for each in (real, *made))])
     write_sheet(rounds, flags.picture)
     if len(flags.seeds) > 1:
         sides = [
-            [true[:1], *(views[last, prompt, seed][[0, 4]] for seed in flags.seeds)] for prompt, true in truth.items()
+            [real[:1], *(views[last, prompt, seed][[0, 4]] for seed in flags.seeds)] for prompt, real in truth.items()
         ]
         write_sheet(sides, flags.picture.with_stem(f"{flags.picture.stem}_seeds"))
 
