@@ -3,8 +3,8 @@
     python benchmarks/text_to_3d.py --seeds 0 1 --processes 2
 
 Every run is the command a user would type, in a folder of its own (`benchmarks/runs.py`). Writes one table, one JSON
-file with every row, and one contact sheet (front, side, back of each caption); with --add the runs that the JSON file
-tells of already are kept beside the new ones.
+file with every row, and one contact sheet (front, side, back of each caption); of several seeds also how far apart the
+judge finds them; with --add the runs that the JSON file tells of already are kept beside the new ones.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.provenance import provenance
 from benchmarks.runs import complete, metrics
 from scoredistill.artifacts import open_volume
+from scoredistill.evaluate.judge import Judge
+from scoredistill.evaluate.metrics import diversity
 from scoredistill.evaluate.report import markdown
 from scoredistill.export.images import grid, write_png
 from scoredistill.gallery import look
@@ -67,6 +69,17 @@ def summary(method: str, rows: list[dict[str, object]]) -> dict[str, object]:
     return line
 
 
+@torch.no_grad()
+def apart(judge: Judge, root: Path, method: str, prompt: str, seeds: list[int]) -> float:
+    """How far apart several seeds' views from one side are, all four sides: 1 - mean cosine of the judge's features."""
+    seen = []
+    for seed in seeds:
+        run, scene = open_volume(folder_of(root, method, prompt, seed))
+        rgb = look(run, scene, [0.0, 90.0, 180.0, 270.0], [15.0] * 4, 64).rgb
+        seen.append(judge.image_features(rgb.clamp(0, 1)))
+    return statistics.fmean(map(diversity, torch.stack(seen, 1)))
+
+
 def sheet(root: Path, methods: list[str], prompts: list[str], seeds: list[int], path: Path) -> None:
     """One row a caption and seed: front, side and back by each method."""
     pictures = []
@@ -107,10 +120,14 @@ def main() -> None:
         ]
         for method in flags.methods
     }
-    table = [summary(method, found) for method, found in rows.items()]
+    table, diverse = [summary(method, found) for method, found in rows.items()], {}
+    if len(flags.seeds) > 1:
+        judge = Judge.load()
+        diverse = {m: [apart(judge, flags.root, m, prompt, flags.seeds) for prompt in prompts] for m in flags.methods}
+        table = [line | {"diversity": statistics.fmean(diverse[str(line["method"])])} for line in table]
     seeds = sorted({int(str(row["seed"])) for found in rows.values() for row in found})
     record = {"prior": flags.prior, "scene": flags.scene, "captions": prompts, "seeds": seeds, "threads": threads}
-    record |= {"processes": flags.processes, "table": table, "rows": rows}
+    record |= {"processes": flags.processes, "table": table, "rows": rows, "diversity": diverse}
     flags.out.write_text(json.dumps(record | provenance(), indent=2) + "\n")
     flags.out.with_suffix(".md").write_text(markdown(table) + "\n")
     sheet(flags.root, flags.methods, prompts, flags.pictured or flags.seeds[:1], flags.picture)
