@@ -214,7 +214,9 @@ def test_slicing_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         made = composite(albedo[:, 0].abs(), albedo, samples, 1000)
         loss = (made.albedo**2).sum() + made.depth.sum() + made.z_variance.sum()
         marched = march(origins, directions, occupied, 1.0, 0.037)
-        return [encoded, made.weight, *torch.autograd.grad(loss, (x, v, a)), *vars(marched).values()]
+        slope = slopes(x, v, encoded.detach(), LAYOUT, 4)
+        bends = torch.autograd.grad(slope.square().sum(), (x, v))
+        return [encoded, made.weight, slope, *bends, *torch.autograd.grad(loss, (x, v, a)), *vars(marched).values()]
 
     with backend.using("warp"):
         found = []

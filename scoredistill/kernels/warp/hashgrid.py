@@ -54,7 +54,7 @@ class Slopes(torch.autograd.Function):
         active: int,
         asked: tuple[bool, bool],
     ) -> tuple[Grad, Grad]:
-        planes = grad.T.contiguous()
+        points, table, planes = points.contiguous(), table.contiguous(), grad.T.contiguous()
         ctx.save_for_backward(points, table, planes)
         ctx.set_materialize_grads(False)
         ctx.grid = layout, active
