@@ -147,6 +147,7 @@ def write_sheet(rows: list[list[Tensor]], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=20, help="toys")
+    parser.add_argument("--first", type=int, help="only so many of them")
     parser.add_argument("--methods", nargs="*", default=["sdi", "dsd"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--processes", type=int, default=1, help="runs at a time; the cores are shared among them")
@@ -155,7 +156,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/photos.json"))
     flags = parser.parse_args()
     flags.root.mkdir(parents=True, exist_ok=True)
-    toys, judge, prior = unseen(flags.count), Judge.load(), ToyboxPosePrior.load()
+    toys, judge, prior = unseen(flags.count)[: flags.first], Judge.load(), ToyboxPosePrior.load()
     files = {prompt: flags.root / f"{prompt}.png" for prompt, _ in toys}
     photos = {prompt: photographed(toy, files[prompt]) for prompt, toy in toys}
     truth = {prompt: true(toy) for prompt, toy in toys}
