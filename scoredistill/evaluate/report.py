@@ -101,7 +101,7 @@ def markdown(rows: Sequence[Mapping[str, Any]], digits: int = 3) -> str:
         return ""
     columns = [name for name, value in rows[0].items() if name != "by_view"]
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    lines += ["| " + " | ".join(_cell(row.get(name), digits) for name in columns) + " |" for row in rows]
+    lines += ["| " + " | ".join(_cell(row.get(name, ""), digits) for name in columns) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
