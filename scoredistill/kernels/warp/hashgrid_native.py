@@ -78,13 +78,18 @@ GATHER = """
         }
     }
 """
-SCATTER = """
+EDGES = """
         for (int j = 0; j < width; ++j) {
             const pair whole = {even[start + j], odd[start + j]};
             const pair far = high[2][j] * whole, near = whole - far;
             const pair far_up = high[1][j] * far, near_up = high[1][j] * near;
             const pair edge[4] = {near - near_up, near_up, far - far_up, far_up};
-            for (int k = 0; k < 4; ++k) {
+"""
+"""Opens the loop over what each point gives to the four edges of its cell."""
+
+SCATTER = (
+    EDGES
+    + """            for (int k = 0; k < 4; ++k) {
                 const pair right = high[0][j] * edge[k];
                 add(entries + at[2 * k][j], edge[k] - right);
                 add(entries + at[2 * k + 1][j], right);
@@ -92,7 +97,9 @@ SCATTER = """
         }
     }
 """
-SLOPE = """
+)
+RISES = """
+        const auto dot = [](pair a, pair b) { return a[0] * b[0] + a[1] * b[1]; };
         wp::float32 found[3][W];
         for (int j = 0; j < width; ++j) {
             const pair weight = {even[start + j], odd[start + j]};
@@ -103,58 +110,55 @@ SLOPE = """
                 rise[k] = entries[at[2 * k + 1][j]] - left;
                 edge[k] = left + high[0][j] * rise[k];
             }
-            const pair near_x = rise[0] + y * (rise[1] - rise[0]), far_x = rise[2] + y * (rise[3] - rise[2]);
+            const pair near_xy = rise[1] - rise[0], far_xy = rise[3] - rise[2];
+            const pair near_x = rise[0] + y * near_xy, far_x = rise[2] + y * far_xy;
             const pair near_y = edge[1] - edge[0], far_y = edge[3] - edge[2];
             const pair low_z = edge[2] - edge[0], high_z = edge[3] - edge[1];
             const pair dx = near_x + z * (far_x - near_x), dy = near_y + z * (far_y - near_y);
             const pair dz = low_z + y * (high_z - low_z);
-            found[0][j] = weight[0] * dx[0] + weight[1] * dx[1];
-            found[1][j] = weight[0] * dy[0] + weight[1] * dy[1];
-            found[2][j] = weight[0] * dz[0] + weight[1] * dz[1];
+"""
+"""Opens the loop over each point's weight and the slopes of its two features, in cells; `found` takes the results."""
+
+SLOPE = (
+    RISES
+    + """
+            found[0][j] = dot(weight, dx);
+            found[1][j] = dot(weight, dy);
+            found[2][j] = dot(weight, dz);
         }
         for (int j = 0; j < width; ++j) {
             slopes.data[start + j] += (wp::float32)resolution * wp::vec3(found[0][j], found[1][j], found[2][j]);
         }
     }
 """
-TURN = """
-        const auto dot = [](pair a, pair b) { return a[0] * b[0] + a[1] * b[1]; };
-        for (int j = 0; j < width; ++j) {
+)
+TURN = (
+    RISES
+    + """
             const wp::vec3 u = (wp::float32)resolution * along.data[start + j];
-            const pair weight = {even[start + j], odd[start + j]};
-            const wp::float32 y = high[1][j], z = high[2][j];
-            pair edge[4], rise[4];
-            for (int k = 0; k < 4; ++k) {
-                const pair left = entries[at[2 * k][j]];
-                rise[k] = entries[at[2 * k + 1][j]] - left;
-                edge[k] = left + high[0][j] * rise[k];
-            }
-            const pair near_xy = rise[1] - rise[0], far_xy = rise[3] - rise[2];
-            const pair near_xz = rise[2] - rise[0], up_xz = rise[3] - rise[1];
-            const pair near_y = edge[1] - edge[0], far_y = edge[3] - edge[2];
-            const pair near_x = rise[0] + y * near_xy, far_x = rise[2] + y * far_xy;
-            const pair low_z = edge[2] - edge[0], high_z = edge[3] - edge[1];
-            const pair turned = u[0] * (near_x + z * (far_x - near_x)) + u[1] * (near_y + z * (far_y - near_y))
-                              + u[2] * (low_z + y * (high_z - low_z));
+            const pair turned = u[0] * dx + u[1] * dy + u[2] * dz;
             turns.data[2 * level * count + start + j] = turned[0];
             turns.data[(2 * level + 1) * count + start + j] = turned[1];
+            const pair near_xz = rise[2] - rise[0], up_xz = rise[3] - rise[1];
             const wp::float32 xy = dot(weight, near_xy + z * (far_xy - near_xy));
             const wp::float32 xz = dot(weight, near_xz + y * (up_xz - near_xz));
             const wp::float32 yz = dot(weight, far_y - near_y);
-            bends.data[start + j] += (wp::float32)resolution
-                                   * wp::vec3(xy * u[1] + xz * u[2], xy * u[0] + yz * u[2], xz * u[0] + yz * u[1]);
+            found[0][j] = xy * u[1] + xz * u[2];
+            found[1][j] = xy * u[0] + yz * u[2];
+            found[2][j] = xz * u[0] + yz * u[1];
+        }
+        for (int j = 0; j < width; ++j) {
+            bends.data[start + j] += (wp::float32)resolution * wp::vec3(found[0][j], found[1][j], found[2][j]);
         }
     }
 """
+)
 """The change of the features with the points, and that of the slopes: only mixed second derivatives are not zero."""
 
-SPREAD = """
-        for (int j = 0; j < width; ++j) {
+SPREAD = (
+    EDGES
+    + """
             const wp::vec3 u = (wp::float32)resolution * along.data[start + j];
-            const pair whole = {even[start + j], odd[start + j]};
-            const pair far = high[2][j] * whole, near = whole - far;
-            const pair far_up = high[1][j] * far, near_up = high[1][j] * near;
-            const pair edge[4] = {near - near_up, near_up, far - far_up, far_up};
             const pair d_far = u[2] * whole;
             const pair d_far_up = u[1] * far + high[1][j] * d_far, d_near_up = u[1] * near - high[1][j] * d_far;
             const pair d_edge[4] = {-1.f * d_far - d_near_up, d_near_up, d_far - d_far_up, d_far_up};
@@ -166,6 +170,7 @@ SPREAD = """
         }
     }
 """
+)
 """The change of what SCATTER adds, with the points."""
 
 Vectors, Entries = wp.array[wp.vec3], wp.array[wp.vec2]
