@@ -16,7 +16,8 @@ from torch.autograd.function import once_differentiable
 
 from scoredistill.kernels.backend import launch
 from scoredistill.kernels.hashgrid import GridLayout
-from scoredistill.kernels.warp.hashgrid_native import interpolate, slopes_to_table, to_points, to_table, turn_points
+from scoredistill.kernels.warp.hashgrid_native import interpolate, to_table
+from scoredistill.kernels.warp.hashgrid_slopes import slopes_to_table, to_points, turn_points
 
 BLOCK = 1024
 """Points of a block on a CPU: what a level costs to set up is forgotten; on a GPU each point has its own thread."""
