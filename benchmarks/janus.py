@@ -40,11 +40,6 @@ from scoredistill.evaluate.report import markdown
 from scoredistill.gallery import look
 from scoredistill.toybox import BACKGROUND, build, captions, dataset, render
 
-KINDS = (
-    *("astronaut", "bear", "boat", "car", "cat", "cottage", "duck"),
-    *("fish", "penguin", "rabbit", "robot", "snowman", "turtle"),
-)
-"""Toys that have a front."""
 SEED = 4100  # of the toys that the reader sees
 EACH = 8  # views of a toy
 BATCH, STEPS, RATE = 64, 2500, 1e-3
@@ -58,7 +53,7 @@ def toys(count: int, rng: np.random.Generator) -> Iterator[tuple[Cameras, Tensor
     """Random single toys that have a front: random cameras, true renders [EACH 3 64 64]."""
     while count:
         description = captions.sample(rng)
-        if description.kind in KINDS and description.count == 1 and description.on is None:
+        if description.kind in captions.FACING and not description.composed:
             cameras = dataset.random_cameras(rng, EACH, 64)
             yield cameras, render(build(description, rng), cameras, torch.tensor(BACKGROUND)).rgb
             count -= 1
@@ -151,7 +146,7 @@ def tested(reader: Reader, count: int) -> dict[str, float]:
 
 def prompts() -> list[str]:
     """The held-out captions of toys that have a front."""
-    return [caption for caption in held_out(20) if captions.subject(caption)[0] in KINDS]
+    return [caption for caption in held_out(20) if captions.subject(caption)[0] in captions.FACING]
 
 
 def seen(reader: Reader, folder: Path) -> dict[str, float]:

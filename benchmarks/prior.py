@@ -90,7 +90,7 @@ def judged(judge: Judge, rgb: Tensor, described: list[captions.Description], vie
     """Shares of pictures in which the judge sees the right kind, main color and view."""
     seen = judge.recognize(rgb)
     asked = [expected(captions.phrase(d)) for d in described]
-    single = np.array([d.on is None and d.count == 1 for d in described])
+    single = np.array([not d.composed for d in described])
     kind = np.array([a == b for a, (b, _) in zip(seen.kinds, asked, strict=True)])
     color = np.array([a == b for a, (_, b) in zip(seen.colors, asked, strict=True)])
     view = np.array([a == b for a, b in zip(seen.views, views, strict=True)])

@@ -39,7 +39,9 @@ def train_task(
     launch(flags, train)
 
 
-def fit_begun(rank: int, flags: argparse.Namespace, prior: type[TaskPrior], losses: Losses, card: str) -> None:
+def fit_begun(
+    rank: int, flags: argparse.Namespace, prior: type[TaskPrior], losses: Losses, card: str, **more: float
+) -> None:
     """Train a task's network, begun as the trained prior, in worker `rank`; the first writes weights and card."""
     torch.manual_seed(flags.seed)
     trained = toybox_tasks.load(flags.begin, dtype=torch.float32).net
@@ -47,4 +49,4 @@ def fit_begun(rank: int, flags: argparse.Namespace, prior: type[TaskPrior], loss
     begun(net, trained)
     average = fit(rank, flags, net, losses)
     if average:
-        finish(flags, average.shadow, card, begun=flags.begin.stem)
+        finish(flags, average.shadow, card, begun=flags.begin.stem, **more)

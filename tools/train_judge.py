@@ -186,7 +186,7 @@ def assess(judge: judges.Judge, views: dataset.Views) -> dict[str, float]:
     asked, seen = [report.expected(text) for text in texts], judge.recognize(rgb)
     kind = np.array([a[0] == b for a, b in zip(asked, seen.kinds, strict=True)])
     color = np.array([a[1] == b for a, b in zip(asked, seen.colors, strict=True)])
-    single = np.array([toy.on is None and toy.count == 1 for toy in toys])
+    single = np.array([not toy.composed for toy in toys])
     distinct = sorted(set(texts[:RETRIEVAL]))
     own = torch.tensor([distinct.index(text) for text in texts[:RETRIEVAL]], device=rgb.device)
     return {

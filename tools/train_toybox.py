@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +54,12 @@ distillation, not for pictures.
 """
 
 
+def chances(groups: Sequence[int], shares: Sequence[float]) -> np.ndarray:
+    """Each row's chance, so that the rows of every group have its share of a batch."""
+    chance = np.divide(shares, np.maximum(np.bincount(groups, minlength=len(shares)), 1))[np.asarray(groups, int)]
+    return chance / chance.sum()  # a group may be empty
+
+
 class Batches:
     """Random training batches: images in [-1, 1], tokens of freshly worded captions, and diffusion times."""
 
@@ -63,11 +69,8 @@ class Batches:
         self.rng = np.random.default_rng(seed)
         looks = zip(self.views.azimuth.tolist(), self.views.elevation.tolist(), strict=True)
         self.view_words = [captions.view_words(azimuth, elevation) for azimuth, elevation in looks]
-        composed = np.array([toy.on is not None or toy.count > 1 for toy in self.views.descriptions])
-        chance = np.where(
-            composed, COMPOSED_SHARE / max(composed.sum(), 1), (1 - COMPOSED_SHARE) / max((~composed).sum(), 1)
-        )
-        self.chance = chance / chance.sum()
+        composed = [toy.composed for toy in self.views.descriptions]
+        self.chance = chances(composed, (1 - COMPOSED_SHARE, COMPOSED_SHARE))
 
     def __call__(self) -> tuple[Tensor, ...]:
         rng, size = self.rng, self.size

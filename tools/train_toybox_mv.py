@@ -26,7 +26,10 @@ from scoredistill.priors.unet_tasks import VIEWS, ViewsUNet
 from scoredistill.toybox import captions
 from tools.fitting import denoising_loss
 from tools.tasks import fit_begun, train_task
-from tools.train_toybox import NULL_SHARE, VIEW_SHARE, Batches
+from tools.train_toybox import NULL_SHARE, VIEW_SHARE, Batches, chances
+
+FACING_SHARE = 0.5  # single toys that have a front: the others' poses are easy, or do not matter
+COMPOSED_SHARE = 0.25  # pairs and counts
 
 CARD = """# toybox-mv
 
@@ -39,6 +42,7 @@ apart, v-prediction, cosine schedule.
 | architecture | `scoredistill/priors/unet_tasks.py` (ViewsUNet), {shape} |
 | begun as | [{begun}]({begun}.md); new are attention across the views and the camera's embedding |
 | data | {views} views of random toys, in rings of four |
+| emphasis | {facing:.0%} of a batch are single toys that have a front, {composed:.0%} pairs and counts |
 | training | {steps} steps of {batch} images ({images} in all), {minutes:.0f} minutes, averaged weights |
 | made by | `python tools/train_toybox_mv.py {flags}` |
 | quality | [benchmarks/results/rings.json](../../benchmarks/results/rings.json), by `benchmarks/prior.py` |
@@ -49,6 +53,11 @@ Limits: those of toybox-prior; and it knows rings of four views only.
 
 class Rings(Batches):
     """Random training batches of whole rings: images, tokens, times, poses; one time and one wording for a ring."""
+
+    def __init__(self, folder: Path, size: int, seed: int):
+        super().__init__(folder, size, seed)
+        groups = [2 if toy.composed else int(toy.kind in captions.FACING) for toy in self.views.descriptions]
+        self.chance = chances(groups, (1 - FACING_SHARE - COMPOSED_SHARE, FACING_SHARE, COMPOSED_SHARE))
 
     def __call__(self) -> tuple[Tensor, ...]:
         views, chance = self.views, self.chance.reshape(-1, VIEWS).sum(1)
@@ -83,7 +92,7 @@ def losses(flags: argparse.Namespace, seed: int) -> Callable[[ViewsUNet], Tensor
 
 def train(rank: int, flags: argparse.Namespace) -> None:
     """Train in worker `rank`; the first one writes the weights and their card."""
-    fit_begun(rank, flags, ToyboxViewsPrior, losses, CARD)
+    fit_begun(rank, flags, ToyboxViewsPrior, losses, CARD, facing=FACING_SHARE, composed=COMPOSED_SHARE)
 
 
 def main() -> None:

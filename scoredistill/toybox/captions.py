@@ -60,6 +60,12 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 """Each kind of toy with the parts whose colour a caption may name; the kind's own colour is its body's."""
 
+FACING = {
+    *("astronaut", "bear", "boat", "car", "cat", "cottage", "duck"),
+    *("fish", "penguin", "rabbit", "robot", "snowman", "turtle"),
+}
+"""The kinds that have a front."""
+
 NATURAL: dict[str, str] = dict.fromkeys(KINDS, "brown") | {
     **dict.fromkeys(["astronaut", "rabbit", "snowman", "soccer ball", "robot"], "white"),
     **dict.fromkeys(["boat", "car", "mushroom", "rocket", "strawberry", "tulip", "mug"], "red"),
@@ -104,6 +110,11 @@ class Description:
     part_color: str = ""
     count: int = 1
     on: Description | None = None  # what it stands on
+
+    @property
+    def composed(self) -> bool:
+        """Whether there is more than one toy."""
+        return self.on is not None or self.count > 1
 
 
 def sample(rng: np.random.Generator) -> Description:
