@@ -175,15 +175,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--toys", type=int, default=1500, help="that the reader learns from, eight views of each")
     parser.add_argument("--processes", type=int, default=1, help="runs at a time; the cores are shared among them")
+    parser.add_argument("--add", action="store_true", help="to the runs of other priors in the JSON file")
     parser.add_argument("--root", type=Path, default=Path("runs/janus"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/janus.json"))
     flags = parser.parse_args()
     reader = reader_of(flags.root / "reader.safetensors", flags.toys)
-    table: list[dict[str, Any]] = [
-        {"what": "true renders of 200 unseen toys", "runs": "", **tested(reader, 200), "Janus runs": ""}
-    ]
-    print(table)
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, list[dict[str, Any]]] = json.loads(flags.out.read_text())["rows"] if flags.add else {}
     for prior in flags.priors:
         root = flags.root / prior
         root.mkdir(exist_ok=True)
@@ -195,7 +192,10 @@ def main() -> None:
             {"prompt": prompt, "seed": seed, **seen(reader, folder)}
             for folder, (prompt, seed) in zip(folders, asked, strict=True)
         ]
-        table.append(line(f"{flags.method} on {prior}", found[prior]))
+    table = [
+        {"what": "true renders of 200 unseen toys", "runs": "", **tested(reader, 200), "Janus runs": ""},
+        *(line(f"{flags.method} on {prior}", rows) for prior, rows in found.items()),
+    ]
     flags.out.write_text(json.dumps({"table": table, "rows": found} | provenance(), indent=2) + "\n")
     flags.out.with_suffix(".md").write_text(markdown(table) + "\n")
     print(markdown(table))

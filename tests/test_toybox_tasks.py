@@ -27,7 +27,7 @@ from scoredistill.priors.unet import Attention, UNet
 from scoredistill.priors.unet_tasks import PoseUNet, ViewsUNet, begun
 from scoredistill.run import Run, resolve
 from scoredistill.toybox import dataset
-from scoredistill.toybox.captions import CONTEXT
+from scoredistill.toybox.captions import CONTEXT, FACING
 from scoredistill.toybox.render import BACKGROUND
 from tools import train_toybox_mv, train_toybox_pose
 
@@ -281,6 +281,19 @@ def test_a_batch_of_rings_has_one_time_one_wording_and_the_cameras_of_its_views(
     for row in range(8):
         shown = (batches.views.rgb.float() / 127.5 - 1 - x[row]).abs().amax((1, 2, 3)).argmin()
         torch.testing.assert_close(pose[row], known[shown])
+
+
+def test_half_of_a_batch_of_rings_are_toys_that_have_a_front(tmp_path: Path) -> None:
+    dataset.make(tmp_path, 512, seed=0, views_per_toy=8, size=8, workers=1, ring=4)
+    batches = train_toybox_mv.Rings(tmp_path, 8, seed=0)
+    alone = [not toy.composed for toy in batches.views.descriptions]
+    facing = [toy.kind in FACING for toy in batches.views.descriptions]
+    shares = [
+        sum(chance for chance, *found in zip(batches.chance, alone, facing, strict=True) if found == group)
+        for group in ([True, True], [True, False])
+    ]
+    assert shares == pytest.approx([0.5, 0.25])
+    assert sum(batches.chance) == pytest.approx(1)
 
 
 def test_a_batch_shows_three_views_of_each_pictures_toy(tmp_path: Path) -> None:
