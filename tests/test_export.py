@@ -174,6 +174,12 @@ def test_a_page_without_a_mesh_has_no_viewer_and_no_empty_section() -> None:
     assert re.findall("<h2>(.*?)</h2>", html) == ["Views"]
 
 
+def test_a_table_leaves_out_what_says_nothing() -> None:
+    html = render_page(Page("an image", metrics={"reason": "", "diverged": False, "similarity": 0.0}))
+    assert re.findall("<th>(.*?)</th><td>(.*?)</td>", html) == [("diverged", "false"), ("similarity", "0")]
+    assert "<table" not in render_page(Page("an image", metrics={"reason": ""}))
+
+
 def test_a_page_that_cannot_be_written_is_an_oserror(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nowhere"):
         write_page(Page("a ball"), tmp_path / "nowhere" / "index.html")

@@ -129,9 +129,10 @@ def _is_number(value: object) -> bool:
 
 
 def table(values: Mapping[str, Any]) -> str:
-    """Names and values, one pair a row."""
-    rows = (f"<tr><th>{escape(key)}</th><td>{escape(shown(value))}</td></tr>" for key, value in values.items())
-    return f"<table>{''.join(rows)}</table>" if values else ""
+    """Names and values, one pair a row, where there is something to say."""
+    told = {escape(key): escape(shown(value)) for key, value in values.items()}
+    rows = "".join(f"<tr><th>{key}</th><td>{value}</td></tr>" for key, value in told.items() if value)
+    return f"<table>{rows}</table>" if rows else ""
 
 
 def shown(value: object) -> str:
