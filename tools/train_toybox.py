@@ -63,14 +63,20 @@ def chances(groups: Sequence[int], shares: Sequence[float]) -> np.ndarray:
 class Batches:
     """Random training batches: images in [-1, 1], tokens of freshly worded captions, and diffusion times."""
 
+    shares: tuple[float, ...] = (1 - COMPOSED_SHARE, COMPOSED_SHARE)
+
     def __init__(self, folder: Path, size: int, seed: int):
         self.views = dataset.load(folder)
         self.size = size
         self.rng = np.random.default_rng(seed)
         looks = zip(self.views.azimuth.tolist(), self.views.elevation.tolist(), strict=True)
         self.view_words = [captions.view_words(azimuth, elevation) for azimuth, elevation in looks]
-        composed = [toy.composed for toy in self.views.descriptions]
-        self.chance = chances(composed, (1 - COMPOSED_SHARE, COMPOSED_SHARE))
+        self.chance = chances([self.group(toy) for toy in self.views.descriptions], self.shares)
+
+    @staticmethod
+    def group(toy: captions.Description) -> int:
+        """Which of the `shares` of a batch a toy belongs to."""
+        return int(toy.composed)
 
     def __call__(self) -> tuple[Tensor, ...]:
         rng, size = self.rng, self.size

@@ -26,7 +26,7 @@ from scoredistill.priors.unet_tasks import VIEWS, ViewsUNet
 from scoredistill.toybox import captions
 from tools.fitting import denoising_loss
 from tools.tasks import fit_begun, train_task
-from tools.train_toybox import NULL_SHARE, VIEW_SHARE, Batches, chances
+from tools.train_toybox import NULL_SHARE, VIEW_SHARE, Batches
 
 FACING_SHARE = 0.5  # single toys that have a front: the others' poses are easy, or do not matter
 COMPOSED_SHARE = 0.25  # pairs and counts
@@ -54,10 +54,11 @@ Limits: those of toybox-prior; and it knows rings of four views only.
 class Rings(Batches):
     """Random training batches of whole rings: images, tokens, times, poses; one time and one wording for a ring."""
 
-    def __init__(self, folder: Path, size: int, seed: int):
-        super().__init__(folder, size, seed)
-        groups = [2 if toy.composed else int(toy.kind in captions.FACING) for toy in self.views.descriptions]
-        self.chance = chances(groups, (1 - FACING_SHARE - COMPOSED_SHARE, FACING_SHARE, COMPOSED_SHARE))
+    shares = (1 - FACING_SHARE - COMPOSED_SHARE, FACING_SHARE, COMPOSED_SHARE)
+
+    @staticmethod
+    def group(toy: captions.Description) -> int:
+        return 2 if toy.composed else int(toy.kind in captions.FACING)
 
     def __call__(self) -> tuple[Tensor, ...]:
         views, chance = self.views, self.chance.reshape(-1, VIEWS).sum(1)
