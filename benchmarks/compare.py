@@ -1,6 +1,6 @@
 """Two commits: do they compute the same numbers, and how do their speeds compare?
 
-    python benchmarks/compare.py HEAD~5 HEAD --methods sdi sds
+    python benchmarks/compare.py HEAD~5 HEAD --methods sdi sds --scenes nerf splats image
 
 Each commit is checked out into a folder of its own; short runs of the two alternate, so that what else the machine
 does falls on both. Numbers are the norm of the gradient, the mean of the render and the regularizers, step by step.
@@ -9,6 +9,7 @@ does falls on both. Numbers are the norm of the gradient, the mean of the render
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -33,10 +34,10 @@ def checkout(commit: str, folder: Path) -> Path:
 
 
 def trial(tree: Path, method: str, scene: str, steps: int) -> dict[str, Any]:
-    """`trial.py` of this checkout, on the package of another."""
+    """The checkout's own `trial.py`, whose flags and output all commits share."""
     words = ["--method", method, "--scene", scene, "--steps", str(steps)]
     done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "trial.py"), *words],
+        [sys.executable, str(tree / "benchmarks" / "trial.py"), *words],
         env=os.environ | {"PYTHONPATH": str(tree)},
         cwd=tree,
         capture_output=True,
@@ -57,19 +58,20 @@ def main() -> None:
     parser.add_argument("before", help="a commit")
     parser.add_argument("after", help="another")
     parser.add_argument("--methods", nargs="+", default=["sdi", "dsd", "sds"])
-    parser.add_argument("--scene", default="nerf")
+    parser.add_argument("--scenes", nargs="+", default=["nerf"])
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=3, help="trials of each commit")
     flags = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         trees = [checkout(getattr(flags, side), Path(folder) / side) for side in ("before", "after")]
-        for method in flags.methods:
-            found = [[trial(tree, method, flags.scene, flags.steps) for tree in trees] for _ in range(flags.rounds)]
+        for scene, method in itertools.product(flags.scenes, flags.methods):
+            found = [[trial(tree, method, scene, flags.steps) for tree in trees] for _ in range(flags.rounds)]
             before, after = (statistics.median(pair[side]["seconds"] for pair in found) for side in (0, 1))
             apart = furthest(found[0][0]["numbers"], found[0][1]["numbers"])
             rows.append(
                 {
+                    "scene": scene,
                     "method": method,
                     "numbers": "identical" if apart == 0 else f"up to {apart:.1e} apart",
                     f"ms a step, {flags.before}": round(1e3 * before, 1),

@@ -31,7 +31,7 @@ from scoredistill.parts import Parts, background, build_method, build_scene, bui
 from scoredistill.presets import PRESETS
 from scoredistill.priors.compiled import compile_network
 from scoredistill.priors.network import fast_dtype
-from scoredistill.priors.stable import StablePrior
+from scoredistill.priors.diffusers.prior import DiffusersPrior
 from scoredistill.run import Run, resolve
 from scoredistill.scenes.nerf import NeRF
 
@@ -41,7 +41,7 @@ PUBLISHED = {"sdi": {"hours": 119 / 60, "GB": 39.2, "on": "A6000"}}  # Lukoianov
 SMALL = GridLayout(levels=4, coarsest=8, finest=32, table=2**12)
 
 
-def parts_of(run: Run, prior: StablePrior, *, thin: bool) -> Parts:
+def parts_of(run: Run, prior: DiffusersPrior, *, thin: bool) -> Parts:
     """What `run.build` makes of a resolved run, with this prior and a field late in its run."""
     scene = build_scene(run)
     assert isinstance(scene, NeRF)
@@ -65,7 +65,7 @@ def parts_of(run: Run, prior: StablePrior, *, thin: bool) -> Parts:
     )
 
 
-def gigabytes(parts: Parts, prior: StablePrior) -> dict[str, float]:
+def gigabytes(parts: Parts, prior: DiffusersPrior) -> dict[str, float]:
     """The most that the first two steps take: of tensors, and on a GPU of the whole device."""
     steps = itertools.islice(parts.optimize(), 2)
     if torch.cuda.is_available():

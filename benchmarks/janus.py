@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.provenance import provenance
 from benchmarks.runs import complete
 from benchmarks.text_to_3d import folder_of, generate, held_out
-from scoredistill.artifacts import open_volume
+from scoredistill.runs.finish import open_3d_scene
 from scoredistill.camera import Cameras
 from scoredistill.evaluate.judge_network import ImageTower
 from scoredistill.evaluate.report import markdown
@@ -149,7 +149,7 @@ def prompts() -> list[str]:
 
 def seen(reader: Reader, folder: Path) -> dict[str, float]:
     """What a finished run's views are read as."""
-    run, scene = open_volume(folder)
+    run, scene = open_3d_scene(folder)
 
     def views(azimuths: tuple[float, ...]) -> Tensor:
         angles = list(itertools.product(azimuths, ELEVATIONS_DEG))

@@ -35,7 +35,7 @@ from scoredistill.kernels.march import Samples, march
 from scoredistill.kernels.perceptron import perceptron
 from scoredistill.presets import fast
 from scoredistill.scenes.nerf import NeRF
-from scoredistill.views import RandomOrbit
+from scoredistill.views import OrbitConfig
 
 RESULTS = Path(__file__).with_name("results")
 GRIDS = {
@@ -179,7 +179,7 @@ def nerf_step(bench: Bench, size: int, choice: str) -> dict[str, str | float]:
     """A step of the fast preset by part, in milliseconds, and the peak of what it allocates, in MB."""
     settings = fast("sdi", "nerf").nerf
     scene, dice = NeRF(settings, rng()), rng(1)
-    cameras = RandomOrbit(size=size)(0.5, VIEWS, dice)
+    cameras = OrbitConfig(size=size)(0.5, VIEWS, dice)
     optimizer = torch.optim.Adam(scene.param_groups())
     pull = torch.linspace(-1, 1, VIEWS * 3 * size**2).view(VIEWS, 3, size, size) / size**2
     parts: dict[str, list[float]] = {}

@@ -30,9 +30,9 @@ from benchmarks.shapes import TOKENS, UNET, networks
 from scoredistill.evaluate.report import markdown
 from scoredistill.kernels import perceptron
 from scoredistill.presets import PRESETS, Preset
-from scoredistill.priors.latents import Latents
+from scoredistill.priors.diffusers.latents import Latents
 from scoredistill.scenes import field
-from scoredistill.scenes.nerf import NeRF, NerfSettings
+from scoredistill.scenes.nerf import NeRF, NerfConfig
 
 SIZE, LATENT = 512, 64
 ROWS = 4  # of the denoiser, with Perp-Neg
@@ -101,7 +101,7 @@ def render(nerf: NeRF, preset: Preset, size: int) -> int:
     return peak.bytes
 
 
-def late(settings: NerfSettings, tile: int | None) -> NeRF:
+def late(settings: NerfConfig, tile: int | None) -> NeRF:
     """A field as it is late in a run: all levels speak, light falls on it at every step."""
     light = replace(settings.lambert, after=0, albedo_share=0.0)
     settings = replace(settings, first_levels=settings.grid.levels, lambert=light, tile=tile)

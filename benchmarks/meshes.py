@@ -26,13 +26,13 @@ from torch.nn.functional import avg_pool2d
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.provenance import provenance
-from scoredistill.artifacts import open_volume
+from scoredistill.runs.finish import open_3d_scene
 from scoredistill.evaluate.report import markdown
 from scoredistill.export import mesh as parts
 from scoredistill.export.glb import write_glb
 from scoredistill.export.images import grid, write_png
 from scoredistill.export.obj import write_ply
-from scoredistill.fidelity import compare, mesh_metrics
+from scoredistill.runs.mesh_metrics import compare, mesh_metrics
 
 VALIDATE = """
 const validator = require('gltf-validator');
@@ -68,7 +68,7 @@ def issues(path: Path, folder: Path) -> dict[str, int]:
 
 def measure(folder: Path, validator: Path, **settings: int) -> tuple[dict[str, Any], torch.Tensor]:
     """One row of the table, and pictures [4 3 H W]: front and side of the render, then of the mesh."""
-    run, scene = open_volume(folder)
+    run, scene = open_3d_scene(folder)
     seconds: dict[str, float] = {}
     plain = {name: getattr(parts, name) for name in PARTS}
     for name, function in plain.items():

@@ -29,7 +29,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.provenance import provenance
 from benchmarks.runs import complete, metrics
-from scoredistill.artifacts import open_volume
+from scoredistill.runs.finish import open_3d_scene
 from scoredistill.camera import FOV_DEG, ORBIT_RADIUS, Cameras, orbit
 from scoredistill.contracts import Photo, Prompt
 from scoredistill.evaluate.judge import Judge
@@ -89,7 +89,7 @@ def drawn(prior: ToyboxPosePrior, photo: Photo) -> Tensor:
 @torch.no_grad()
 def distilled(folder: Path) -> Tensor:
     """Views of a finished run, rgb [8 3 64 64]."""
-    return open_volume(folder)[1].render(around(SIZE), torch.tensor(BACKGROUND)).rgb.clamp(0, 1)
+    return open_3d_scene(folder)[1].render(around(SIZE), torch.tensor(BACKGROUND)).rgb.clamp(0, 1)
 
 
 def recognized(judge: Judge, rgb: Tensor, prompt: str) -> dict[str, float]:

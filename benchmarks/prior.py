@@ -28,7 +28,7 @@ from scoredistill.evaluate.report import expected
 from scoredistill.export.images import grid, write_png
 from scoredistill.methods import ddim
 from scoredistill.priors.toybox import SIZE, ToyboxPrior
-from scoredistill.sources import open_prior
+from scoredistill.priors.load import load_prior
 from scoredistill.toybox import BACKGROUND, build, captions, dataset, render
 
 SEED = 20_000  # apart from every training seed
@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, default=Path("docs/images/prior_samples.png"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/prior.json"))
     flags = parser.parse_args()
-    prior: Any = open_prior(flags.prior, "cpu")
+    prior: Any = load_prior(flags.prior, "cpu")
     judge = Judge.load()
     described, texts, views = ask(flags.count)
     if prior.views > 1:

@@ -27,8 +27,8 @@ from benchmarks.provenance import provenance
 from benchmarks.timing import seconds
 from scoredistill.evaluate.report import markdown
 from scoredistill.presets import fast
-from scoredistill.scenes.nerf import NeRF, NerfSettings
-from scoredistill.views import RandomOrbit
+from scoredistill.scenes.nerf import NeRF, NerfConfig
+from scoredistill.views import OrbitConfig
 
 SIZE, VIEWS = 64, 4  # the fast preset's
 FIELD = fast("sdi", "nerf").nerf
@@ -36,10 +36,10 @@ FIELD = fast("sdi", "nerf").nerf
 Task = Callable[[], object]
 
 
-def task(settings: NerfSettings, size: int = SIZE, views: int = VIEWS) -> Task:
+def task(settings: NerfConfig, size: int = SIZE, views: int = VIEWS) -> Task:
     """Forward and backward of one render, over the settings' field as a run begins it."""
     scene = NeRF(settings, torch.Generator().manual_seed(0))
-    cameras = RandomOrbit(size=size)(0.0, views, torch.Generator().manual_seed(1))
+    cameras = OrbitConfig(size=size)(0.0, views, torch.Generator().manual_seed(1))
     background = torch.full((3,), 0.5)
 
     def render() -> None:
@@ -49,7 +49,7 @@ def task(settings: NerfSettings, size: int = SIZE, views: int = VIEWS) -> Task:
     return render
 
 
-def occupied(settings: NerfSettings) -> float:
+def occupied(settings: NerfConfig) -> float:
     """The share of the volume that rays do not skip."""
     return float(NeRF(settings, torch.Generator().manual_seed(0)).grid.occupied().float().mean())
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from scoredistill.priors.denoisers import DENOISERS
-from scoredistill.priors.latents import Latents
-from scoredistill.priors.prompt import Told
-from scoredistill.priors.stable import StablePrior
-from scoredistill.priors.text import Embedded, Texts
+from scoredistill.priors.diffusers.denoisers import DENOISERS
+from scoredistill.priors.diffusers.latents import Latents
+from scoredistill.priors.diffusers.view_prompting import Told
+from scoredistill.priors.diffusers.prior import DiffusersPrior
+from scoredistill.priors.diffusers.text import Embedded, Texts
 from scoredistill.schedule import scaled_linear
 
 TOKENS = 77
@@ -54,8 +54,8 @@ def networks(device: torch.device | str, dtype: torch.dtype, *, thin: bool = Fal
 
 def stable_diffusion(
     size: int, device: torch.device | str, dtype: torch.dtype, *, thin: bool = False, told: Told = "words"
-) -> StablePrior:
-    """The prior at `size` pixels, as `StablePrior.load` sets it up; texts are random features."""
+) -> DiffusersPrior:
+    """The prior at `size` pixels, as `DiffusersPrior.load` sets it up; texts are random features."""
     net, vae = networks(device, dtype, thin=thin)
     for each in (net, vae):
         each.to(memory_format=torch.channels_last)
@@ -64,4 +64,4 @@ def stable_diffusion(
         return Embedded(torch.randn(len(texts), TOKENS, net.config.cross_attention_dim).to(device, dtype))
 
     denoiser, texts = DENOISERS["UNet2DConditionModel"], Texts(lambda: encode)
-    return StablePrior(net, denoiser, Latents(vae, size), texts, (scaled_linear(), "eps"), told=told)
+    return DiffusersPrior(net, denoiser, Latents(vae, size), texts, (scaled_linear(), "eps"), told=told)

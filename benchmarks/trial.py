@@ -1,8 +1,8 @@
-"""A short run of whatever `scoredistill` is on the path: what it computes and how long a step takes, as JSON.
+"""A short run of the package beside this file: its numbers and the time of a step, as JSON.
 
-    PYTHONPATH=CHECKOUT python benchmarks/trial.py --method sdi --steps 12
+    python benchmarks/trial.py --method sdi --scene nerf --steps 12
 
-`compare.py` runs it against two commits; it uses nothing but what both have.
+`compare.py` runs it in the checkouts of two commits; the flags and the output must stay as they are.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
+from pathlib import Path
 
-from scoredistill.parts import build
-from scoredistill.run import Run, resolve
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from scoredistill.recipes.build import build
+from scoredistill.recipes.fast import fast
 
 WARM_UP = 2
 
@@ -24,7 +27,7 @@ def main() -> None:
     parser.add_argument("--scene", default="nerf")
     parser.add_argument("--steps", type=int, default=12)
     flags = parser.parse_args()
-    parts = build(resolve(Run("a purple snowman", flags.method, flags.scene, device="cpu")))
+    parts = build(fast("a purple snowman", method=flags.method, scene=flags.scene, device="cpu"))
     numbers, times, before = [], [], time.perf_counter()
     for step in parts.optimize():
         times.append(time.perf_counter() - before)

@@ -1,6 +1,6 @@
-"""All nouns of the house on one page: what a prior, a scene, a method and a step are to each other.
+"""The nouns of the package: what a prior, a scene, a method and a step are to each other.
 
-B batch of views   R rows of conditioning   C h w channels and size in the prior's own space   H W pixels
+B batch of views   C h w channels and size in the prior's own space   H W pixels
 x, x_t  images in the prior's space (pixels or latents); rgb in [0, 1]; t diffusion time [B] in [0, 1]
 """
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from scoredistill.camera import Cameras
 from scoredistill.schedule import NoiseSchedule
+from scoredistill.views import OrbitConfig
 
 Condition = Any
 """One conditioning of B views; opaque to everyone but the prior that made it."""
@@ -23,20 +24,20 @@ Condition = Any
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture of one object, cut out of its background, and the camera it was taken with; `rgb` is times opacity."""
+    """A picture of one object, cut out of its background, and its camera; `rgb` is premultiplied by opacity."""
 
     rgb: Float[Tensor, "3 h w"]
     opacity: Float[Tensor, "1 h w"]
-    camera: Cameras  # one, at the size of the renders that are compared with the photo
+    camera: Cameras  # one camera, at the size of the renders that are compared with the photo
 
     def over(self, background: Float[Tensor, "3"]) -> Float[Tensor, "3 h w"]:
-        """The object before a plain background."""
+        """The object composited over a plain background color."""
         return self.rgb + (1 - self.opacity) * background.to(self.rgb)[:, None, None]
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is asked for: one text, or one for each image of a batch, the negative prompt, and perhaps a photo."""
+    """One text, or one for each image of a batch; the negative prompt; and an input picture where there is one."""
 
     text: str | tuple[str, ...]
     negative: str = ""
@@ -52,12 +53,12 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a prior may be conditioned on, for each of B views.
+    """The conditioning of B views.
 
-    `null` is what guidance leads away from: the negative prompt, or where there is none `empty`, no words at all; both
-    are None where guidance is distilled into the prior. `plain` is the text without view words. `perpendicular` holds
-    (negative view condition, weights [B]) pairs for Perp-Neg (METHODS: Armandpour et al. 2023). `keys` name the text
-    of each row, equal names for equal conditions; None where conditions vary without end.
+    `null` is the unconditional branch of classifier-free guidance: the negative prompt, or where there is none
+    `empty`, the empty prompt; both are None where guidance is distilled into the prior. `plain` is the text without
+    view words. `perpendicular` holds (negative view condition, weights [B]) pairs for Perp-Neg (Armandpour et al.
+    2023). `keys` identify the text of each row: equal keys mean equal conditions; None where that is never the case.
     """
 
     text: Condition
@@ -67,28 +68,44 @@ class Conditions:
     perpendicular: tuple[tuple[Condition, Float[Tensor, "B"]], ...] = ()
     keys: tuple[str, ...] | None = None
 
-    def each(self, told: Callable[[Condition], Condition]) -> Conditions:
-        """`told` of every condition; one that is given twice stays one, so that methods compute it once."""
+    def map(self, change: Callable[[Condition], Condition]) -> Conditions:
+        """`change` applied to every condition; one that occurs twice stays one object, so it is computed once."""
         known: dict[int, Condition] = {id(None): None}
 
         def once(condition: Condition) -> Condition:
             if id(condition) not in known:
-                known[id(condition)] = told(condition)
+                known[id(condition)] = change(condition)
             return known[id(condition)]
 
-        said = {name: once(getattr(self, name)) for name in ("text", "null", "empty", "plain")}
-        return replace(self, **said, perpendicular=tuple((once(view), weight) for view, weight in self.perpendicular))
+        changed = {name: once(getattr(self, name)) for name in ("text", "null", "empty", "plain")}
+        views = tuple((once(view), weight) for view, weight in self.perpendicular)
+        return replace(self, **changed, perpendicular=views)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a prior requires of a run, known once it is found by alias, hub id or folder, before its weights are read.
+
+    Presets read it and nothing else of a prior.
+    """
+
+    views: int = 1  # images denoised jointly, their cameras evenly around the object at one elevation
+    picture: bool = False  # conditioned on a picture of the object instead of a text
+    picture_fill: float | None = None  # share of the picture's side that the object spans; None: as it is
+    published: bool = False  # on Stable Diffusion's times: the methods' official settings hold as they stand
+    view_prompting: bool = False  # the view can be prompted by text, interpolated embeddings or Perp-Neg
+    orbit: OrbitConfig | None = None  # the cameras of the prior's own paper, where it was trained on cameras
 
 
 @runtime_checkable
 class Prior(Protocol):
-    """A frozen diffusion model, as every method sees it: a schedule and a noise prediction."""
+    """A frozen diffusion model as every method sees it: a noise schedule and a noise prediction."""
 
     schedule: NoiseSchedule
     views: int  # images denoised jointly: 1, or 4 for a multi-view prior
 
     def encode(self, rgb: Float[Tensor, "B 3 H W"], rng: torch.Generator | None = None) -> Float[Tensor, "B C h w"]:
-        """Pixels to the prior's space, differentiable; where that is random, it is drawn from `rng`, or the mean."""
+        """Pixels to the prior's space, differentiable; a random encoder draws from `rng`, without it gives the mean."""
         ...
 
     def decode(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
@@ -107,13 +124,6 @@ class Prior(Protocol):
 
 
 @runtime_checkable
-class Sighted(Protocol):
-    """A prior that is shown the prompt's photo, in which the object spans `photo_fill` of a side (None: any)."""
-
-    photo_fill: float | None
-
-
-@runtime_checkable
 class Learner(Protocol):
     """A second score, trained on the renders while the scene is optimized (VSD, ESD)."""
 
@@ -128,7 +138,7 @@ class Learner(Protocol):
         ...
 
     def param_groups(self) -> list[dict[str, Any]]:
-        """What the learner's optimizer sees."""
+        """Parameter groups of the learner's optimizer."""
         ...
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -153,14 +163,14 @@ class Frame:
 
 @runtime_checkable
 class Scene(Protocol):
-    """Whatever can be rendered and optimized."""
+    """Anything that can be rendered and optimized."""
 
     def render(self, cameras: Cameras, background: Float[Tensor, "3"], rng: torch.Generator | None = None) -> Frame:
         """Differentiable render over a plain background; `rng` jitters the samples (training), None renders plainly."""
         ...
 
     def param_groups(self) -> list[dict[str, Any]]:
-        """What the optimizer sees: groups of parameters with their learning rates."""
+        """Parameter groups of the optimizer, each with a learning rate."""
         ...
 
     def regularizer(self, frame: Frame, cameras: Cameras, progress: float) -> Float[Tensor, ""]:
@@ -168,7 +178,7 @@ class Scene(Protocol):
         ...
 
     def refine(self, step: int, optimizer: torch.optim.Optimizer, rng: torch.Generator) -> None:
-        """Housekeeping after a step: occupancy grids; densification, which takes the optimizer's state along."""
+        """Updates after a step: occupancy grids; densification, which edits the optimizer's state too."""
         ...
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -178,7 +188,7 @@ class Scene(Protocol):
 
 @runtime_checkable
 class Field(Protocol):
-    """All that mesh export asks of a volume."""
+    """A volume, as mesh export reads it."""
 
     @property
     def bounds(self) -> float:
@@ -196,7 +206,7 @@ class Field(Protocol):
 
 @dataclass(frozen=True)
 class Gaussians:
-    """N 3-D Gaussians in world coordinates ("splats"), as they are rendered and as files hold them."""
+    """N 3D Gaussians in world coordinates ("splats"), as they are rendered and as files hold them."""
 
     means: Float[Tensor, "N 3"]
     stds: Float[Tensor, "N 3"]  # standard deviations along the own axes
@@ -205,23 +215,57 @@ class Gaussians:
     harmonics: Float[Tensor, "N K 3"]  # of the color, K = (degree + 1)^2; see `render.harmonics`
 
 
+@runtime_checkable
+class HasVolume(Protocol):
+    """A scene that can be exported as a mesh."""
+
+    def volume(self) -> Field:
+        """The scene as a density and a color at every point."""
+        ...
+
+
+@runtime_checkable
+class HasGaussians(Protocol):
+    """A scene that can be exported as a file of splats."""
+
+    def gaussians(self) -> Gaussians:
+        """The splats of the scene."""
+        ...
+
+
+@runtime_checkable
+class HasPixels(Protocol):
+    """A flat scene: images without cameras."""
+
+    pixels: Tensor  # [B 3 H W]
+
+
+@runtime_checkable
+class State(Protocol):
+    """What a method carries from step to step, as a typed value of its own; it is part of every checkpoint."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
+
+
 @dataclass(frozen=True)
 class Query:
-    """One question to a method: the prior, what it is conditioned on, where in the run we are, and its own dice."""
+    """The input of a method beside x: prior, conditions, progress of the run, randomness, and the method's state."""
 
     prior: Prior
     conditions: Conditions
     progress: float  # in [0, 1)
     rng: torch.Generator
-    memory: dict[str, Tensor] = field(default_factory=dict)  # what a method keeps between steps; the loop saves it
+    state: Any = None  # what the method's own `start` returned, or None
     cameras: Cameras | None = None  # of the B views; None for flat images, each of which is an asset of its own
-    rgb: Float[Tensor, "B 3 H W"] | None = None  # the render itself, for methods with a term on pixels
-    asset: int = 0  # seed of the noise that an asset keeps for good
+    rgb: Float[Tensor, "B 3 H W"] | None = None  # the render itself, for methods with a loss on pixels
+    asset_seed: int = 0  # seed of the fixed per-asset noise (DSD)
 
 
 @dataclass(frozen=True)
 class Distilled:
-    """A method's answer: the gradient on x, perhaps one on the render's pixels, and what a viewer may want to see."""
+    """The output of a method: the gradient on x, optionally one on the render's pixels, and tensors to display."""
 
     grad: Float[Tensor, "B C h w"]
     grad_rgb: Float[Tensor, "B 3 H W"] | None = None
@@ -229,18 +273,29 @@ class Distilled:
 
 
 Method = Callable[[Query, Tensor], Distilled]
-"""(query, x [B C h w]) -> Distilled; `Distillation` is the master form, any function of this type is a method.
+"""(query, x [B C h w]) -> Distilled: any function of this type is a method.
 
-A method that trains a second score beside the scene shows it as its attribute `learner`.
+Two optional attributes: `start() -> State` begins the state that `Query.state` carries from step to step, and
+`learner` is a second score that is trained beside the scene.
 """
 
+
+@runtime_checkable
+class MethodSettings(Protocol):
+    """The settings of a method, from which it is built for one prior (`methods.method.MethodConfig`)."""
+
+    def prepare(self, prior: Prior, seed: int) -> Method:
+        """The method, with a learner of the prior's where it trains one."""
+        ...
+
+
 Views = Callable[[float, int, torch.Generator], Any]
-"""(progress, batch, rng) -> Cameras, from where to look as training progresses; None for a flat scene."""
+"""(progress, batch, rng) -> Cameras of a training step; None for a flat scene."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one step of the loop did; `checkpoint()` gives everything needed to go on from here, bit for bit."""
+    """The result of one optimization step; `checkpoint()` returns the complete state after it."""
 
     index: int
     regularization: float

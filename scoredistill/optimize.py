@@ -1,4 +1,4 @@
-"""Algorithm 1 of every score-distillation paper, as a generator: render, ask, step, refine, yield."""
+"""Algorithm 1 of every score-distillation paper, as a generator: render, query the method, step, refine, yield."""
 
 from __future__ import annotations
 
@@ -8,31 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scoredistill.contracts import Learner, Method, Prior, Prompt, Query, Scene, Step, Views, finite
+from scoredistill.contracts import (
+    Learner,
+    Method,
+    MethodSettings,
+    Prior,
+    Prompt,
+    Query,
+    Scene,
+    Step,
+    Views,
+    finite,
+)
+from scoredistill.randomness import RandomStreams
 
 ADAM = {"betas": (0.9, 0.99), "eps": 1e-15}  # as every official 3-D configuration; eps must not drown rare grid cells
-
-
-class Dice:
-    """Named random generators, all derived from one seed: cameras, the renderer's samples, the method's noise."""
-
-    NAMES = ("cameras", "render", "method")
-
-    def __init__(self, seed: int, **seeds: int):
-        self.generators = {
-            name: torch.Generator().manual_seed(seeds.get(name, 1_000_003 * seed + index))
-            for index, name in enumerate(self.NAMES)
-        }
-
-    def __getitem__(self, name: str) -> torch.Generator:
-        return self.generators[name]
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {name: generator.get_state() for name, generator in self.generators.items()}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        for name, generator in self.generators.items():
-            generator.set_state(state[name])
 
 
 class Learning:
@@ -61,7 +51,7 @@ class Learning:
 def optimize(
     scene: Scene,
     prior: Prior,
-    method: Method,
+    method: Method | MethodSettings,
     views: Views,
     prompt: Prompt,
     *,
@@ -69,8 +59,7 @@ def optimize(
     batch: int = 1,
     background: Tensor,
     seed: int = 0,
-    asset: int = 0,
-    memory: dict[str, Tensor] | None = None,
+    asset_seed: int = 0,
     resume: dict[str, Any] | None = None,
 ) -> Iterator[Step]:
     """Distil `prior` into `scene` by `method`; yields after every step, so that a caller may watch, save or stop.
@@ -78,48 +67,50 @@ def optimize(
     psi <- Adam(psi, sum_views grad_x dx/dpsi + d regularizer/dpsi), grad_x from the method (stop-gradient); then, where
     the method has one, a step of its learner on the same renders.
 
-    Args: `batch` views a step; `background` [3] in [0, 1]; `seed` of all dice, `asset` of the noise that the asset
-    keeps for good (DSD); `memory` what the method starts with; `resume` a `Step.checkpoint()` of the same run, after
-    which the continuation is bit-identical on a CPU.
+    Args: `batch` camera views per optimization step; `background` [3] in [0, 1]; `seed` of all random streams,
+    `asset_seed` of the fixed per-asset noise (DSD); `resume` a `Step.checkpoint()` of the same run, after which the
+    continuation is bit-identical on a CPU.
     Raises FloatingPointError where the prior, the gradient or a regularizer is not finite.
     """
+    if isinstance(method, MethodSettings):
+        method = method.prepare(prior, seed)
     optimizer = torch.optim.Adam(scene.param_groups(), **ADAM)
-    dice = Dice(seed)
+    streams = RandomStreams(seed)
     learner = getattr(method, "learner", None)
     learning = None if learner is None else Learning(learner)
-    kept = {"scene": scene, "optimizer": optimizer, "dice": dice} | ({"learning": learning} if learning else {})
-    memory = dict(memory or {})
+    start = getattr(method, "start", None)
+    state = None if start is None else start()
+    parts = {"scene": scene, "optimizer": optimizer, "streams": streams, "learning": learning, "method": state}
+    parts = {name: part for name, part in parts.items() if part is not None}
     first = 0
     if resume is not None:
         first = resume["index"] + 1
-        memory = dict(resume["memory"])
-        for name, part in kept.items():
+        for name, part in parts.items():
             part.load_state_dict(resume[name])
     for index in range(first, steps):
         progress = index / steps
-        cameras = views(progress, batch, dice["cameras"])
-        frame = scene.render(cameras, background, dice["render"])
-        x = prior.encode(frame.rgb, dice["render"])
+        cameras = views(progress, batch, streams["cameras"])
+        frame = scene.render(cameras, background, streams["render"])
+        x = prior.encode(frame.rgb, streams["render"])
         conditions = prior.conditions(prompt, cameras, len(x))
         rgb = frame.rgb.detach()
-        query = Query(prior, conditions, progress, dice["method"], memory, cameras, rgb, asset)
+        query = Query(prior, conditions, progress, streams["method"], state, cameras, rgb, asset_seed)
         distilled = method(query, x.detach())
         regularization = scene.regularizer(frame, cameras, progress)
         finite("the scene's regularizer", [regularization])
         optimizer.zero_grad(set_to_none=True)
-        (_pull(x, distilled.grad) + _pull(frame.rgb, distilled.grad_rgb) + regularization).backward()
+        (_with_gradient(x, distilled.grad) + _with_gradient(frame.rgb, distilled.grad_rgb) + regularization).backward()
         optimizer.step()
-        scene.refine(index, optimizer, dice["render"])
+        scene.refine(index, optimizer, streams["render"])
         if learning is not None:
             learning.step(query, x.detach())
 
         def checkpoint(index: int = index) -> dict[str, Any]:
-            states = {name: part.state_dict() for name, part in kept.items()}
-            return {"index": index, "memory": memory, **states}
+            return {"index": index} | {name: part.state_dict() for name, part in parts.items()}
 
         yield Step(index, float(regularization.detach()), distilled, frame, x.detach(), cameras, checkpoint)
 
 
-def _pull(image: Tensor, grad: Tensor | None) -> Tensor:
+def _with_gradient(image: Tensor, grad: Tensor | None) -> Tensor:
     """A scalar whose gradient on `image` is `grad`."""
     return image.new_zeros(()) if grad is None else (image * grad.to(image.dtype)).sum()

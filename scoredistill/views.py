@@ -1,4 +1,4 @@
-"""From where to look as training progresses: distributions of random cameras."""
+"""Camera distributions of the training views."""
 
 from __future__ import annotations
 
@@ -10,68 +10,79 @@ import torch
 from torch import Tensor
 
 from scoredistill.camera import FOV_DEG, ORBIT_RADIUS, Cameras, orbit
+from scoredistill.config import Config, Elevation, FieldOfView, NonNegative, Positive, ordered
 
 
 @dataclass(frozen=True)
-class RandomOrbit:
-    """Random cameras around the object (METHODS 7.4): angles in degrees, lengths in world units, uniform in ranges.
+class OrbitConfig(Config):
+    """Random cameras around the object, uniform in ranges (METHODS 7.4); lengths in world units.
 
-    Half of the elevations are uniform in degrees, half uniform on the sphere band. The azimuths of a batch are
-    stratified: one in each of B equal slices, so that a step sees the object from all round. Jitters: half-range of
-    a uniform for the position, standard deviations of normals for the look-at point and the up vector.
-
-    Cameras come in groups of `group`, evenly round the object and alike in all else, as priors of several views want
-    them. `extent` instead of `radius` is half of what is seen at the object's distance: radius = extent / tan(fov / 2),
-    so that the object has the same size at every fov (Shi et al. 2023).
+    Half of the elevations are uniform in degrees, half uniform on the band of the sphere. The azimuths of a batch are
+    stratified: one in each of B equal slices, so that every step sees the object from all sides.
     """
 
-    size: int = 64
-    elevation_deg: tuple[float, float] = (-10.0, 45.0)
-    radius: tuple[float, float] = ORBIT_RADIUS
-    fov_deg: tuple[float, float] = (FOV_DEG, FOV_DEG)
-    position_jitter: float = 0.0
-    target_jitter: float = 0.0
-    up_jitter: float = 0.0
-    group: int = 1
-    extent: tuple[float, float] | None = None
+    elevation_min_deg: Elevation = -10.0  # lowest camera elevation, degrees
+    elevation_max_deg: Elevation = 45.0  # highest camera elevation, degrees
+    radius_min: Positive = ORBIT_RADIUS[0]  # smallest camera distance
+    radius_max: Positive = ORBIT_RADIUS[1]  # largest camera distance
+    fov_min_deg: FieldOfView = FOV_DEG  # smallest vertical field of view, degrees
+    fov_max_deg: FieldOfView = FOV_DEG  # largest vertical field of view, degrees
+    position_jitter: NonNegative = 0.0  # half-range of a uniform offset of the camera position
+    target_jitter: NonNegative = 0.0  # standard deviation of the look-at point
+    up_jitter: NonNegative = 0.0  # standard deviation of the up vector
+    constant_size: bool = False  # radius_min, radius_max are half the visible height at the object, whatever the fov
 
-    def __call__(self, progress: float, batch: int, rng: torch.Generator) -> Cameras:
-        """`batch` cameras, whole groups of them; `progress` is not used by this distribution."""
-        groups = batch // self.group
+    def check(self) -> None:
+        for name in ("elevation_{}_deg", "radius_{}", "fov_{}_deg"):
+            ordered(name.format("min"), name.format("max"), self)
+
+    def cameras(self, batch: int, rng: torch.Generator, *, resolution: int, group: int = 1) -> Cameras:
+        """`batch` random cameras of `resolution` pixels, in groups of `group` evenly around at one elevation.
+
+        `constant_size` keeps the object's size at every field of view: distance = radius / tan(fov / 2) (Shi et al.
+        2023). Jitters differ between the cameras of a group.
+        """
+        groups = batch // group
 
         def uniform(low: float, high: float) -> Tensor:
             return low + (high - low) * torch.rand(groups, generator=rng)
 
         def each(values: Tensor) -> Tensor:
-            return values.repeat_interleave(self.group)
+            return values.repeat_interleave(group)
 
         slices = (torch.arange(groups) + torch.rand(groups, generator=rng)) / groups
-        start = torch.remainder(slices + torch.rand(1, generator=rng), 1) / self.group
-        turns = each(start) + torch.arange(self.group).repeat(groups) / self.group
-        low, high = (math.radians(bound) for bound in self.elevation_deg)
+        start = torch.remainder(slices + torch.rand(1, generator=rng), 1) / group
+        turns = each(start) + torch.arange(group).repeat(groups) / group
+        low, high = math.radians(self.elevation_min_deg), math.radians(self.elevation_max_deg)
         band = torch.asin(uniform(math.sin(low), math.sin(high)))
         elevation = torch.where(torch.rand(groups, generator=rng) < 0.5, uniform(low, high), band)
-        fov = uniform(*(math.radians(bound) for bound in self.fov_deg))
-        radius = uniform(*self.radius) if self.extent is None else uniform(*self.extent) / torch.tan(0.5 * fov)
+        fov = uniform(math.radians(self.fov_min_deg), math.radians(self.fov_max_deg))
+        radius = uniform(self.radius_min, self.radius_max)
+        if self.constant_size:
+            radius = radius / torch.tan(0.5 * fov)
         return orbit(
             turns * (2 * math.pi) - math.pi,
             each(elevation),
             each(radius),
             each(fov),
-            self.size,
+            resolution,
             position_jitter=self.position_jitter * (2 * torch.rand(batch, 3, generator=rng) - 1),
             target_jitter=self.target_jitter * torch.randn(batch, 3, generator=rng),
             up_jitter=self.up_jitter * torch.randn(batch, 3, generator=rng),
         )
 
     def middle(self) -> tuple[float, float]:
-        """Radius and field of view (degrees) in the middle of the ranges: from where results are looked at."""
-        fov_deg = fmean(self.fov_deg)
-        if self.extent is None:
-            return fmean(self.radius), fov_deg
-        return fmean(self.extent) / math.tan(math.radians(fov_deg) / 2), fov_deg
+        """Radius and field of view (degrees) in the middle of the ranges: the cameras of previews and metrics."""
+        fov_deg, radius = fmean((self.fov_min_deg, self.fov_max_deg)), fmean((self.radius_min, self.radius_max))
+        return radius / math.tan(math.radians(fov_deg) / 2) if self.constant_size else radius, fov_deg
+
+
+MVDREAM_ORBIT = OrbitConfig(0.0, 30.0, 0.8, 1.0, 15.0, 60.0, constant_size=True)
+"""The official cameras of MVDream (METHODS 8.1)."""
+ZERO123_ORBIT = OrbitConfig(-10.0, 80.0, 3.8, 3.8, 20.0, 20.0)
+"""The official cameras of Zero-1-to-3 (METHODS 8.2)."""
 
 
 def no_cameras(progress: float, batch: int, rng: torch.Generator) -> None:
-    """The view of a flat image: none."""
+    """The views of a flat image: none."""
     return

@@ -8,10 +8,11 @@ import pytest
 import torch
 from tiny import fast, prior_file
 
-from scoredistill import gallery, schedule
+from scoredistill import schedule
 from scoredistill.contracts import Conditions, Prompt, Query
-from scoredistill.presets import PRESETS
 from scoredistill.priors.analytic import AnalyticPrior, Mixture
+from scoredistill.recipes.presets import PRESETS
+from scoredistill.runs import renders
 
 SHAPE = (2, 3, 3)
 
@@ -21,7 +22,7 @@ def toy_presets() -> Iterator[None]:
     """The fast preset at toy size, for whole commands."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "fast", fast)
-        patch.setattr(gallery, "JUDGED_SIZE", 32)
+        patch.setattr(renders, "RESOLUTION", 32)
         yield
 
 

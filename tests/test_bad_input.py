@@ -1,4 +1,4 @@
-"""Whatever goes wrong is one line on stderr with the right exit code, and nothing that was made is lost."""
+"""Every failure is one line on stderr with the right exit code, and no result is lost."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import pytest
 import torch
 from tiny import FLAGS, PROMPT, empty, fast
 
-from scoredistill import checkpoint, gallery
 from scoredistill.cli import main
-from scoredistill.folder import RunFolder
-from scoredistill.presets import PRESETS
 from scoredistill.priors.toybox import ToyboxPrior
+from scoredistill.recipes.presets import PRESETS
+from scoredistill.runs import checkpoint, renders
+from scoredistill.runs.folder import RunFolder
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PRESETS, "fast", fast)
-    monkeypatch.setattr(gallery, "JUDGED_SIZE", 32)
+    monkeypatch.setattr(renders, "RESOLUTION", 32)
 
 
 @pytest.fixture
@@ -35,27 +35,39 @@ def generate(prior: str, out: Path) -> list[str]:
 
 
 def complaint(capsys: pytest.CaptureFixture[str], arguments: list[str], code: int) -> str:
-    """The one line that a failing command says."""
+    """The one line that a failing command prints."""
     assert main(arguments) == code
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert said.startswith("scoredistill: error: ")
-    return said
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert line.startswith("scoredistill: error: ")
+    return line
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["generate", "a red cra"], "'cra'; nearest known words: "),
         (["generate", PROMPT, "--method", "sdx"], "unknown method 'sdx'; nearest known: "),
         (["generate", PROMPT, "--tua", "3"], "Unrecognized options: --tua"),
-        (["generate", PROMPT, "--tau", "x"], "--tau"),
-        (["generate", PROMPT, "--method", "sds", "--tau", "1"], "Unrecognized options: --tau"),
+        (["generate", PROMPT, "--method.tau", "x"], "--method.tau"),
+        (["generate", PROMPT, "--method", "sds", "--method.tau", "1"], "Unrecognized options: --method.tau"),
+        (["generate", PROMPT, "--method.tau", "-1"], "--method: tau must be in [0, 1], got -1"),
+        (["generate", PROMPT, "--method.t-min", ".9", "--method.t-max", ".1"], "t_min must not exceed t_max"),
+        (["generate", PROMPT, "--scene.lr-grid", "-1"], "lr_grid must be"),
+        (["generate", PROMPT, "--scene.lr-grid", "nan"], "lr_grid must be"),
+        (["generate", PROMPT, "--steps", "0"], "steps must be in [1,"),
+        (["generate", PROMPT, "--steps", "4", "--training.steps", "5"], "are the same setting"),
+        (["generate", PROMPT, "--method", "csd", "--scale", "5"], "has no setting scale"),
+        (["generate", PROMPT, "--method", "sds", "--method", "sdi"], "--method is given 2 times"),
+        (["generate", PROMPT, "--method", "nowhere.py:Mine"], "there is no file"),
+        (["generate", PROMPT, "--scene", "splat"], "unknown scene 'splat'; nearest known: splats"),
+        (["generate", PROMPT, "--preset", "fats"], "unknown preset 'fats'; nearest known: fast"),
+        (["generate", PROMPT, "--device", "tpu"], "unknown device 'tpu'"),
         (["generate"], "no prompt"),
         (["generate", "--config", "/nowhere/config.yaml"], "No such file or directory: /nowhere/config.yaml"),
         (["genrate", PROMPT], "unknown command 'genrate'; nearest known: generate"),
-        ([], "Expected one of {generate"),
-        (["resume"], "resume"),
+        ([], "expected one of the commands generate"),
+        (["resume"], "--help"),
         (["resume", "/nowhere"], "/nowhere is not a run folder"),
         (["export", "/nowhere"], "/nowhere is not a run folder"),
         (["evaluate"], "name the folders"),
@@ -65,12 +77,12 @@ def complaint(capsys: pytest.CaptureFixture[str], arguments: list[str], code: in
     ],
 )
 def test_bad_arguments(
-    capsys: pytest.CaptureFixture[str], prior: str, out: Path, arguments: list[str], said: str
+    capsys: pytest.CaptureFixture[str], prior: str, out: Path, arguments: list[str], message: str
 ) -> None:
     if arguments[:1] == ["generate"] and len(arguments) > 1:
         arguments = [*arguments, "--out", str(out)]
         arguments += [] if "--prior" in arguments else ["--prior", prior]
-    assert said in complaint(capsys, arguments, 2)
+    assert message in complaint(capsys, arguments, 2)
     assert not out.exists()
 
 
@@ -82,7 +94,7 @@ def test_unwritable_folder(capsys: pytest.CaptureFixture[str], generate: list[st
 
 
 def test_another_runs_folder(capsys: pytest.CaptureFixture[str], generate: list[str], out: Path) -> None:
-    assert main([*generate, "--steps", "1"]) == 0
+    assert main([word if word != "6" else "1" for word in generate]) == 0
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     capsys.readouterr()
     assert "holds another run" in complaint(capsys, generate, 2)
@@ -124,18 +136,18 @@ def test_nan_from_a_prior(
         return tuple(noise if sane else torch.nan * noise for noise in true(self, *question))
 
     monkeypatch.setattr(ToyboxPrior, "eps", eps)
-    flags = ["--t-min", "0.9", "--tau", "0"]  # int(2 t) = 1 inversion step and the forward one: 2 calls
-    said = complaint(capsys, [*generate, *flags], 1)
-    assert "not finite" in said
-    assert str(out) in said
+    flags = ["--method.t-min", "0.9", "--method.tau", "0"]  # int(2 t) = 1 inversion step and the forward one: 2 calls
+    message = complaint(capsys, [*generate, *flags], 1)
+    assert "not finite" in message
+    assert str(out) in message
     assert (out / "log.jsonl").exists()
     state = RunFolder.open(out).load()
     if saved is None:
         assert state is None
-        assert "no checkpoint yet" in said
+        assert "no checkpoint yet" in message
         return
     assert state is not None
-    assert f"checkpoint of step {state['index']}" in said
+    assert f"checkpoint of step {state['index']}" in message
     assert (out / "preview.png").exists()
     assert json.loads((out / "metrics.json").read_text())["diverged"] is True
     monkeypatch.setattr(ToyboxPrior, "eps", true)
@@ -146,9 +158,9 @@ def test_empty_volume(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, generate: list[str], out: Path
 ) -> None:
     monkeypatch.setitem(PRESETS, "fast", empty)
-    said = complaint(capsys, generate, 1)
-    assert "the volume is empty" in said
-    assert str(out) in said
+    message = complaint(capsys, generate, 1)
+    assert "the volume is empty" in message
+    assert str(out) in message
     for name in ("preview.png", "turntable.mp4", "metrics.json", "index.html"):
         assert (out / name).exists()
     assert not (out / "mesh.glb").exists()
@@ -175,8 +187,8 @@ def test_full_disk(
         true(descriptor)
 
     monkeypatch.setattr(checkpoint.os, "fsync", full)
-    said = complaint(capsys, generate, 1)
-    assert "No space left on device" in said
+    message = complaint(capsys, generate, 1)
+    assert "No space left on device" in message
     monkeypatch.setattr(checkpoint.os, "fsync", true)
     if (out / "config.yaml").exists():
         assert main(["resume", str(out)]) == 0
@@ -189,7 +201,7 @@ def test_a_bug_is_one_line_too(
     def broken(*_: object, **__: object) -> None:
         raise KeyError("oops")
 
-    monkeypatch.setattr("scoredistill.cli.build", broken)
+    monkeypatch.setattr("scoredistill.cli.commands.build", broken)
     assert "this is a bug" in complaint(capsys, generate, 1)
     monkeypatch.setenv("SCOREDISTILL_DEBUG", "1")
     with pytest.raises(KeyError, match="oops"):

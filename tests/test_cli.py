@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny import FLAGS, PROMPT
+from tiny import FLAGS, PROMPT, SMALL
 
 import scoredistill
-from scoredistill.cli import COMMANDS, main
-from scoredistill.folder import RunFolder
-from scoredistill.methods.catalogue import CITATIONS, METHODS
-from scoredistill.run import Run
-from scoredistill.settings import settings_of
+from scoredistill.cli import main
+from scoredistill.cli.commands import COMMANDS
+from scoredistill.cli.method_help import field_comments
+from scoredistill.config import Config, hints
+from scoredistill.methods.catalogue import METHODS
+from scoredistill.methods.sdi import SDI
+from scoredistill.methods.sds import SDS
+from scoredistill.recipes.fast import fast
+from scoredistill.runs.folder import RunFolder
 
 WRITTEN = {"config.yaml", "log.jsonl", "checkpoint", "trace", "preview.png", "metrics.json", "index.html"}
 
@@ -58,22 +62,30 @@ def test_a_config_makes_the_same_run_again(finished: Path, tmp_path: Path) -> No
 def test_flags_replace_what_a_config_says(finished: Path, tmp_path: Path) -> None:
     config = str(finished / "config.yaml")
     out = tmp_path / "again"
-    flags = ["--out", str(out), "--seed", "0", "--steps", "2", "--tau", "0"]
+    flags = ["--out", str(out), "--seed", "0", "--steps", "2", "--method.tau", "0"]
     assert main(["generate", "a blue car", "--config", config, *flags]) == 0
-    run = RunFolder.open(out).run
-    assert (run.prompt, run.steps, run.settings["tau"], run.size) == ("a blue car", 2, 0.0, 16)
+    recipe = RunFolder.open(out).recipe
+    assert (recipe.prompt.text, recipe.training.steps, recipe.training.resolution) == ("a blue car", 2, 16)
+    assert recipe.method == replace(RunFolder.open(finished).recipe.method, tau=0.0)
+
+
+def test_a_config_with_another_method_takes_that_methods_own_settings(finished: Path, tmp_path: Path) -> None:
+    config, out = str(finished / "config.yaml"), tmp_path / "again"
+    assert main(["generate", "--config", config, "--out", str(out), "--method", "sds", "--steps", "2"]) == 0
+    assert RunFolder.open(out).recipe.method == SDS.toybox(flat=False)
+    assert main(["generate", "--config", config, "--out", str(tmp_path / "c"), "--preset", "paper"]) == 2
 
 
 def test_image_makes_several_at_once(prior: str, tmp_path: Path) -> None:
-    flags = ["--steps", "2", "--count", "3", "--steps-per-unit", "2", "--out", str(tmp_path / "run")]
+    flags = ["--steps", "2", "--scene.count", "3", "--method.steps-per-unit", "2", "--out", str(tmp_path / "run")]
     assert main(["image", PROMPT, "--prior", prior, *flags]) == 0
     assert {path.name for path in (tmp_path / "run").iterdir()} == WRITTEN
     assert main(["render", str(tmp_path / "run")]) == 2
 
 
-@pytest.mark.parametrize("flags", [["--no-anneal"], ["--anneal", "--weight", "constant"]])
+@pytest.mark.parametrize("flags", [["--method.no-anneal"], ["--method.anneal", "--method.weight", "constant"]])
 def test_sds_has_flags_of_its_own(prior: str, tmp_path: Path, flags: list[str]) -> None:
-    common = ["--steps", "2", "--batch", "1", "--size", "16", "--out", str(tmp_path / "run")]
+    common = ["--steps", "2", *SMALL[2:], "--out", str(tmp_path / "run")]
     assert main(["generate", PROMPT, "--method", "sds", "--prior", prior, *common, *flags]) == 0
 
 
@@ -97,8 +109,8 @@ def test_exports_begin_as_their_format_does(finished: Path, tmp_path: Path, kind
 
 def test_render_films_and_looks(finished: Path, tmp_path: Path) -> None:
     film, views = tmp_path / "film.mp4", tmp_path / "views.png"
-    assert main(["render", str(finished), "--frames", "2", "--size", "16", "--out", str(film)]) == 0
-    flags = ["--azimuths-deg", "0", "-90", "--size", "16", "--out", str(views)]
+    assert main(["render", str(finished), "--frames", "2", "--resolution", "16", "--out", str(film)]) == 0
+    flags = ["--azimuths-deg", "0", "-90", "--resolution", "16", "--out", str(views)]
     assert main(["render", str(finished), *flags]) == 0
     assert b"ftyp" in film.read_bytes()[:16]
     assert views.read_bytes().startswith(b"\x89PNG")
@@ -121,7 +133,7 @@ def test_methods_priors_and_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"\n{name} " in out for name in METHODS)
     assert out.count("grad = ") == len(METHODS)
     assert main(["methods", "--cite", "sdi"]) == 0
-    assert capsys.readouterr().out == CITATIONS["sdi"] + "\n"
+    assert capsys.readouterr().out == SDI.citation + "\n"
 
 
 def test_help_lists_every_command_and_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,9 +142,43 @@ def test_help_lists_every_command_and_every_setting(capsys: pytest.CaptureFixtur
             main(arguments)
         assert not stop.value.code
     out = capsys.readouterr().out
-    assert all(f"• {name} " in out for name in COMMANDS)
-    flags = [field.name for field in fields(Run) if field.name not in ("prompt", "settings")] + list(settings_of("sdi"))
-    assert all("--" + name.replace("_", "-") in out for name in flags)
+    assert all(f"\n  {name} " in out for name in COMMANDS)
+    short = (
+        "method",
+        "scene",
+        "prior",
+        "preset",
+        "seed",
+        "steps",
+        "batch",
+        "resolution",
+        "device",
+        "out",
+        "scale",
+        "image",
+    )
+    assert all(f"--{name} " in out for name in short)
+    dotted = [f"--method.{name}" for name in hints(SDI)] + ["--scene.samples", "--scene.regularizers.sparsity.start"]
+    dotted += ["--scene.grid.levels", "--views.radius-min", "--training.save-every", "--output.texture", "--prior.lora"]
+    assert all(name.replace("_", "-") in out for name in dotted)
+
+
+def test_every_setting_has_a_help_text() -> None:
+    """The comment behind a field is its help on the command line."""
+    for recipe in (fast(scene="nerf"), fast(scene="splats"), fast(scene="image")):
+        for config in configs(recipe):
+            missing = [
+                name
+                for name, comment in field_comments(type(config)).items()
+                if not comment and not isinstance(getattr(config, name), Config)
+            ]
+            assert not missing, f"{type(config).__name__}: {missing}"
+
+
+def configs(config: Config) -> list[Config]:
+    """A configuration and all those in it."""
+    nested = (getattr(config, name) for name in hints(type(config)))
+    return [config, *(each for node in nested if isinstance(node, Config) for each in configs(node))]
 
 
 def test_import_is_light() -> None:
@@ -148,7 +194,7 @@ def test_the_face_has_what_it_names() -> None:
 
 
 def test_a_reader_may_leave_early() -> None:
-    """`scoredistill methods | head -n 1` says nothing but that line."""
+    """`scoredistill methods | head -n 1` prints that line only."""
     command = f"{sys.executable} -m scoredistill methods | head -n 1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.count("\n"), done.stderr) == (0, 1, "")

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from scoredistill.parts import build_prior
+from scoredistill.run import Run, resolve
 from torch import Tensor, nn
 
-from scoredistill.parts import build_prior
 from scoredistill.priors import compiled
 from scoredistill.priors.compiled import compile_network
-from scoredistill.run import Run, resolve
 
 
 class Network(nn.Module):

@@ -12,9 +12,9 @@ from scoredistill.camera import ring
 from scoredistill.contracts import Gaussians
 from scoredistill.kernels.project import rotation_matrices
 from scoredistill.render.splat import render_splats
-from scoredistill.scenes.densify import (
+from scoredistill.scenes.splats.densify import (
     SHRINK,
-    DensifySettings,
+    DensifyConfig,
     Parameters,
     Seen,
     densify,
@@ -24,7 +24,7 @@ from scoredistill.scenes.densify import (
     share_opacity,
 )
 
-ALL = DensifySettings(threshold=0.0, split_above=0.1, most=10_000)
+ALL = DensifyConfig(threshold=0.0, split_above=0.1, most=10_000)
 
 
 def dice(seed: int = 0) -> torch.Generator:
@@ -116,7 +116,7 @@ def test_small_splats_are_cloned_and_large_ones_split() -> None:
     parameters, optimizer = population(4)
     parameters["log_stds"].data[2] = math.log(0.2)
     before = {name: value.detach().clone() for name, value in parameters.items()}
-    settings = DensifySettings(threshold=1.0, split_above=0.1)
+    settings = DensifyConfig(threshold=1.0, split_above=0.1)
     densify(parameters, optimizer, seen([1.8, 3.0, 4.0, 0.0], [2.0, 2.0, 2.0, 0.0]), settings, dice())
     assert len(parameters["means"]) == 6
     for name, value in parameters.items():
@@ -138,7 +138,7 @@ def test_split_splats_are_samples_of_the_old_one() -> None:
     many = torch.zeros(20_000, dtype=torch.long)
     regather(parameters, optimizer, many, torch.ones_like(many, dtype=torch.bool))
     mean, turn = parameters["means"][0].detach().clone(), rotation_matrices(parameters["rotations"][:1]).detach()[0]
-    densify(parameters, optimizer, seen([1.0] * len(many)), DensifySettings(threshold=0.5), dice())
+    densify(parameters, optimizer, seen([1.0] * len(many)), DensifyConfig(threshold=0.5), dice())
     found = parameters["means"].detach()
     assert len(found) == 2 * len(many)
     torch.testing.assert_close(found.mean(0), mean, atol=0.01, rtol=0)
@@ -158,7 +158,7 @@ def test_clones_of_shared_opacity_nearly_keep_the_picture() -> None:
     for clones in ("shared", "kept"):
         parameters, optimizer = population(30, std=0.08)
         before = picture(parameters)
-        settings = DensifySettings(threshold=0.0, split_above=1.0, most=10_000, clones=clones)  # type: ignore[arg-type]
+        settings = DensifyConfig(threshold=0.0, split_above=1.0, most=10_000, clones=clones)  # type: ignore[arg-type]
         densify(parameters, optimizer, seen([1.0] * 30), settings, dice())
         assert len(parameters["means"]) == 60
         changes[clones] = float((picture(parameters) - before).abs().mean() / before.abs().mean())
@@ -182,7 +182,7 @@ def test_what_cannot_be_seen_can_go() -> None:
 def test_those_with_the_largest_gradients_multiply_up_to_the_most(share: float, most: int, expected: set[int]) -> None:
     parameters, optimizer = population(5)
     before = parameters["means"].detach().clone()
-    settings = DensifySettings(threshold=0.5, split_above=1.0, share=share, most=most)
+    settings = DensifyConfig(threshold=0.5, split_above=1.0, share=share, most=most)
     densify(parameters, optimizer, seen([1.0, 2.0, 4.0, 3.0, 0.1]), settings, dice())
     copies = parameters["means"].detach()[5:]
     found = {int((before - copy).norm(dim=-1).argmin()) for copy in copies}

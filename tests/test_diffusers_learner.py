@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import tiny_pipelines
 import torch
+from scoredistill.methods.learned import esd, vsd
 from torch import Tensor
 
 from scoredistill.camera import Cameras, ring
 from scoredistill.contracts import Learner, Prompt, Query
-from scoredistill.methods.learned import esd, vsd
 from scoredistill.optimize import Learning, optimize
-from scoredistill.priors.stable import StablePrior
+from scoredistill.priors.diffusers.prior import DiffusersPrior
 from scoredistill.scenes.image import Image
 from scoredistill.views import no_cameras
 
@@ -29,16 +29,16 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return folders
 
 
-def load(folders: dict[str, Path], family: str, dtype: torch.dtype = torch.float32) -> StablePrior:
-    return StablePrior.load(str(folders[family]), dtype=dtype)
+def load(folders: dict[str, Path], family: str, dtype: torch.dtype = torch.float32) -> DiffusersPrior:
+    return DiffusersPrior.load(str(folders[family]), dtype=dtype)
 
 
-def ask(prior: StablePrior, cameras: Cameras | None = None) -> Query:
+def ask(prior: DiffusersPrior, cameras: Cameras | None = None) -> Query:
     conditions = prior.conditions(Prompt(PROMPT), cameras, BATCH)
     return Query(prior, conditions, 0.0, torch.Generator().manual_seed(0), cameras=cameras)
 
 
-def noised(prior: StablePrior) -> tuple[Tensor, Tensor, Tensor]:
+def noised(prior: DiffusersPrior) -> tuple[Tensor, Tensor, Tensor]:
     """Renders in the prior's space, their noisy selves, and the time."""
     rng = torch.Generator().manual_seed(1)
     x = prior.encode(torch.rand(BATCH, 3, 16, 16, generator=rng))

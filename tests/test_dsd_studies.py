@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scoredistill.studies.kept import fingerprint, made_by
 from tiny import SHAPE, lively_net
 
 from scoredistill.evaluate import metrics
@@ -17,11 +18,10 @@ from scoredistill.evaluate.judge_network import Shape as JudgeShape
 from scoredistill.methods import ddim
 from scoredistill.methods.catalogue import METHODS
 from scoredistill.priors.toybox import ToyboxPrior
-from scoredistill.priors.unet import UNet
+from scoredistill.priors.toybox.unet import UNet
 from scoredistill.studies import dsd_diversity, dsd_seeds, inverted_noises, truth
 from scoredistill.studies.dsd_diversity import DDIM, FLAT, TRUE, claimed
 from scoredistill.studies.embedding import Separation, separation, shuffled, squared_distances, tsne
-from scoredistill.studies.kept import fingerprint, made_by
 from scoredistill.studies.quality import Quality, unlikeness
 from scoredistill.studies.study import CAPTIONS, Bench
 from scoredistill.toybox.captions import CONTEXT, VOCABULARY

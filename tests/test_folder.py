@@ -6,15 +6,16 @@ import errno
 import json
 import logging
 import os
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 
-from scoredistill import checkpoint
-from scoredistill.folder import RunFolder, default_path, read_config
-from scoredistill.run import Run, resolve
+from scoredistill.recipes.fast import fast
+from scoredistill.recipes.recipe import changed
+from scoredistill.recipes.text import write_recipe
+from scoredistill.runs import checkpoint
+from scoredistill.runs.folder import RunFolder, default_path, read_config
 
 STATE = {
     "index": 7,
@@ -23,8 +24,8 @@ STATE = {
         "state": {0: {"step": torch.tensor(8.0), "exp_avg": torch.randn(5, 2)}},
         "param_groups": [{"lr": 0.1 + 0.2, "betas": (0.9, 0.99), "maximize": False, "params": [0]}],
     },
-    "dice": {"cameras": torch.Generator().manual_seed(3).get_state()},
-    "memory": {"eps": torch.randn(1, 3, 4, 4, dtype=torch.float64).transpose(2, 3)},
+    "streams": {"cameras": torch.Generator().manual_seed(3).get_state()},
+    "method": {"noise": torch.randn(1, 3, 4, 4, dtype=torch.float64).transpose(2, 3)},
 }
 
 
@@ -126,29 +127,40 @@ def test_a_full_disk_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.M
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_a_folder_keeps_its_run_but_not_its_place(tmp_path: Path) -> None:
-    run = resolve(Run("a red car", method="sds", settings={"scale": 1 / 3}, out=tmp_path / "run"))
-    folder = RunFolder.create(run)
+def test_a_folder_holds_its_whole_recipe_but_not_its_place(tmp_path: Path) -> None:
+    recipe = changed(fast("a red car", method="sds", prior="toybox"), "method.scale", 1 / 3)
+    RunFolder.create(recipe, tmp_path / "run")
     (tmp_path / "run").rename(tmp_path / "moved")
-    again = RunFolder.open(tmp_path / "moved").run
-    assert asdict(again) | {"out": None} == asdict(run) | {"out": None}
-    assert resolve(again) == again
-    assert folder.run.settings["scale"] == 1 / 3
+    assert RunFolder.open(tmp_path / "moved").recipe == recipe
 
 
 def test_a_folder_is_never_written_over(tmp_path: Path) -> None:
-    run = resolve(Run("a red car", out=tmp_path / "run"))
-    RunFolder.create(run)
+    recipe, other = fast("a red car"), fast("a blue car")
+    RunFolder.create(recipe, tmp_path / "run")
     with pytest.raises(ValueError, match="this very run; go on with: scoredistill resume"):
-        RunFolder.create(run)
+        RunFolder.create(recipe, tmp_path / "run")
     with pytest.raises(ValueError, match="another run"):
-        RunFolder.create(resolve(Run("a blue car", out=tmp_path / "run")))
+        RunFolder.create(other, tmp_path / "run")
     with pytest.raises(ValueError, match="not empty"):
-        RunFolder.create(resolve(Run("a blue car", out=tmp_path)))
+        RunFolder.create(other, tmp_path)
+
+
+def test_a_run_from_a_picture_has_a_copy_of_it(tmp_path: Path) -> None:
+    """The folder may move, and the picture elsewhere may vanish."""
+    picture = tmp_path / "toy.PNG"
+    picture.write_bytes(b"a picture")
+    recipe = fast("a toy", prior="toybox-pose", picture=str(picture))
+    folder = RunFolder.create(recipe, tmp_path / "run")
+    picture.unlink()
+    (tmp_path / "run").rename(tmp_path / "moved")
+    copy = Path(RunFolder.open(tmp_path / "moved").recipe.prompt.picture.file)
+    assert copy == tmp_path / "moved" / "picture.PNG"
+    assert copy.read_bytes() == b"a picture"
+    assert changed(folder.recipe, "prompt.picture.file", "") == changed(recipe, "prompt.picture.file", "")
 
 
 def test_the_log_survives_a_torn_line_and_rewinds(tmp_path: Path) -> None:
-    folder = RunFolder.create(resolve(Run("a red car", out=tmp_path / "run")))
+    folder = RunFolder.create(fast("a red car"), tmp_path / "run")
     assert folder.log() == []
     for step in range(5):
         folder.append({"step": step, "t": 0.5})
@@ -160,27 +172,52 @@ def test_the_log_survives_a_torn_line_and_rewinds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("old", "new", "message"),
     [
-        ("prompt: a\nstepz: 3", "stepz"),
-        ("prompt: a\nout: here", "out"),
-        ("prompt: a\nsteps: 1.5", "steps must be int, got 1.5"),
-        ("prompt: a\nlr: yes", "lr must be float, got True"),
-        ("prompt: a\nsettings: 3", "settings must be dict, got 3"),
-        ("prompt: a\nseed:", "seed must be int, got None"),
-        ("prompt: 3", "prompt must be str, got 3"),
-        ("- 3", "no prompt"),
-        ("", "no prompt"),
-        ("{", "not YAML"),
+        ("steps: 300", "stepz: 300", "training has no setting 'stepz'; nearest known: steps"),
+        ("steps: 300", "steps: 1.5", "training.steps must be int, got 1.5"),
+        ("steps: 300", "steps: 0", "training.steps must be in"),
+        ("steps: 300\n", "", "training.steps is missing"),
+        ("lr_mlp: 0.008", "lr_mlp: .nan", "scene.lr_mlp must be"),
+        ("lr_mlp: 0.008", "lr_mlp: yes", "scene.lr_mlp must be float, got true"),
+        ("seed: 0", "seed:", "training.seed must be int, got None"),
+        ("text: a red car", "text: 3", "prompt.text must be str, got 3"),
+        ("weight: sbar", "weight: sbarr", "unknown method.weight 'sbarr'; nearest known: sbar"),
+        ("t_min: 0.387", "t_min: 0.99", "t_min must not exceed t_max"),
+        ("name: sdi", "name: sdx", "unknown method 'sdx'"),
+        ("name: sdi\n", "x: 1\n", "method lacks its name"),
+        ("training:", "trainings:", "no section 'trainings'; nearest known: training"),
+        ("format: 1", "format: 7", "format 7, this version reads format 1: use the version"),
     ],
 )
-def test_a_bad_config_says_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
+def test_a_bad_config_names_what_is_wrong(tmp_path: Path, old: str, new: str, message: str) -> None:
     path = tmp_path / "config.yaml"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=message):
+    text = write_recipe(fast("a red car"))
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ValueError, match=message) as error:
         read_config(path)
+    assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(("text", "message"), [("- 3", "not the configuration"), ("", "not the"), ("{", "not YAML")])
+def test_what_is_no_config_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_config(tmp_path / "config.yaml")
+
+
+def test_a_folder_of_a_development_version_is_refused_with_the_command_that_starts_anew(tmp_path: Path) -> None:
+    """Its config held the name of a preset instead of the preset's values, which have changed since."""
+    old = "prompt: a purple snowman\nmethod: sds\nscene: nerf\npreset: fast\nseed: 3\nsettings:\n  scale: 7.5\n"
+    (tmp_path / "config.yaml").write_text(old)
+    with pytest.raises(ValueError, match="start anew: scoredistill generate 'a purple snowman' --method sds") as error:
+        RunFolder.open(tmp_path)
+    assert "\n" not in str(error.value)
 
 
 def test_default_folders_are_named_after_the_run() -> None:
     assert default_path("A purple SNOWMAN, on a box!", "sdi", 3) == Path("runs/a-purple-snowman-on-a-box-sdi-3")
+    assert default_path("a car", "/home/me/mine.py:Mine", 0) == Path("runs/a-car-mine-0")
     assert "/" not in default_path("../../etc", "sdi", 0).name

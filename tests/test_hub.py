@@ -14,12 +14,12 @@ import pytest
 import tiny_pipelines
 import torch
 from safetensors.torch import load_file, save_file
+from scoredistill.methods.scores import guided_eps
 
 from scoredistill.contracts import Prompt
-from scoredistill.methods.scores import guided_eps
-from scoredistill.priors.hub import ALIASES, Checkpoint, find, published
-from scoredistill.priors.scheduler import read_schedule
-from scoredistill.priors.stable import StablePrior, guidance_distilled
+from scoredistill.priors.diffusers.hub import ALIASES, Checkpoint, find, published
+from scoredistill.priors.diffusers.scheduler import read_schedule
+from scoredistill.priors.diffusers.prior import DiffusersPrior, guidance_distilled
 
 PROMPT = "a hamburger"
 REVISION, OLDER = "0" * 39 + "1", "0" * 39 + "2"
@@ -46,11 +46,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "hub"
 
 
-def load(name: str | Path, **settings: Any) -> StablePrior:
-    return StablePrior.load(str(name), dtype=torch.float32, **settings)
+def load(name: str | Path, **settings: Any) -> DiffusersPrior:
+    return DiffusersPrior.load(str(name), dtype=torch.float32, **settings)
 
 
-def answer(prior: StablePrior) -> torch.Tensor:
+def answer(prior: DiffusersPrior) -> torch.Tensor:
     x_t = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     t = torch.tensor([0.5], dtype=torch.float64)
     return guided_eps(prior, x_t, t, prior.conditions(Prompt(PROMPT), None, 1), 7.5)

@@ -12,15 +12,15 @@ import torch
 from test_folder import same
 from tiny import PROMPT, SHAPE
 
-from scoredistill import checkpoint
+from scoredistill.runs import checkpoint
 from scoredistill.camera import Cameras, ring
 from scoredistill.contracts import Learner, Prompt, Query, Step
 from scoredistill.methods import noise, scores, time
 from scoredistill.methods.distillation import Distillation
 from scoredistill.optimize import Learning, optimize
-from scoredistill.priors.lora import LoraLearner
+from scoredistill.priors.low_rank_learner import LoraLearner
 from scoredistill.priors.toybox import ToyboxPrior
-from scoredistill.priors.unet import UNet
+from scoredistill.priors.toybox.unet import UNet
 from scoredistill.scenes.image import Image
 from scoredistill.views import no_cameras
 

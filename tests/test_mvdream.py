@@ -14,20 +14,20 @@ from conftest import analytic, query, times
 from conftest import randn as doubles
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from scoredistill.methods.classics import mvdream, sds
+from scoredistill.methods.time import sbar
+from scoredistill.methods.trajectories import dsd, sdi
+from scoredistill.presets.tasks import MVDREAM_VIEWS
+from scoredistill.run import Run, preset_of, resolve
 from torch import Tensor, nn
 
 from scoredistill.camera import orbit, ring
 from scoredistill.cli import main
 from scoredistill.contracts import Prompt
-from scoredistill.methods.classics import mvdream, sds
-from scoredistill.methods.time import sbar
-from scoredistill.methods.trajectories import dsd, sdi
 from scoredistill.optimize import optimize
-from scoredistill.presets.tasks import MVDREAM_VIEWS
 from scoredistill.priors import mvdream_unet
-from scoredistill.priors.hub import find
+from scoredistill.priors.diffusers.hub import find
 from scoredistill.priors.mvdream import MVDreamPrior, poses
-from scoredistill.run import Run, preset_of, resolve
 from scoredistill.scenes.image import Image
 from scoredistill.views import no_cameras
 

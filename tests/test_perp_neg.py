@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import tiny_pipelines
 import torch
+from scoredistill.methods.scores import guided_eps
 from torch import Tensor
 
 from scoredistill.camera import Cameras, orbit
 from scoredistill.contracts import Conditions, Prompt
-from scoredistill.methods.scores import guided_eps
-from scoredistill.priors.prompt import BACK, FRONT, OVERHEAD, SIDE, Told, ViewWords, with_view
-from scoredistill.priors.stable import StablePrior
+from scoredistill.priors.diffusers.view_prompting import BACK, FRONT, OVERHEAD, SIDE, Told, ViewAngles, with_view
+from scoredistill.priors.diffusers.prior import DiffusersPrior
 
 PROMPT = "a hamburger"
 
@@ -26,8 +26,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def load(folder: Path, told: Told) -> StablePrior:
-    return StablePrior.load(str(folder), dtype=torch.float32, told=told)
+def load(folder: Path, told: Told) -> DiffusersPrior:
+    return DiffusersPrior.load(str(folder), dtype=torch.float32, told=told)
 
 
 def radians(*degrees: float) -> Tensor:
@@ -46,14 +46,14 @@ def test_words_follow_the_thresholds() -> None:
     elevation = radians(*[15] * 9, 61)
     seen = ["front"] * 3 + ["side"] * 3 + ["back"] * 2 + ["side", "overhead"]
     seen[8] = "side"  # 405 is 45, which is no longer within 45
-    assert ViewWords().seen(azimuth, elevation) == seen
-    assert ViewWords(30, 30).seen(radians(31, 149, 151), radians(0, 0, 0)) == ["side", "side", "back"]
+    assert ViewAngles().seen(azimuth, elevation) == seen
+    assert ViewAngles(30, 30).seen(radians(31, 149, 151), radians(0, 0, 0)) == ["side", "side", "back"]
     assert with_view(PROMPT, "back") == "a hamburger, back view"
 
 
 def test_embeddings_between_views_are_linear_in_the_azimuth() -> None:
     """r front + (1 - r) side, r = 1 - |a| / 90, then r side + (1 - r) back, r = 2 - |a| / 90."""
-    found = ViewWords().between(radians(0, 30, -90, 135, 180, 30), radians(0, 0, 0, 0, 0, 80))
+    found = ViewAngles().between(radians(0, 30, -90, 135, 180, 30), radians(0, 0, 0, 0, 0, 80))
     expected = torch.zeros(6, 4, dtype=torch.float64)
     expected[0, FRONT] = expected[2, SIDE] = expected[4, BACK] = expected[5, OVERHEAD] = 1
     expected[1, FRONT], expected[1, SIDE] = 2 / 3, 1 / 3
@@ -63,15 +63,15 @@ def test_embeddings_between_views_are_linear_in_the_azimuth() -> None:
 
 def test_perp_neg_weights_are_the_tabulated_ones() -> None:
     """METHODS 1.4, (front, side) at the front, at the side from both halves, at the back, and overhead."""
-    found = ViewWords().away(radians(0, 90 - 1e-9, 90, 180, 0), radians(0, 0, 0, 0, 70))
+    found = ViewAngles().away(radians(0, 90 - 1e-9, 90, 180, 0), radians(0, 0, 0, 0, 70))
     expected = [[0, -1.574], [-1.574, 0], [-1.574, 0], [-1.967, -0.394], [0, 0]]
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), atol=1e-3, rtol=0)
-    everywhere = ViewWords().away(radians(*range(-180, 181)), radians(*[0] * 361))
+    everywhere = ViewAngles().away(radians(*range(-180, 181)), radians(*[0] * 361))
     assert float(everywhere.max()) <= 0
     torch.testing.assert_close(everywhere, everywhere.flip(0), atol=1e-12, rtol=0)
 
 
-def ask(prior: StablePrior, look: Cameras, x_t: Tensor, t: Tensor) -> Tensor:
+def ask(prior: DiffusersPrior, look: Cameras, x_t: Tensor, t: Tensor) -> Tensor:
     return guided_eps(prior, x_t, t, prior.conditions(Prompt(PROMPT), look, len(look)), 7.5)
 
 

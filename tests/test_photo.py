@@ -14,9 +14,9 @@ from torch import Tensor
 
 from scoredistill.camera import Cameras, ring
 from scoredistill.contracts import Photo
-from scoredistill.photo import read_photo
+from scoredistill.scenes.picture import read_photo
 from scoredistill.scenes.nerf import NeRF
-from scoredistill.scenes.photographed import Photographed, PhotoSettings
+from scoredistill.scenes.photo import PhotoScene, PhotoLoss
 from scoredistill.scenes.regularizers import Ramp, constant
 
 TEAL, RED = (40, 120, 120), (220, 30, 20)
@@ -139,12 +139,12 @@ def field() -> NeRF:
 
 
 def test_losses_of_a_photo_are_mean_squares_and_the_truth_has_none(field: NeRF) -> None:
-    white, settings = torch.ones(3), PhotoSettings(Ramp(2.0, 4.0), constant(3.0))
+    white, settings = torch.ones(3), PhotoLoss(Ramp(2.0, 4.0), constant(3.0))
     seen = field.render(camera(), white)
     truth = Photo((seen.rgb - (1 - seen.opacity))[0].detach(), seen.opacity[0].detach(), camera())
-    assert float(Photographed(field, truth, white, settings).loss(0.0)) < 1e-10
+    assert float(PhotoScene(field, truth, white, settings).loss(0.0)) < 1e-10
     none = Photo(torch.zeros(3, 16, 16), torch.zeros(1, 16, 16), camera())
-    scene = Photographed(field, none, white, settings)
+    scene = PhotoScene(field, none, white, settings)
     rgb, mask = (seen.rgb - 1).square().mean(), seen.opacity.square().mean()
     for progress, weight in ((0.0, 2.0), (0.5, 3.0)):
         torch.testing.assert_close(scene.loss(progress), weight * rgb + 3 * mask)
@@ -157,7 +157,7 @@ def test_a_photo_alone_makes_the_scene_look_like_it(field: NeRF) -> None:
     opacity = torch.zeros(1, 16, 16)
     opacity[:, 5:11, 5:11] = 1
     picture = Photo(opacity * torch.tensor([0.9, 0.1, 0.1])[:, None, None], opacity, camera())
-    scene = Photographed(field, picture, torch.ones(3), PhotoSettings(constant(1.0), constant(1.0)))
+    scene = PhotoScene(field, picture, torch.ones(3), PhotoLoss(constant(1.0), constant(1.0)))
     assert scene.state_dict().keys() == field.state_dict().keys()
     optimizer = torch.optim.Adam(scene.param_groups())
     losses = []

@@ -12,18 +12,18 @@ from pathlib import Path
 import pytest
 import tiny_pipelines
 import torch
+from scoredistill.entries import priors
+from scoredistill.runs.folder import RunFolder, read_config
+from scoredistill.parts import background, build, build_prior
+from scoredistill.presets import PRESETS
+from scoredistill.run import Run, preset_of, resolve
 from tiny import fast
 
 from scoredistill.camera import orbit
 from scoredistill.cli import main
 from scoredistill.contracts import Prompt
-from scoredistill.entries import priors
-from scoredistill.folder import RunFolder, read_config
 from scoredistill.methods.catalogue import METHODS
-from scoredistill.parts import background, build, build_prior
-from scoredistill.presets import PRESETS
-from scoredistill.priors.hub import ALIASES
-from scoredistill.run import Run, preset_of, resolve
+from scoredistill.priors.diffusers.hub import ALIASES
 from scoredistill.toybox.render import BACKGROUND
 
 PROMPT = "a hamburger"

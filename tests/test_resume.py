@@ -1,4 +1,4 @@
-"""A run that is killed, stopped or damaged goes on to the very bits of one that was not."""
+"""A run that is killed, stopped or damaged continues to the same bits as one that was not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from test_folder import same
 from tiny import FLAGS, PROMPT
 
 from scoredistill.cli import main
-from scoredistill.folder import RunFolder
+from scoredistill.runs.folder import RunFolder
 
 STEPS = 40
 KILLS = 3
@@ -27,12 +27,12 @@ pytestmark = pytest.mark.usefixtures("toy_presets")
 
 
 def generate(prior: str, out: Path) -> list[str]:
-    return ["generate", PROMPT, "--prior", prior, "--out", str(out), *FLAGS, "--steps", str(STEPS)]
+    return ["generate", PROMPT, "--prior", prior, "--out", str(out), *FLAGS[2:], "--steps", str(STEPS)]
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(prior: str, tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """The last checkpoint of a run that nothing disturbed."""
+    """The last checkpoint of an undisturbed run."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     assert main(generate(prior, folder)) == 0
     state = RunFolder.open(folder).load()
@@ -65,7 +65,7 @@ def run_until(arguments: list[str], folder: Path, lines: int, number: int, delay
 
 
 def complete(folder: Path) -> dict:
-    """Resume to the end; the log must tell of every step once."""
+    """Resume to the end; the log must hold every step once."""
     assert main(["resume", str(folder)]) == 0
     assert [record["step"] for record in RunFolder.open(folder).log()] == list(range(STEPS))
     state = RunFolder.open(folder).load()
@@ -74,11 +74,11 @@ def complete(folder: Path) -> dict:
 
 
 def test_killed_at_random_moments(prior: str, uninterrupted: dict, tmp_path: Path) -> None:
-    dice, folder = random.Random(0), tmp_path / "run"
+    rng, folder = random.Random(0), tmp_path / "run"
     command = generate(prior, folder)
     for kill in range(KILLS):
-        lines = dice.randint(kill * STEPS // KILLS + 1, (kill + 1) * STEPS // KILLS - 3)
-        code, _ = run_until(command, folder, lines, signal.SIGKILL, dice.uniform(0, 0.03))
+        lines = rng.randint(kill * STEPS // KILLS + 1, (kill + 1) * STEPS // KILLS - 3)
+        code, _ = run_until(command, folder, lines, signal.SIGKILL, rng.uniform(0, 0.03))
         assert code == -signal.SIGKILL
         assert logged(folder) < STEPS
         command = ["resume", str(folder)]
@@ -88,10 +88,10 @@ def test_killed_at_random_moments(prior: str, uninterrupted: dict, tmp_path: Pat
 @pytest.mark.parametrize(("number", "code", "whole"), [(signal.SIGINT, 130, True), (signal.SIGTERM, 143, False)])
 def test_stopped_politely(prior: str, uninterrupted: dict, tmp_path: Path, number: int, code: int, whole: bool) -> None:
     folder = tmp_path / "run"
-    found, said = run_until(generate(prior, folder), folder, 5, number)
+    found, message = run_until(generate(prior, folder), folder, 5, number)
     assert found == code
-    assert said.count("\n") == 1
-    assert f"go on with: scoredistill resume {folder}" in said
+    assert message.count("\n") == 1
+    assert f"go on with: scoredistill resume {folder}" in message
     done = logged(folder)
     assert 5 <= done < STEPS
     state = RunFolder.open(folder).load()
@@ -103,16 +103,40 @@ def test_stopped_politely(prior: str, uninterrupted: dict, tmp_path: Path, numbe
 
 def test_a_damaged_checkpoint_costs_one_line(prior: str, uninterrupted: dict, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    code, said = run_until(generate(prior, folder), folder, 9, signal.SIGTERM)
-    assert code == 143, said
+    code, message = run_until(generate(prior, folder), folder, 9, signal.SIGTERM)
+    assert code == 143, message
     newest = max((folder / "checkpoint").glob("*.safetensors"))
     newest.write_bytes(newest.read_bytes()[:1000])
     process = start(["resume", str(folder)])
-    _, said = process.communicate(timeout=120)
+    _, message = process.communicate(timeout=120)
     assert process.returncode == 0
-    assert said.count("\n") == 1
-    assert said.startswith(f"scoredistill: warning: checkpoint {newest.stem} in ")
+    assert message.count("\n") == 1
+    assert message.startswith(f"scoredistill: warning: checkpoint {newest.stem} in ")
     assert same(uninterrupted, RunFolder.open(folder).load())
+
+
+def test_a_finished_run_is_extended_as_if_it_had_been_longer_from_its_checkpoint(prior: str, tmp_path: Path) -> None:
+    """`resume --steps` continues from the newest checkpoint with the new number of steps, in the recipe and the log."""
+    folder = tmp_path / "run"
+    assert main([*generate(prior, folder)[:-2], "--steps", "4"]) == 0
+    assert main(["resume", str(folder), "--steps", "6"]) == 0
+    again = RunFolder.open(folder)
+    assert again.recipe.training.steps == 6
+    assert [record["step"] for record in again.log()] == list(range(6))
+    state = again.load()
+    assert state is not None and state["index"] == 5
+
+
+def test_resume_changes_nothing_that_is_optimized(
+    prior: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    assert main([*generate(prior, folder)[:-2], "--steps", "2"]) == 0
+    config = (folder / "config.yaml").read_bytes()
+    for flags in (["--training.seed", "3"], ["--method.scale", "9"], ["--scene.samples", "12"]):
+        assert main(["resume", str(folder), *flags]) == 2
+        assert "resume cannot change" in capsys.readouterr().err
+    assert (folder / "config.yaml").read_bytes() == config
 
 
 def test_another_seed_is_another_scene(prior: str, uninterrupted: dict, tmp_path: Path) -> None:

@@ -14,14 +14,14 @@ from scoredistill.contracts import Frame
 from scoredistill.kernels.hashgrid import GridLayout
 from scoredistill.render.harmonics import basis
 from scoredistill.render.shading import daylight
-from scoredistill.scenes.environment import Environment, EnvironmentSettings
-from scoredistill.scenes.field import HashField
+from scoredistill.scenes.nerf.environment import Environment, EnvironmentConfig
+from scoredistill.scenes.nerf.field import HashField
 from scoredistill.scenes.image import Image
-from scoredistill.scenes.nerf import LambertSettings, NeRF, NerfSettings
-from scoredistill.scenes.occupancy import OccupancyGrid
+from scoredistill.scenes.nerf import LambertConfig, NeRF, NerfConfig
+from scoredistill.scenes.nerf.occupancy import OccupancyGrid
 
 WHITE = torch.ones(3)
-SMALL = NerfSettings(grid=GridLayout(levels=3, coarsest=8, finest=32, table=2**12), samples=48, hidden=16)
+SMALL = NerfConfig(grid=GridLayout(levels=3, coarsest=8, finest=32, table=2**12), samples=48, hidden=16)
 
 
 def dice(seed: int = 0) -> torch.Generator:
@@ -51,7 +51,7 @@ class Ball(nn.Module):
         return nn.functional.normalize(points, dim=-1)
 
 
-def with_ball(settings: NerfSettings, density: float) -> NeRF:
+def with_ball(settings: NerfConfig, density: float) -> NeRF:
     nerf = NeRF(settings, dice())
     nerf.field = Ball(density)
     nerf.grid.depth.fill_(1.0)
@@ -114,7 +114,7 @@ def test_skipping_empty_space_changes_nothing_that_can_be_seen() -> None:
 
 
 def test_the_initial_blob_is_where_it_should_be() -> None:
-    nerf = NeRF(NerfSettings(), dice())
+    nerf = NeRF(NerfConfig(), dice())
     at = nerf.field.density(torch.tensor([[0.0, 0, 0], [0.5, 0, 0], [0, 0.9, 0]]))
     torch.testing.assert_close(at, nn.functional.softplus(torch.tensor([10.0, 0, -8.0])), atol=1e-3, rtol=0)
     frame = nerf.render(ring(1, 16), WHITE)
@@ -202,7 +202,7 @@ def test_lambert_draws_its_lights_and_stays_plain_where_it_should() -> None:
     settings = replace(SMALL, shading="lambert")
     plain = NeRF(replace(SMALL, shading="albedo"), dice()).render(views(0), WHITE, dice(1))
     assert same(NeRF(settings, dice()).render(views(0), WHITE, dice(1)), plain)  # still young
-    always = LambertSettings(after=0, albedo_share=0.0, textureless_share=1.0)
+    always = LambertConfig(after=0, albedo_share=0.0, textureless_share=1.0)
     nerf = NeRF(replace(settings, lambert=always), dice())
     unlit = NeRF(replace(SMALL, shading="albedo"), dice())
     assert same(nerf.render(views(0), WHITE), unlit.render(views(0), WHITE))
@@ -214,7 +214,7 @@ def test_lambert_draws_its_lights_and_stays_plain_where_it_should() -> None:
 def test_an_environment_is_learned_behind_training_renders_alone() -> None:
     """Rays that meet nothing see its closed form; other renders stand before the plain color."""
     cameras = views(3, count=2)
-    nerf = NeRF(replace(SMALL, blob_radius=1e-3, environment=EnvironmentSettings()), dice())
+    nerf = NeRF(replace(SMALL, blob_radius=1e-3, environment=EnvironmentConfig()), dice())
     assert nerf.environment is not None
     frame = nerf.render(cameras, WHITE, dice(1))
     directions = cameras.rays()[1].reshape(-1, 3)
@@ -230,7 +230,7 @@ def test_an_environment_is_learned_behind_training_renders_alone() -> None:
 
 
 def test_one_random_color_may_stand_in_for_the_environment() -> None:
-    environment = Environment(EnvironmentSettings(random_share=0.5), dice())
+    environment = Environment(EnvironmentConfig(random_share=0.5), dice())
     directions = nn.functional.normalize(torch.randn(20, 3, generator=dice(1)), dim=-1)
     seen = [environment(directions, dice(seed)) for seed in range(100)]
     plain = [rgb[0] for rgb in seen if torch.equal(rgb, rgb[:1].expand_as(rgb))]
@@ -304,7 +304,7 @@ def test_an_image_is_its_pixels() -> None:
 
 def test_what_rays_skip_is_no_part_of_the_mesh() -> None:
     """The exported field has density exactly where a render samples it."""
-    nerf = NeRF(NerfSettings(occupancy=8), torch.Generator().manual_seed(0))
+    nerf = NeRF(NerfConfig(occupancy=8), torch.Generator().manual_seed(0))
     nerf.grid.depth.zero_()
     nerf.grid.depth[4, 4, 4] = 1.0  # the cell [0, .25]^3
     inside, outside = torch.tensor([[0.1, 0.1, 0.1]]), torch.tensor([[-0.1, 0.1, 0.1]])

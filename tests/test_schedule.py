@@ -7,10 +7,10 @@ import itertools
 import pytest
 import torch
 from conftest import analytic, query, randn, times
+from scoredistill.methods.scores import guided_eps, perpendicular
 
 from scoredistill import schedule
 from scoredistill.methods import noise
-from scoredistill.methods.scores import guided_eps, perpendicular
 from scoredistill.priors.analytic import AnalyticPrior, gaussian
 from scoredistill.schedule import NoiseSchedule
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from scoredistill.runs.folder import RunFolder
 from test_folder import same
 from tiny import FLAGS, PROMPT
 from torch import Tensor
@@ -17,19 +18,18 @@ from scoredistill.cli import main
 from scoredistill.contracts import Gaussians, Scene
 from scoredistill.export.glb import write_glb
 from scoredistill.export.mesh import extract
-from scoredistill.folder import RunFolder
 from scoredistill.kernels import backend
 from scoredistill.kernels.mixture import REACH, evaluate, mixture
 from scoredistill.render.harmonics import basis, color, constant
 from scoredistill.render.splat import render_splats
 from scoredistill.scenes import regularizers as losses
-from scoredistill.scenes.densify import DensifySettings
-from scoredistill.scenes.splat_start import at_points, ball, on_mesh
-from scoredistill.scenes.splats import Splats, SplatSettings
+from scoredistill.scenes.splats.densify import DensifyConfig
+from scoredistill.scenes.splats.start import at_points, ball, on_mesh
+from scoredistill.scenes.splats import Splats, SplatsConfig
 
 WHITE = torch.ones(3)
-GROWING = DensifySettings(begin=2, until=30, every=4, threshold=0.0, share=0.2, most=120, reset_every=0)
-SMALL = SplatSettings(
+GROWING = DensifyConfig(begin=2, until=30, every=4, threshold=0.0, share=0.2, most=120, reset_every=0)
+SMALL = SplatsConfig(
     count=80,
     radius=0.6,
     lr_position=1e-2,
@@ -45,7 +45,7 @@ def dice(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def scene(settings: SplatSettings = SMALL) -> Splats:
+def scene(settings: SplatsConfig = SMALL) -> Splats:
     return Splats(settings, ball(settings.count, settings.radius, settings.opacity, settings.degree, dice()))
 
 

@@ -12,18 +12,18 @@ import pytest
 import tiny_pipelines
 import torch
 from diffusers import DDIMInverseScheduler, DDIMScheduler, DiffusionPipeline
+from scoredistill.methods.scores import guided_eps
+from scoredistill.methods.trajectories import dsd, sdi
 from torch import Tensor
 
 from scoredistill import schedule
 from scoredistill.camera import ring
 from scoredistill.contracts import Conditions, Prior, Prompt
 from scoredistill.methods.noise import climb
-from scoredistill.methods.scores import guided_eps
-from scoredistill.methods.trajectories import dsd, sdi
 from scoredistill.optimize import optimize
 from scoredistill.priors.parametrization import eps_from
-from scoredistill.priors.scheduler import read_schedule
-from scoredistill.priors.stable import StablePrior
+from scoredistill.priors.diffusers.scheduler import read_schedule
+from scoredistill.priors.diffusers.prior import DiffusersPrior
 from scoredistill.scenes.image import Image
 from scoredistill.views import no_cameras
 
@@ -42,15 +42,15 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Saved]:
 
 
 @pytest.fixture(scope="module")
-def priors(saved: dict[str, Saved]) -> dict[str, StablePrior]:
-    return {family: StablePrior.load(str(folder), dtype=torch.float32) for family, (folder, _) in saved.items()}
+def priors(saved: dict[str, Saved]) -> dict[str, DiffusersPrior]:
+    return {family: DiffusersPrior.load(str(folder), dtype=torch.float32) for family, (folder, _) in saved.items()}
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def noisy(prior: StablePrior, count: int = 2) -> Tensor:
+def noisy(prior: DiffusersPrior, count: int = 2) -> Tensor:
     """Noise of the shape that the prior denoises."""
     return randn(*prior.encode(torch.rand(count, 3, 8, 8)).shape)
 
@@ -68,7 +68,7 @@ def close(found: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
 
 @pytest.mark.parametrize("family", tiny_pipelines.FAMILIES)
 def test_texts_are_encoded_as_the_pipeline_does(
-    family: str, saved: dict[str, Saved], priors: dict[str, StablePrior]
+    family: str, saved: dict[str, Saved], priors: dict[str, DiffusersPrior]
 ) -> None:
     """Prompt, negative prompt and no prompt: tokens and pooled vectors."""
     _, pipeline = saved[family]
@@ -96,7 +96,7 @@ def ddim(config: Any) -> DDIMScheduler:
     return DDIMScheduler.from_config(config, clip_sample=False, set_alpha_to_one=False, timestep_spacing="leading")
 
 
-def sampled(prior: StablePrior, x: Tensor, conditions: Conditions, times: list[float]) -> Tensor:
+def sampled(prior: DiffusersPrior, x: Tensor, conditions: Conditions, times: list[float]) -> Tensor:
     """DDIM along descending times, the last of which is only arrived at."""
     for t, s in itertools.pairwise(torch.tensor([[t] for t in times], dtype=torch.float64)):
         eps = guided_eps(prior, x, t, conditions, SCALE)
@@ -105,7 +105,7 @@ def sampled(prior: StablePrior, x: Tensor, conditions: Conditions, times: list[f
 
 
 @pytest.mark.parametrize("family", LATENT)
-def test_sampling_equals_the_pipelines(family: str, saved: dict[str, Saved], priors: dict[str, StablePrior]) -> None:
+def test_sampling_equals_the_pipelines(family: str, saved: dict[str, Saved], priors: dict[str, DiffusersPrior]) -> None:
     """Text, denoiser, guidance, parametrization, schedule, DDIM and the way back to pixels, all in one."""
     _, pipeline = saved[family]
     prior, arguments = priors[family], dict[str, Any]()
@@ -126,7 +126,7 @@ def test_sampling_equals_the_pipelines(family: str, saved: dict[str, Saved], pri
     close(prior.decode(found).clamp(0, 1), pixels)
 
 
-def test_the_pixel_cascade_equals_its_pipeline(saved: dict[str, Saved], priors: dict[str, StablePrior]) -> None:
+def test_the_pixel_cascade_equals_its_pipeline(saved: dict[str, Saved], priors: dict[str, DiffusersPrior]) -> None:
     """What the pipeline hands to its scheduler, recorded; of the six channels the noise."""
     _, pipeline = saved["if"]
     prior, records = priors["if"], []
@@ -149,7 +149,7 @@ def test_the_pixel_cascade_equals_its_pipeline(saved: dict[str, Saved], priors: 
 
 
 @pytest.mark.parametrize("family", LATENT)
-def test_latents_are_the_autoencoders(family: str, saved: dict[str, Saved], priors: dict[str, StablePrior]) -> None:
+def test_latents_are_the_autoencoders(family: str, saved: dict[str, Saved], priors: dict[str, DiffusersPrior]) -> None:
     """(mean - shift) scale without dice, a sample of the posterior with; the published numbers for each family."""
     _, pipeline = saved[family]
     vae: Any = pipeline.vae  # type: ignore[attr-defined]
@@ -167,7 +167,7 @@ def test_latents_are_the_autoencoders(family: str, saved: dict[str, Saved], prio
 
 
 @pytest.mark.parametrize("family", tiny_pipelines.FAMILIES)
-def test_encoding_is_differentiable(family: str, priors: dict[str, StablePrior]) -> None:
+def test_encoding_is_differentiable(family: str, priors: dict[str, DiffusersPrior]) -> None:
     """The gradient, of blocks computed again, against a finite difference; images of a batch do not mix."""
     prior = priors[family]
     rgb = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(2)).requires_grad_()
@@ -200,7 +200,7 @@ def test_a_step_is_the_schedulers(prediction: str) -> None:
         close(found, back.step(output, high, x_t).prev_sample)
 
 
-def test_inversion_is_the_inverse_schedulers(saved: dict[str, Saved], priors: dict[str, StablePrior]) -> None:
+def test_inversion_is_the_inverse_schedulers(saved: dict[str, Saved], priors: dict[str, DiffusersPrior]) -> None:
     """Up from the lowest level, the prior asked at the source of each step, as our inversion does."""
     prior = priors["sd15"]
     conditions, x = prior.conditions(Prompt(PROMPT), None, 1), noisy(prior, 1)
@@ -217,7 +217,7 @@ def test_inversion_is_the_inverse_schedulers(saved: dict[str, Saved], priors: di
 
 @pytest.mark.parametrize("family", tiny_pipelines.FAMILIES)
 @pytest.mark.parametrize("method", [sdi, dsd])
-def test_two_steps_of_distillation(family: str, method: Any, priors: dict[str, StablePrior]) -> None:
+def test_two_steps_of_distillation(family: str, method: Any, priors: dict[str, DiffusersPrior]) -> None:
     """Gradients of the latents' shape reach every pixel of every image, and the pixels move by the learning rate."""
     prior = priors[family]
     assert isinstance(prior, Prior)
@@ -235,7 +235,7 @@ def test_two_steps_of_distillation(family: str, method: Any, priors: dict[str, S
 
 
 def test_encoders_are_let_go_and_texts_encoded_once(saved: dict[str, Saved]) -> None:
-    prior = StablePrior.load(str(saved["sd15"][0]), dtype=torch.float32)
+    prior = DiffusersPrior.load(str(saved["sd15"][0]), dtype=torch.float32)
     load, alive, asked = prior.texts.load, [], []
 
     def counting() -> Any:
@@ -255,10 +255,10 @@ def test_encoders_are_let_go_and_texts_encoded_once(saved: dict[str, Saved]) -> 
     assert {f"{PROMPT}, back view", NEGATIVE, "", PROMPT} <= set(asked)
 
 
-def test_half_precision_says_nearly_the_same(saved: dict[str, Saved], priors: dict[str, StablePrior]) -> None:
+def test_half_precision_says_nearly_the_same(saved: dict[str, Saved], priors: dict[str, DiffusersPrior]) -> None:
     """In bfloat16, with float32 kept outside."""
     for family in ("sd21", "sd3"):
-        full, half = priors[family], StablePrior.load(str(saved[family][0]), dtype=torch.bfloat16)
+        full, half = priors[family], DiffusersPrior.load(str(saved[family][0]), dtype=torch.bfloat16)
         t, rgb = torch.tensor([0.5, 0.8], dtype=torch.float64), torch.rand(2, 3, 16, 16)
         found, expected = half.encode(rgb), full.encode(rgb)
         assert found.dtype == torch.float32
@@ -271,10 +271,10 @@ def test_half_precision_says_nearly_the_same(saved: dict[str, Saved], priors: di
         close(found, expected, 0.05)
 
 
-def test_in_float16_small_gradients_reach_the_pixels(saved: dict[str, Saved], priors: dict[str, StablePrior]) -> None:
+def test_in_float16_small_gradients_reach_the_pixels(saved: dict[str, Saved], priors: dict[str, DiffusersPrior]) -> None:
     """A pull of 1e-8 a latent, too small for float16: the autoencoder stays in float32."""
     for family in ("sd21", "sdxl"):
-        half = StablePrior.load(str(saved[family][0]), dtype=torch.float16)
+        half = DiffusersPrior.load(str(saved[family][0]), dtype=torch.float16)
         grads = []
         for prior in (half, priors[family]):
             rgb = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
@@ -289,7 +289,7 @@ def test_in_float16_small_gradients_reach_the_pixels(saved: dict[str, Saved], pr
         close(found, expected, 0.01)
 
 
-def test_a_flow_is_asked_at_its_noise_level(priors: dict[str, StablePrior]) -> None:
+def test_a_flow_is_asked_at_its_noise_level(priors: dict[str, DiffusersPrior]) -> None:
     """SD3's shift of 3: sigma = 3 t / (1 + 2 t), and the network is told 1000 sigma."""
     prior = priors["sd3"]
     t = torch.tensor([0.0, 0.25, 0.5, 0.9], dtype=torch.float64)

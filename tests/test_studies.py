@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as Pillow
+from scoredistill.studies.looks import judged, pixels
 from tiny import lively_net
 
 from scoredistill.cli import main
@@ -25,7 +26,6 @@ from scoredistill.priors.toybox import ToyboxPrior
 from scoredistill.studies import STUDIES
 from scoredistill.studies.distill import cached_sdi, distill, image, sampled, watch
 from scoredistill.studies.estimates import all_of, conclude, exceeds, gap, over_seeds
-from scoredistill.studies.looks import judged, pixels
 from scoredistill.studies.residuals import along, course, residual, within
 from scoredistill.studies.scales import here, sdi_2d
 from scoredistill.studies.sdi_noise_patterns import concentration

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from scoredistill.presets import PRESETS
 from torch import Tensor
 
 from benchmarks.memory import Peak
@@ -13,15 +14,14 @@ from scoredistill.camera import Cameras, orbit
 from scoredistill.contracts import Frame
 from scoredistill.kernels import backend
 from scoredistill.kernels.hashgrid import GridLayout
-from scoredistill.presets import PRESETS
-from scoredistill.scenes.nerf import LambertSettings, NeRF, NerfSettings
+from scoredistill.scenes.nerf import LambertConfig, NeRF, NerfConfig
 
-SETTINGS = NerfSettings(
+SETTINGS = NerfConfig(
     grid=GridLayout(levels=3, coarsest=8, finest=32, table=2**12),
     samples=64,
     hidden=16,
     shading="lambert",
-    lambert=LambertSettings(after=0, albedo_share=0.0, textureless_share=0.5),
+    lambert=LambertConfig(after=0, albedo_share=0.0, textureless_share=0.5),
 )
 NORMALS = {"finite": {"normals": "finite"}, "analytic": {"normals": "analytic", "normals_at": "samples"}}
 WHITE = torch.ones(3)

@@ -14,6 +14,7 @@ import pytest
 import tiny
 import torch
 from PIL import Image
+from scoredistill.run import Run, resolve
 from torch import Tensor
 
 from scoredistill.camera import orbit, ring
@@ -21,11 +22,10 @@ from scoredistill.cli import main
 from scoredistill.contracts import Photo, Prompt, Query
 from scoredistill.methods.catalogue import METHODS
 from scoredistill.priors import toybox, toybox_tasks
-from scoredistill.priors.mvdream import poses
+from scoredistill.priors.camera_pose import camera_pose
 from scoredistill.priors.toybox_tasks import ToyboxPosePrior, ToyboxViewsPrior
-from scoredistill.priors.unet import Attention, UNet
-from scoredistill.priors.unet_tasks import PoseUNet, ViewsUNet, begun
-from scoredistill.run import Run, resolve
+from scoredistill.priors.toybox.unet import Attention, UNet
+from scoredistill.priors.toybox.unet_tasks import PoseUNet, ViewsUNet, begun
 from scoredistill.toybox import dataset
 from scoredistill.toybox.captions import CONTEXT, FACING
 from scoredistill.toybox.render import BACKGROUND

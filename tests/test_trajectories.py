@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import SHAPE, analytic, query, randn, times
+from scoredistill.methods.choices import chosen
 from test_schedule import close
 
 from scoredistill import schedule
@@ -15,7 +16,6 @@ from scoredistill.camera import ring
 from scoredistill.contracts import Conditions, Query
 from scoredistill.methods import noise, ode, scores, second, time
 from scoredistill.methods.catalogue import asd, consistent3d, dsd, ism, sdi, sds
-from scoredistill.methods.choices import chosen
 from scoredistill.methods.distillation import Distillation
 from scoredistill.priors.analytic import AnalyticPrior, gaussian
 

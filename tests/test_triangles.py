@@ -12,17 +12,17 @@ import pytest
 import tiny
 import torch
 from balls import ORANGE, ball
+from scoredistill.runs.mesh_metrics import mesh_metrics, picture
+from scoredistill.parts import build_scene
+from scoredistill.presets import PRESETS
+from scoredistill.run import Run, resolve
 from torch import Tensor
 
 from scoredistill import fidelity
 from scoredistill.camera import Cameras, look_at, ring
 from scoredistill.export.mesh import Mesh, extract
-from scoredistill.fidelity import mesh_metrics, picture
-from scoredistill.parts import build_scene
-from scoredistill.presets import PRESETS
 from scoredistill.render import triangles
 from scoredistill.render.shading import AMBIENT, HEAD, SKY
-from scoredistill.run import Run, resolve
 
 CUBE = torch.tensor([[x, y, z] for x in (-1.0, 1) for y in (-1.0, 1) for z in (-1.0, 1)])
 SIDES = torch.tensor([[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1]])

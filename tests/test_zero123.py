@@ -13,23 +13,23 @@ import tiny_views
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image
+from scoredistill.runs.folder import read_config
+from scoredistill.methods.learned import vsd
+from scoredistill.methods.trajectories import dsd, sdi
+from scoredistill.parts import build
+from scoredistill.run import Run, preset_of, resolve
 from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
 from scoredistill.camera import Cameras, orbit
 from scoredistill.cli import main
 from scoredistill.contracts import Photo, Prompt
-from scoredistill.folder import read_config
-from scoredistill.methods.learned import vsd
-from scoredistill.methods.trajectories import dsd, sdi
 from scoredistill.optimize import optimize
-from scoredistill.parts import build
 from scoredistill.priors.sighted import relative_pose
 from scoredistill.priors.zero123 import Zero123Prior
-from scoredistill.run import Run, preset_of, resolve
 from scoredistill.scenes.nerf import NeRF
-from scoredistill.scenes.photographed import Photographed, PhotoSettings
-from scoredistill.views import RandomOrbit
+from scoredistill.scenes.photo import PhotoScene, PhotoLoss
+from scoredistill.views import OrbitConfig
 
 Saved = tuple[Path, nn.Linear]
 
@@ -141,9 +141,9 @@ def test_two_steps_of_a_field(name: str, prior: Zero123Prior) -> None:
     torch.manual_seed(0)
     picture, white = photo(), torch.ones(3)
     field = NeRF(tiny.fast("sdi", "nerf").nerf, torch.Generator().manual_seed(0))
-    scene = Photographed(field, picture, white, PhotoSettings())
+    scene = PhotoScene(field, picture, white, PhotoLoss())
     before = [value.clone() for value in field.field.parameters()]
-    views, prompt = RandomOrbit(size=16), Prompt("", photo=picture)
+    views, prompt = OrbitConfig(size=16), Prompt("", photo=picture)
     steps = list(optimize(scene, prior, METHODS[name], views, prompt, steps=2, batch=2, background=white))
     assert steps[-1].x.shape == (2, 4, 8, 8)
     assert torch.isfinite(steps[-1].distilled.grad).all()
@@ -157,7 +157,7 @@ def test_a_learner_of_it_can_be_trained(prior: Zero123Prior) -> None:
     method = vsd(learner=prior.learner(rank=1))
     field = NeRF(tiny.fast("vsd", "nerf").nerf, torch.Generator().manual_seed(0))
     prompt = Prompt("", photo=picture)
-    (step,) = optimize(field, prior, method, RandomOrbit(size=16), prompt, steps=1, background=white)
+    (step,) = optimize(field, prior, method, OrbitConfig(size=16), prompt, steps=1, background=white)
     assert torch.isfinite(step.distilled.grad).all()
 
 
@@ -183,7 +183,7 @@ def test_a_picture_becomes_a_model(tmp_path: Path, saved: Saved, toy_presets: No
     parts = build(resolve(run))
     assert parts.prompt.photo is not None
     assert parts.prompt.photo.camera.elevation.rad2deg().tolist() == pytest.approx([10])
-    assert isinstance(parts.held, Photographed)
+    assert isinstance(parts.held, PhotoScene)
     assert torch.equal(parts.background, torch.ones(3))  # what the model was trained over
 
 

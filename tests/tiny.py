@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from scoredistill.priors.toybox.unet import Shape, UNet
 
-from scoredistill import gallery, presets
-from scoredistill.kernels.hashgrid import GridLayout
-from scoredistill.presets import PRESETS, Preset
 from scoredistill.priors import toybox
-from scoredistill.priors.unet import Shape, UNet
+from scoredistill.recipes import fast as preset
+from scoredistill.recipes.presets import PRESETS
+from scoredistill.recipes.recipe import OutputConfig, Recipe
+from scoredistill.runs import renders
+from scoredistill.scenes.nerf import GridConfig, NerfConfig
+from scoredistill.scenes.splats import SplatsConfig
 from scoredistill.toybox.captions import CONTEXT, VOCABULARY
 
 SHAPE = Shape(len(VOCABULARY), CONTEXT, widths=(16, 16, 16), blocks=(1, 1, 1), text_width=16, embedding=16)
 PROMPT = "a red car"
-MESH = {"resolution": 24, "faces": 500, "texture": 32}
-FLAGS = ("--steps", "6", "--batch", "1", "--size", "16", "--save-every", "2", "--steps-per-unit", "2")
+OUTPUT = OutputConfig(2, 16, mesh_resolution=24, mesh_faces=500, texture=32)
+SMALL = ("--steps", "6", "--batch", "1", "--resolution", "16", "--training.save-every", "2")
+FLAGS = (*SMALL, "--method.steps-per-unit", "2")
 
 
 def prior_file(folder: Path) -> Path:
@@ -39,24 +44,27 @@ def lively_net() -> UNet:
     return net
 
 
-def fast(method: str, scene: str) -> Preset:
+def fast(text: str = "", **choices: Any) -> Recipe:
     """The fast preset with a field and pictures of toy size, and splats that multiply at once."""
-    nerf = presets.NerfSettings(grid=GridLayout(levels=2, coarsest=4, finest=8, table=2**10), samples=24, occupancy=8)
-    preset = presets.fast(method, scene)
-    often = dataclasses.replace(preset.splats.densify, begin=2, every=2)
-    splats = dataclasses.replace(preset.splats, densify=often)
-    return dataclasses.replace(preset, nerf=nerf, splats=splats, turntable=(2, 16), mesh=MESH)
+    recipe = preset.fast(text, **choices)
+    scene = recipe.scene
+    if isinstance(scene, NerfConfig):
+        grid = GridConfig(levels=2, coarsest=4, finest=8, table=2**10)
+        scene = NerfConfig(grid=grid, samples=24, occupancy=8, lr_grid=scene.lr_grid, lr_mlp=scene.lr_mlp)
+    elif isinstance(scene, SplatsConfig):
+        scene = replace(scene, densify=replace(scene.densify, begin=2, every=2))
+    return replace(recipe, scene=scene, output=OUTPUT)
 
 
-def empty(method: str, scene: str) -> Preset:
+def empty(text: str = "", **choices: Any) -> Recipe:
     """The same with a field in which there is nothing at all."""
-    small = fast(method, scene)
-    return dataclasses.replace(small, nerf=dataclasses.replace(small.nerf, blob_radius=1e-3))
+    recipe = fast(text, **choices)
+    return replace(recipe, scene=replace(recipe.scene, blob_radius=1e-3))
 
 
 if __name__ == "__main__":  # a command line of toy size, to be killed
     from scoredistill.cli import main
 
     PRESETS["fast"] = fast
-    gallery.JUDGED_SIZE = 32
+    renders.RESOLUTION = 32
     sys.exit(main())

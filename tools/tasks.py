@@ -13,7 +13,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from scoredistill.priors import toybox_tasks
 from scoredistill.priors.toybox_tasks import ToyboxPosePrior, ToyboxViewsPrior
-from scoredistill.priors.unet_tasks import VIEWS, begun
+from scoredistill.priors.toybox.unet_tasks import VIEWS, begun
 from scoredistill.toybox import dataset
 from tools.fitting import Losses, finish, fit, launch
 from tools.training import training_flags

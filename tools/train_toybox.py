@@ -19,7 +19,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from scoredistill.priors import toybox as prior
-from scoredistill.priors.unet import Shape, UNet
+from scoredistill.priors.toybox.unet import Shape, UNet
 from scoredistill.toybox import captions, dataset
 from tools.fitting import denoising_loss, finish, fit, launch
 from tools.training import training_flags

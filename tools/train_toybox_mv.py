@@ -19,10 +19,10 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from scoredistill.camera import orbit
-from scoredistill.priors.mvdream import poses
+from scoredistill.priors.camera_pose import camera_pose
 from scoredistill.priors.toybox import ToyboxPrior
 from scoredistill.priors.toybox_tasks import ToyboxViewsPrior
-from scoredistill.priors.unet_tasks import VIEWS, ViewsUNet
+from scoredistill.priors.toybox.unet_tasks import VIEWS, ViewsUNet
 from scoredistill.toybox import captions
 from tools.fitting import denoising_loss
 from tools.tasks import fit_begun, train_task

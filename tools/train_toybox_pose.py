@@ -18,9 +18,9 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from scoredistill.camera import orbit
-from scoredistill.priors.mvdream import poses
+from scoredistill.priors.camera_pose import camera_pose
 from scoredistill.priors.toybox_tasks import ToyboxPosePrior, ToyboxViewsPrior
-from scoredistill.priors.unet_tasks import VIEWS, PoseUNet
+from scoredistill.priors.toybox.unet_tasks import VIEWS, PoseUNet
 from scoredistill.toybox import captions
 from tools.fitting import denoising_loss
 from tools.tasks import RINGS, fit_begun, train_task

@@ -1,53 +1,38 @@
-"""The catalogue: every method by its name.
-
-A new method is a short function that composes rules, a line in METHODS, one in CITATIONS, and a closed-form test.
-"""
+"""The methods by name; their files define everything else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from scoredistill.methods.asd import ASD
+from scoredistill.methods.cfd import CFD
+from scoredistill.methods.consistent3d import Consistent3D
+from scoredistill.methods.csd import CSD
+from scoredistill.methods.dsd import DSD
+from scoredistill.methods.esd import ESD
+from scoredistill.methods.hifa import HiFA
+from scoredistill.methods.ism import ISM
+from scoredistill.methods.method import MethodConfig
+from scoredistill.methods.mvdream import MVDream
+from scoredistill.methods.nfsd import NFSD
+from scoredistill.methods.pfd import PFD
+from scoredistill.methods.sdi import SDI
+from scoredistill.methods.sds import SDS
+from scoredistill.methods.sjc import SJC
+from scoredistill.methods.vsd import VSD
 
-from scoredistill.contracts import Method
-from scoredistill.methods.citations import CITATIONS
-from scoredistill.methods.classics import csd, hifa, mvdream, nfsd, sds, sjc
-from scoredistill.methods.flows import cfd, pfd
-from scoredistill.methods.learned import esd, vsd
-from scoredistill.methods.trajectories import asd, consistent3d, dsd, ism, sdi
-
-__all__ = [
-    "CITATIONS",
-    "METHODS",
-    "asd",
-    "cfd",
-    "consistent3d",
-    "csd",
-    "dsd",
-    "esd",
-    "hifa",
-    "ism",
-    "mvdream",
-    "nfsd",
-    "pfd",
-    "sdi",
-    "sds",
-    "sjc",
-    "vsd",
-]
-
-METHODS: dict[str, Callable[..., Method]] = {
-    "sds": sds,
-    "sjc": sjc,
-    "vsd": vsd,
-    "esd": esd,
-    "hifa": hifa,
-    "nfsd": nfsd,
-    "csd": csd,
-    "ism": ism,
-    "asd": asd,
-    "consistent3d": consistent3d,
-    "mvdream": mvdream,
-    "sdi": sdi,
-    "dsd": dsd,
-    "cfd": cfd,
-    "pfd": pfd,
+METHODS: dict[str, type[MethodConfig]] = {
+    "sds": SDS,
+    "sjc": SJC,
+    "vsd": VSD,
+    "esd": ESD,
+    "hifa": HiFA,
+    "nfsd": NFSD,
+    "csd": CSD,
+    "ism": ISM,
+    "asd": ASD,
+    "consistent3d": Consistent3D,
+    "mvdream": MVDream,
+    "sdi": SDI,
+    "dsd": DSD,
+    "cfd": CFD,
+    "pfd": PFD,
 }

@@ -11,11 +11,11 @@ import torch
 
 from scoredistill.contracts import Conditions, Prior
 from scoredistill.methods.distillation import X
-from scoredistill.methods.scores import guided_eps
+from scoredistill.methods.guidance import guided_eps
 
 
 def sample(prior: Prior, x_T: X, conditions: Conditions, *, scale: float, steps: int) -> X:
-    """The sample that DDIM (Song et al. 2021, eq. 12 with eta = 0) draws from `x_T` in `steps` queries.
+    """The sample that DDIM (Song et al. 2021, eq. 12 with eta = 0) draws from `x_T` in `steps` evaluations.
 
     x_s = move(x_t, eps_g(x_t, t), t, s) down t = 1, 1 - 1/steps, ..., 1/steps, and there the data prediction.
     `scale` is canonical guidance; the answer is in the prior's space. ValueError for less than one step.

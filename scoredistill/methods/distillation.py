@@ -1,12 +1,12 @@
-"""The one equation of score distillation; every method of the catalogue is a choice of its terms.
+"""The master form of score distillation (METHODS 3), of which most methods are a choice of terms.
 
-    x_t    = alpha x + sigma kappa                          noise(x, t, r) -> kappa
-    grad_x = w(t) [ target(x_t, t) - reference(..., r) ]    (METHODS: the master form)
+    x_t    = alpha x + sigma kappa                          noise(query, x, t, r) -> kappa
+    grad_x = w(t) [ target(x_t, t) - reference(x, kappa, r) ]
 
 x       image in the prior's space   [B C h w]
 t       diffusion time               [B] in [0, 1]
-r       a second time: where the noise was found, or where the reference is taken; t itself unless a method says else
-kappa   the noise put into x; equals the reference in SDS and SDI
+r       second time: the level at which the noise is inferred, or the reference is evaluated; t unless stated
+kappa   the injected noise; the reference of SDS and SDI
 D       one-step denoised image, x_t / alpha - sbar target
 """
 
@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scoredistill.contracts import Distilled, Learner, Query, finite
+from scoredistill.contracts import Distilled, Learner, Query, State, finite
 from scoredistill.schedule import NoiseSchedule
 
 X = Float[Tensor, "B C h w"]
@@ -28,8 +28,8 @@ Time = Float[Tensor, "B"]
 
 
 @dataclass(frozen=True)
-class Noised:
-    """An image and its noised self."""
+class Noisy:
+    """An image and its noised version."""
 
     x: X
     t: Time
@@ -39,26 +39,30 @@ class Noised:
 
 
 TimeRule = Callable[[Query, int], Time]
-LevelRule = Callable[[Query, Time], Time]
+SecondTimeRule = Callable[[Query, Time], Time]
 NoiseRule = Callable[[Query, X, Time, Time], X]
-TargetRule = Callable[[Query, Noised], X]
-ReferenceRule = Callable[[Query, Noised, X], X]
+TargetRule = Callable[[Query, Noisy], X]
+ReferenceRule = Callable[[Query, Noisy, X], X]
 WeightRule = Callable[[NoiseSchedule, Time, Tensor], Tensor]
 Reduction = Literal["sum_over_latent", "mean_over_latent"]
 
 
-def same(query: Query, t: Time) -> Time:
+def same_time(query: Query, t: Time) -> Time:
     """r = t: a method without a second time."""
     return t
 
 
+def injected_noise(query: Query, noisy: Noisy, target: X) -> X:
+    """The reference of SDS and SDI: kappa, the noise that was injected into x."""
+    return noisy.kappa
+
+
 @dataclass(frozen=True)
 class Distillation:
-    """grad_x = w(t) [ target(x_t, t) - reference ], reduced over the batch by a named rule.
+    """grad_x = w(t) [ target(x_t, t) - reference ], divided by a named reduction.
 
-    `reference` also sees the target's answer. `clip` bounds the bracket elementwise, by progress. `sum_over_latent`
-    divides by B (threestudio's SDS and most others), `mean_over_latent` by B C h w (threestudio's SDI): the same
-    direction, but another weight against the scene's regularizers.
+    `reference` also receives the target. `clip` bounds the bracket elementwise, by progress. `start` begins the state
+    that `query.state` carries from step to step.
     """
 
     time: TimeRule
@@ -66,30 +70,41 @@ class Distillation:
     target: TargetRule
     reference: ReferenceRule
     weight: WeightRule
-    level: LevelRule = same
+    second_time: SecondTimeRule = same_time
     clip: Callable[[float], float] | None = None
     reduction: Reduction = "sum_over_latent"
     learner: Learner | None = None
+    start: Callable[[], State] | None = None
 
     @torch.no_grad()
     def __call__(self, query: Query, x: X) -> Distilled:
         schedule = query.prior.schedule
         t = schedule.snap(self.time(query, len(x)))
-        r = schedule.snap(self.level(query, t))
+        r = schedule.snap(self.second_time(query, t))
         kappa = self.noise(query, x, t, r)
-        noised = Noised(x, t, r, kappa, schedule.diffuse(x, kappa, t))
-        target = self.target(query, noised)
-        difference = target - self.reference(query, noised, target)
+        noisy = Noisy(x, t, r, kappa, schedule.diffuse(x, kappa, t))
+        target = self.target(query, noisy)
+        difference = target - self.reference(query, noisy, target)
         if self.clip is not None:
             bound = self.clip(query.progress)
             difference = difference.clamp(-bound, bound)
-        grad = self.weight(schedule, t, x) * difference / divisor(self.reduction, x)
-        finite("the score-distillation gradient", [grad])
-        query.memory["eps"] = target  # what cached noise goes on from
-        probe = {"t": t, "kappa": kappa, "x_t": noised.x_t, "x0": schedule.clean(noised.x_t, target, t)}
-        return Distilled(grad, probe=probe)
+        grad = reduced(self.weight(schedule, t, x) * difference, self.reduction)
+        return Distilled(grad, probe=probe(query, noisy, target))
 
 
-def divisor(reduction: Reduction, x: Tensor) -> int:
-    """What a reduction divides the gradients of a batch by."""
-    return len(x) if reduction == "sum_over_latent" else x.numel()
+def reduced(gradients: X, reduction: Reduction) -> X:
+    """The gradients of a batch, divided by B (`sum_over_latent`, threestudio's SDS) or B C h w (`mean_over_latent`).
+
+    Both have the same direction, but another weight against the scene's regularizers. FloatingPointError where a
+    gradient is not finite.
+    """
+    divisor = len(gradients) if reduction == "sum_over_latent" else gradients.numel()
+    grad = gradients / divisor
+    finite("the score-distillation gradient", [grad])
+    return grad
+
+
+def probe(query: Query, noisy: Noisy, eps: X) -> dict[str, Tensor]:
+    """Tensors to display: t, kappa, x_t, the noise prediction eps and the one-step denoised image x0."""
+    x0 = query.prior.schedule.clean(noisy.x_t, eps, noisy.t)
+    return {"t": noisy.t, "kappa": noisy.kappa, "x_t": noisy.x_t, "eps": eps, "x0": x0}

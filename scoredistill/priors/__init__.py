@@ -1,0 +1,1 @@
+"""Priors: the diffusion models that are distilled."""

@@ -12,9 +12,9 @@ from torch import nn
 
 
 def compile_network(net: nn.Module) -> None:
-    """Have `net` compiled when it is first asked; where that fails it goes on as it is, which is logged once.
+    """Compile `net` at its first evaluation; where that fails it runs uncompiled, which is logged once.
 
-    Copies of it, such as a learner's, are not compiled: what they are told by hooks would be lost.
+    Copies of it, such as a learner's, are not compiled: their hooks would be lost.
     """
     net.compile(backend=_compiled_or_plain)
 

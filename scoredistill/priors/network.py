@@ -1,4 +1,4 @@
-"""What priors share whose score is one network's: all conditions in one pass, counted; the precision they run in."""
+"""Priors whose score is one network's: all conditions in one pass, counted; the precision they run in."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from scoredistill.schedule import NoiseSchedule
 
 X = Float[Tensor, "B C h w"]
 Time = Float[Tensor, "B"]
-Told = TypeVar("Told")
+Rows = TypeVar("Rows")
 
 
-def stacked(conditions: Sequence[Told]) -> Told:
+def stacked(conditions: Sequence[Rows]) -> Rows:
     """The rows of several conditions of one kind, one after the other: of each field the tensors, or None."""
 
     def rows(name: str) -> Tensor | None:
@@ -56,7 +56,7 @@ class NetworkPrior:
         return tuple(eps_from(self.prediction, part, x_t, t, self.schedule) for part in output.chunk(rows))
 
     def output(self, net: nn.Module, x_t: X, t: Time, condition: Any, view: Float[Tensor, "B E"] | None = None) -> X:
-        """What `net`, of the structure of the prior's own, predicts; a learner's shows it the `view` too."""
+        """What `net`, of the structure of the prior's own, predicts; for a learner conditioned on `view` too."""
         raise NotImplementedError
 
 

@@ -1,1 +1,1 @@
-"""What can be rendered and optimized: an image, a radiance field."""
+"""Scenes: what is rendered and optimized (images, NeRF, Gaussian splats)."""

@@ -1,22 +1,41 @@
-"""An image as a scene: the parameters are what the camera sees."""
+"""An image as a scene: the parameters are its pixels."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from scoredistill.camera import Cameras
+from scoredistill.config import Config, Fraction, NonNegative, Positive, Range
 from scoredistill.contracts import Frame
+
+
+@dataclass(frozen=True)
+class ImageConfig(Config):
+    """Images side by side, each from gray noise of its own."""
+
+    count: Annotated[int, Range(1, 100_000)] = 4  # number of images
+    lr: Positive = 2e-2  # learning rate of the pixels
+    mean: Fraction = 0.5  # mean of the initial pixels
+    noise: NonNegative = 0.2  # standard deviation of the initial pixels
+
+    flat: ClassVar[bool] = True
+
+    def build(self, *, rng: torch.Generator, steps: int, resolution: int) -> Image:
+        """The scene before the first step."""
+        shape = (self.count, 3, resolution, resolution)
+        return Image(self.mean + self.noise * torch.randn(shape, generator=rng), lr=self.lr)
 
 
 class Image(nn.Module):
     """B images, or latents of a prior, optimized side by side; one for each seed or caption.
 
     The parameters are the image itself, unsquashed, so that a method's fixed points are the prior's
-    own (a 2-D distillation with cached noise is DDIM) and values may leave [0, 1] on the way.
+    own (a 2D distillation with cached noise is DDIM) and values may leave [0, 1] on the way.
     """
 
     def __init__(self, initial: Float[Tensor, "B C H W"], *, lr: float = 1e-2) -> None:
@@ -27,7 +46,7 @@ class Image(nn.Module):
     def render(
         self, cameras: Cameras | None, background: Float[Tensor, "3"], rng: torch.Generator | None = None
     ) -> Frame:
-        """The images themselves, opaque, whatever the cameras, the background and the dice."""
+        """The images themselves, opaque; cameras, background and `rng` have no effect."""
         nothing = torch.zeros_like(self.pixels[:, :1])
         normal = nothing.expand(-1, 3, -1, -1)
         return Frame(self.pixels, torch.ones_like(nothing), nothing, normal)
@@ -41,4 +60,4 @@ class Image(nn.Module):
         return frame.rgb.new_zeros(())
 
     def refine(self, step: int, optimizer: torch.optim.Optimizer, rng: torch.Generator) -> None:
-        """Nothing to keep house of."""
+        """No updates."""

@@ -1,11 +1,11 @@
-"""Losses a volume carries with it whatever the method: what a surface is, beside what it looks like.
+"""Losses of a scene that do not depend on the method: they describe a surface, not an appearance.
 
 B views of H x W pixels, channels first; normals in world coordinates (y up), times opacity; losses are means.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scoredistill.config import Config, Fraction, NonNegative, ordered
 from scoredistill.contracts import Frame
 
 PerRay = Float[Tensor, "B 1 H W"]
@@ -22,13 +23,16 @@ EDGE = 8
 
 
 @dataclass(frozen=True)
-class Ramp:
+class Ramp(Config):
     """A weight over the run: `start` until progress `begin`, then linear, `end` from progress `until` on."""
 
-    start: float
-    end: float
-    begin: float = 0.0
-    until: float = 1.0
+    start: NonNegative = 0.0  # weight at the start of the run
+    end: NonNegative = 0.0  # weight at the end of the run
+    begin: Fraction = 0.0  # share of the run at which the weight begins to change
+    until: Fraction = 1.0  # share of the run at which the weight reaches its end
+
+    def check(self) -> None:
+        ordered("begin", "until", self)
 
     def __call__(self, progress: float) -> float:
         if progress < self.begin:
@@ -38,34 +42,25 @@ class Ramp:
         return self.start + (self.end - self.start) * (progress - self.begin) / (self.until - self.begin)
 
 
-Weights = TypeVar("Weights")
+Weights = TypeVar("Weights", bound=Config)
 
 
-def scaled(weights: Weights, factors: Mapping[str, float]) -> Weights:
-    """A dataclass of ramps, those that are named multiplied by a factor."""
-
-    def times(ramp: Ramp, factor: float) -> Ramp:
-        return replace(ramp, start=factor * ramp.start, end=factor * ramp.end)
-
-    changed = {name: times(getattr(weights, name), factor) for name, factor in factors.items()}
-    return replace(weights, **changed)  # type: ignore[type-var] (any dataclass)
-
-
-def lightened(weights: Weights, factor: float) -> Weights:
-    """A dataclass of ramps, all of them multiplied by a factor."""
-    ramps = [name for name, value in vars(weights).items() if isinstance(value, Ramp)]
-    return scaled(weights, dict.fromkeys(ramps, factor))
+def scaled_by(weights: Weights, factor: float) -> Weights:
+    """A configuration of ramps, all of them multiplied by a factor."""
+    ramps = {name: value for name, value in vars(weights).items() if isinstance(value, Ramp)}
+    scaled = {name: replace(ramp, start=factor * ramp.start, end=factor * ramp.end) for name, ramp in ramps.items()}
+    return replace(weights, **scaled)  # type: ignore[type-var] (any dataclass)
 
 
 def constant(weight: float) -> Ramp:
-    """The same weight all the way."""
+    """The same weight throughout the run."""
     return Ramp(weight, weight)
 
 
 def orientation(orient: PerRay, opacity: PerRay) -> Float[Tensor, ""]:
     """sum_rays sum_i sg[w_i] max(n_i . d, 0)^2 / number of rays that hit (Poole et al. 2022; threestudio).
 
-    No surface that is seen faces away; `orient` is the inner sum.
+    No visible surface faces away from the camera; `orient` is the inner sum.
     """
     return orient.sum() / (opacity > 0).sum().clamp(min=1)
 

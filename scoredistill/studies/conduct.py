@@ -1,4 +1,4 @@
-"""Conducting a study: from its name and size to its folder."""
+"""Running a study: from its name and size to its folder."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from scoredistill.config import named
 from scoredistill.evaluate.judge import Judge
-from scoredistill.folder import RUNS
-from scoredistill.parts import build_prior
+from scoredistill.priors.load import full_prior_name, load_prior
 from scoredistill.priors.toybox import ToyboxPrior
-from scoredistill.run import Run, resolve
-from scoredistill.settings import named
+from scoredistill.recipes.preset import resolved_device
+from scoredistill.runs.folder import RUNS
 from scoredistill.studies import STUDIES
 from scoredistill.studies.report import write_report
 from scoredistill.studies.study import CAPTIONS, Bench, Finding, Study
@@ -20,38 +20,39 @@ from scoredistill.studies.study import CAPTIONS, Bench, Finding, Study
 
 @dataclass(frozen=True)
 class Order:
-    """A study as it is asked for; None leaves the choice to the study."""
+    """The name and size of a study; None leaves the size to the study."""
 
     name: str
-    captions: int | None = None  # toys, one caption each; by default as the study has it
+    captions: int | None = None  # number of toys, one caption each; by default the study's own
     seeds: int | None = None  # images for each caption
     steps: int | None = None  # updates of a distillation
     prior: str = "toybox"  # toybox, or the path of Toybox weights (.safetensors)
-    seed: int = 0  # of everything that is random
+    seed: int = 0  # seed of everything random
     device: str = "auto"  # cpu, cuda or auto
     out: Path | None = None  # the folder of the page; by default runs/study-NAME-SEED
 
 
-def conduct(order: Order, told: Callable[[str], object] = str) -> tuple[Finding, Path]:
-    """Run a study and write its folder, `told` hears how it goes.
+def conduct(order: Order, progress: Callable[[str], object] = str) -> tuple[Finding, Path]:
+    """Run a study and write its folder; `progress` is called with what is being computed.
 
     ValueError for an unknown study, a bad size, or a folder of something else.
     """
     study = named("study", order.name, STUDIES)
-    run = resolve(Run(CAPTIONS[0], prior=order.prior, seed=order.seed, device=order.device))
+    device = resolved_device(order.device)
     folder = order.out or RUNS / f"study-{study.name}-{order.seed}"
     _claim(folder)
-    prior = build_prior(run)
-    assert isinstance(prior, ToyboxPrior)
-    bench = replace(bench_of(study, order, prior, Judge.load(device=run.device)), kept=folder / "kept", told=told)
+    prior = load_prior(full_prior_name(order.prior), device)
+    if not isinstance(prior, ToyboxPrior):
+        raise ValueError(f"studies run on Toybox's priors, not on {order.prior!r}: use --prior toybox")
+    bench = replace(bench_of(study, order, prior, Judge.load(device=device)), cache=folder / "kept", progress=progress)
     finding = study.run(bench)
-    about = {"prior": order.prior, "device": run.device, "precision": str(prior.dtype)}
+    about = {"prior": order.prior, "device": device, "precision": str(prior.dtype)}
     write_report(study, bench, finding, folder, about, command(study, bench, order))
     return finding, folder / "index.html"
 
 
 def bench_of(study: Study, order: Order, prior: ToyboxPrior, judge: Judge) -> Bench:
-    """The bench of an order, in the study's own size where it does not say; ValueError for less than one."""
+    """The bench of an order, of the study's own size where it does not state one; ValueError for less than one."""
     captions, seeds, steps = (
         getattr(study, name) if getattr(order, name) is None else getattr(order, name)
         for name in ("captions", "seeds", "steps")
@@ -65,7 +66,7 @@ def bench_of(study: Study, order: Order, prior: ToyboxPrior, judge: Judge) -> Be
 
 
 def command(study: Study, bench: Bench, order: Order) -> str:
-    """What conducts the same study again."""
+    """The command line that repeats the study."""
     size = f"--captions {len(bench.captions)} --seeds {bench.seeds} --steps {bench.steps} --seed {bench.seed}"
     return f"scoredistill study {study.name} {size} --prior {shlex.quote(order.prior)}"
 
@@ -79,7 +80,7 @@ def listing() -> str:
 
 
 def _claim(folder: Path) -> None:
-    """Make the folder, now rather than after minutes; what an earlier study wrote may be replaced, nothing else."""
+    """Make the folder at once rather than after minutes; only the files of an earlier study may be replaced."""
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()) and not any((folder / name).exists() for name in ("result.json", "kept")):
         raise ValueError(f"{folder} is not empty and holds no study; choose another folder with --out")

@@ -7,6 +7,7 @@ x_T   unit noise                    [N 3 64 64]
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,14 +15,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scoredistill.contracts import Method, Query, Step
-from scoredistill.methods import ddim, noise, scores, time
-from scoredistill.methods.distillation import Distillation
+from scoredistill.methods import ddim
+from scoredistill.methods.catalogue import METHODS
+from scoredistill.methods.method import MethodConfig
+from scoredistill.methods.sdi import cached_noise_sdi
 from scoredistill.optimize import optimize
-from scoredistill.parts import background, build_method
-from scoredistill.run import Run, resolve
-from scoredistill.scenery import image_start
-from scoredistill.scenes.image import Image
+from scoredistill.priors.toybox import SIZE
+from scoredistill.randomness import stream
+from scoredistill.scenes.image import Image, ImageConfig
 from scoredistill.studies.study import Bench
+from scoredistill.toybox import BACKGROUND
 from scoredistill.views import no_cameras
 
 RATE = 0.03  # of Adam on pixels: an image crosses its whole range in some 30 steps
@@ -29,21 +32,19 @@ RATE = 0.03  # of Adam on pixels: an image crosses its whole range in some 30 st
 X = Float[Tensor, "N 3 64 64"]
 
 
-def fast(bench: Bench, name: str, **settings: Any) -> Method:
-    """A method of the catalogue with its fast preset, but for the `settings` given; with its learner if it has one."""
-    run = resolve(Run(bench.captions[0], name, scene="image", seed=bench.seed, settings=settings))
-    return build_method(run, bench.prior)
+def tuned(name: str, **settings: Any) -> MethodConfig:
+    """A method with the settings tuned on Toybox for flat images, but for the `settings` given."""
+    return replace(METHODS[name].toybox(flat=True), **settings)
 
 
 def image(bench: Bench, rate: float = RATE) -> Image:
     """Flat images to optimize, one for each caption and seed, from gray noise."""
-    start = image_start(vars(resolve(Run(bench.captions[0], scene="image", seed=bench.seed, count=bench.rows))))
-    return Image(start.to(bench.prior.device), lr=rate)
+    config = ImageConfig(count=bench.rows, lr=rate)
+    return config.build(rng=stream(bench.seed, "scene"), steps=bench.steps, resolution=SIZE).to(bench.prior.device)
 
 
-def watch(bench: Bench, scene: Image, method: Method) -> Iterator[Step]:
-    """Distil the bench's captions into the images, and see every step."""
-    run = resolve(Run(bench.captions[0], scene="image", device=bench.prior.device.type))
+def watch(bench: Bench, scene: Image, method: Method | MethodConfig) -> Iterator[Step]:
+    """Distil the bench's captions into the images; yields every step."""
     steps = optimize(
         scene,
         bench.prior,
@@ -51,17 +52,17 @@ def watch(bench: Bench, scene: Image, method: Method) -> Iterator[Step]:
         no_cameras,
         bench.prompt,
         steps=bench.steps,
-        background=background(run),
+        background=torch.tensor(BACKGROUND, device=bench.prior.device),
         seed=bench.seed,
-        asset=bench.seed,
+        asset_seed=bench.seed,
     )
     for step in steps:
-        bench.told(f"step {step.index + 1}/{bench.steps}")
+        bench.progress(f"step {step.index + 1}/{bench.steps}")
         yield step
 
 
-def distill(bench: Bench, method: Method, rate: float = RATE) -> X:
-    """What a method makes of the bench's captions in `bench.steps` updates."""
+def distill(bench: Bench, method: Method | MethodConfig, rate: float = RATE) -> X:
+    """The images after `bench.steps` updates of a method for the bench's captions."""
     scene = image(bench, rate)
     for _ in watch(bench, scene, method):
         pass
@@ -69,9 +70,9 @@ def distill(bench: Bench, method: Method, rate: float = RATE) -> X:
 
 
 def query(bench: Bench) -> Query:
-    """A question about the bench's captions outside a loop, with an empty memory."""
+    """A query for the bench's captions outside a loop, without a state."""
     conditions = bench.prior.conditions(bench.prompt, None, bench.rows)
-    return Query(bench.prior, conditions, 0.0, torch.Generator().manual_seed(bench.seed), asset=bench.seed)
+    return Query(bench.prior, conditions, 0.0, torch.Generator().manual_seed(bench.seed), asset_seed=bench.seed)
 
 
 @torch.no_grad()
@@ -82,14 +83,7 @@ def sampled(bench: Bench, scale: float) -> X:
 
 @torch.no_grad()
 def cached_sdi(bench: Bench, scale: float) -> X:
-    """SDI whose noise is the last prediction, x moved by the whole gradient: x <- D at DDIM's own times.
-
-    Lukoianov et al. 2024, figure 1c: this is `sampled`, up to rounding.
-    """
-    ask = query(bench)
-    x = noise.ddim_start(ask, bench.noise, scale)
-    for index in range(bench.ddim_steps - 1, 0, -1):
-        t = index / bench.ddim_steps
-        method = Distillation(time.annealed(t, t), noise.cached, scores.guided(scale), scores.put_in, time.sbar)
-        x = x - len(x) * method(ask, x).grad
+    """SDI whose noise is the last prediction, at DDIM's own times: this is `sampled`, up to rounding."""
+    times = [index / bench.ddim_steps for index in range(bench.ddim_steps - 1, 0, -1)]
+    *_, x = cached_noise_sdi(query(bench), bench.noise, scale=scale, times=times)
     return x

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from scoredistill.methods.catalogue import METHODS
+from scoredistill.studies.cache import Made, cached, made_by
 from scoredistill.studies.distill import sampled
 from scoredistill.studies.dsd_seeds import ODE_STEPS, flat
 from scoredistill.studies.estimates import Part, conclude, exceeds
-from scoredistill.studies.kept import Made, kept, made_by
-from scoredistill.studies.looks import side_by_side
+from scoredistill.studies.images import side_by_side
 from scoredistill.studies.quality import Quality, measured
 from scoredistill.studies.scales import SCALE, SCALES
 from scoredistill.studies.study import Bench, Finding, Study
@@ -55,14 +55,14 @@ def run_sources(bench: Bench) -> Finding:
 
 def ddim(bench: Bench) -> Made:
     """DDIM from the noise that is the asset's in DSD."""
-    said = {"method": "ddim", "scale": SCALE, "steps": bench.ddim_steps}
-    return kept(bench, "ddim", said, lambda: (sampled(bench, SCALE), None))
+    settings = {"method": "ddim", "scale": SCALE, "steps": bench.ddim_steps}
+    return cached(bench, "ddim", settings, lambda: (sampled(bench, SCALE), None))
 
 
 def flat_dsd(bench: Bench) -> Made:
     """DSD as the paper has it for flat images: plain descent from DDIM's first image."""
-    said = {"method": "dsd_2d", "scale": SCALE, "ode_steps": ODE_STEPS}
-    return kept(bench, FLAT, said, lambda: (flat(bench, bench.steps), None))
+    settings = {"method": "dsd_2d", "scale": SCALE, "ode_steps": ODE_STEPS}
+    return cached(bench, FLAT, settings, lambda: (flat(bench, bench.steps), None))
 
 
 def compared(bench: Bench, made: Mapping[str, Made]) -> dict[str, Quality]:

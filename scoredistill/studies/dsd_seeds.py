@@ -11,11 +11,11 @@ from torch import Tensor
 
 from scoredistill.export.images import grid
 from scoredistill.export.sheet import Sheet
-from scoredistill.methods import ode
-from scoredistill.studies.distill import distill, fast, query
+from scoredistill.methods.dsd import dsd_2d, ode_grid, trajectory
+from scoredistill.studies.cache import RATE
+from scoredistill.studies.distill import distill, query, tuned
 from scoredistill.studies.estimates import all_of, gap, over_seeds
-from scoredistill.studies.kept import RATE
-from scoredistill.studies.looks import pixels
+from scoredistill.studies.images import pixels
 from scoredistill.studies.quality import unlikeness
 from scoredistill.studies.scales import SCALE, SCALES
 from scoredistill.studies.study import Bench, Finding, Study
@@ -30,7 +30,7 @@ X = Float[Tensor, "N 3 64 64"]
 def run(bench: Bench) -> Finding:
     """All columns, each image's distance to the DDIM sample of its own noise, and to those of the other seeds."""
     columns = {"DDIM": reference(bench), "DSD*": flat(bench, ODE_STEPS), "DSD": flat(bench, bench.steps)}
-    columns |= {f"{name}, Adam": distill(bench, fast(bench, name), RATE) for name in ALTERNATES}
+    columns |= {f"{name}, Adam": distill(bench, tuned(name), RATE) for name in ALTERNATES}
     pictures = {name: pixels(bench, x) for name, x in columns.items()}
     apart = {name: distances(bench, rgb, pictures["DDIM"]) for name, rgb in pictures.items()}
     own = {name: bench.fold(each.diagonal(dim1=1, dim2=2).flatten()) for name, each in apart.items()}
@@ -52,15 +52,15 @@ def run(bench: Bench) -> Finding:
 @torch.no_grad()
 def reference(bench: Bench) -> X:
     """DDIM from the bench's noise on the very grid of DSD's ODE."""
-    schedule, times = bench.prior.schedule, ode.grid(bench.prior.schedule, ODE_STEPS)
-    points, predictions = ode.trajectory(query(bench), bench.noise, times, SCALE)
+    schedule, times = bench.prior.schedule, ode_grid(bench.prior.schedule, ODE_STEPS)
+    points, predictions = trajectory(query(bench), bench.noise, times, SCALE)
     return schedule.clean(points[-1], predictions[-1], times[-1].expand(bench.rows))
 
 
 @torch.no_grad()
 def flat(bench: Bench, steps: int) -> X:
     """DSD of flat images in this many steps, at least `ODE_STEPS`; with as many it is DSD*, which is DDIM."""
-    *_, x = ode.dsd_2d(query(bench), bench.noise, scale=SCALE, steps=max(steps, ODE_STEPS), ode_steps=ODE_STEPS)
+    *_, x = dsd_2d(query(bench), bench.noise, scale=SCALE, steps=max(steps, ODE_STEPS), ode_steps=ODE_STEPS)
     return x
 
 

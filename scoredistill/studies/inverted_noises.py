@@ -15,7 +15,7 @@ from torch import Tensor
 
 from scoredistill.contracts import Prompt
 from scoredistill.export.sheet import Sheet
-from scoredistill.methods import noise
+from scoredistill.methods.inversion import ascend, even_times
 from scoredistill.studies.embedding import Separation, separation, shuffled, tsne
 from scoredistill.studies.estimates import all_of
 from scoredistill.studies.study import Bench, Finding, Row, Study
@@ -62,8 +62,8 @@ def inverted(bench: Bench, x: X, prompt: Prompt) -> X:
     """x at the top time, where DDIM without guidance would start to come to it: noise of about unit scale."""
     prior, conditions = bench.prior, bench.prior.conditions(prompt, None, len(x))
     top = prior.schedule.snap(torch.ones(len(x), dtype=torch.float64))
-    times = noise.levels(prior, top, torch.full((len(x),), STEPS))
-    return prior.schedule.alpha(top, x) * noise.climb(prior, x, times, conditions, 1.0)
+    times = even_times(prior, top, torch.full((len(x),), STEPS))
+    return prior.schedule.alpha(top, x) * ascend(prior, x, times, conditions, 1.0)
 
 
 def drawn(at: Float[Tensor, "N 2"], rgb: Float[Tensor, "N 3 H W"], group: Tensor) -> Float[Tensor, "3 h w"]:

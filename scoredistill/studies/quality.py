@@ -15,9 +15,9 @@ from torch import Tensor
 
 from scoredistill.evaluate.metrics import Distance
 from scoredistill.evaluate.report import set_distances
+from scoredistill.studies.cache import Made
 from scoredistill.studies.estimates import over_seeds
-from scoredistill.studies.kept import Made
-from scoredistill.studies.looks import judged, pixels
+from scoredistill.studies.images import judged, pixels
 from scoredistill.studies.study import Bench, Row
 
 EACH_IMAGE = ("similarity", "kind right", "color right", "diversity", "sharpness")

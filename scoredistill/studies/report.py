@@ -16,17 +16,17 @@ from typing import Any
 
 import torch
 
-from scoredistill.checkpoint import write_safely
 from scoredistill.export.findings import Findings, render_findings
 from scoredistill.export.images import write_png
-from scoredistill.methods.catalogue import CITATIONS
+from scoredistill.methods.catalogue import METHODS
+from scoredistill.runs.checkpoint import write_safely
 from scoredistill.studies.study import Bench, Finding, Study
 
 
 def write_report(
     study: Study, bench: Bench, finding: Finding, folder: Path, about: Mapping[str, Any], command: str
 ) -> None:
-    """Write the folder of a finished study; `about` says what it ran on, `command` what conducts it again.
+    """Write the folder of a finished study; `about` says what it ran on, `command` repeats it.
 
     Numbers that are not finite are null in `result.json`.
     """
@@ -54,7 +54,7 @@ def write_report(
 
 
 def page(study: Study, bench: Bench, finding: Finding, settings: Mapping[str, Any], command: str) -> Findings:
-    """What the page of a finished study shows."""
+    """The page of a finished study."""
     size = f"{len(bench.captions)} captions x {bench.seeds} seeds, {bench.steps} steps"
     return Findings(
         title=study.title,
@@ -67,13 +67,13 @@ def page(study: Study, bench: Bench, finding: Finding, settings: Mapping[str, An
         plots=finding.plots,
         remarks=finding.remarks,
         settings={**settings, **versions()},
-        citation=CITATIONS[study.paper],
+        citation=METHODS[study.paper].citation,
         command=command,
     )
 
 
 def versions() -> dict[str, str]:
-    """What the numbers were made with."""
+    """The versions of the software behind the numbers."""
     return {
         "scoredistill": _version("scoredistill"),
         "torch": torch.__version__,
@@ -83,7 +83,7 @@ def versions() -> dict[str, str]:
 
 
 def slug(name: str) -> str:
-    """A file's name for a sheet's."""
+    """A file name from the title of a sheet."""
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 

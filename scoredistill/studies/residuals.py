@@ -16,21 +16,21 @@ from torch import Tensor
 
 from scoredistill.contracts import Distilled, Method
 from scoredistill.export.plot import Line, Plot
-from scoredistill.presets.methods import carried
+from scoredistill.methods.method import carried_time
 from scoredistill.studies.distill import X, image, query, watch
 from scoredistill.studies.estimates import Estimate, Part, gap, over_seeds
 from scoredistill.studies.study import Bench
 
 MOMENTS = 8  # of a run at which noise choices are compared
-SPAN = carried(0.2), carried(0.8)
+SPAN = carried_time(0.2), carried_time(0.8)
 """The times that the paper's figures plot."""
 AVERAGED = "R is the geometric mean over the times that the paper plots."
 LEAST = 1e-12  # error whose logarithm can still be taken
 
 
 @dataclass(frozen=True)
-class Course:
-    """What a distillation made, and its error on the way."""
+class Run:
+    """The result of a distillation, and its error at every step."""
 
     x: X
     times: list[float]
@@ -43,14 +43,14 @@ class Course:
         return within(self.times, self.errors)
 
 
-def course(bench: Bench, method: Method) -> Course:
+def run_with_residuals(bench: Bench, method: Method) -> Run:
     """Distil, and note R at every update."""
     scene, times, errors, before = image(bench), [], [], bench.prior.calls
     for step in watch(bench, scene, method):
         times.append(float(step.distilled.probe["t"][0]))
         errors.append(bench.fold(residual(step.distilled, step.x)))
     x = bench.prior.encode(scene.pixels.detach())
-    return Course(x, times, torch.stack(errors), (bench.prior.calls - before) / bench.steps)
+    return Run(x, times, torch.stack(errors), (bench.prior.calls - before) / bench.steps)
 
 
 def along(bench: Bench, path: Method, choices: Mapping[str, Method]) -> tuple[list[float], dict[str, Tensor]]:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from scoredistill.contracts import Method
-from scoredistill.methods.catalogue import sdi
-from scoredistill.presets.methods import FAST, carried
+from scoredistill.methods.method import carried_time
+from scoredistill.methods.sdi import SDI
 
 PAPER_SCALE, SCALE = 7.5, 2.5
-"""The paper's guidance scale, and the one that draws as well on Toybox, where 7.5 over-saturates."""
-WINDOW: dict[str, Any] = {"t_min": carried(0.02), "t_max": carried(0.98)}
+"""The paper's guidance scale, and the one that gives as good samples on Toybox, where 7.5 over-saturates."""
+WINDOW: dict[str, Any] = {"t_min": carried_time(0.02), "t_max": carried_time(0.98)}
 """The official 2-D notebook's times: an image is sharp only if t falls almost to 0."""
 SCALES = f"Guidance of ±{PAPER_SCALE} in the paper is ±{SCALE} here: on this small prior 7.5 over-saturates."
 TIMES = "Times are those at which Toybox's images are as noisy as Stable Diffusion's at the paper's."
@@ -24,10 +24,10 @@ def here(scale: float) -> float:
 
 def times(paper: Sequence[float]) -> list[float]:
     """Times of the paper in Toybox's terms."""
-    return [carried(t) for t in paper]
+    return [carried_time(t) for t in paper]
 
 
 def sdi_2d(**settings: Any) -> Method:
     """SDI in 2-D: Toybox's guidance, the times of the official notebook, all else as in 3-D, but for `settings`."""
-    own = {"scale": SCALE, "inversion_scale": -SCALE, "inversion_start": FAST["sdi"]["inversion_start"]}
-    return sdi(**{**own, **WINDOW, **settings})
+    own = {"scale": SCALE, "inversion_scale": -SCALE, "inversion_start": SDI.TOYBOX["inversion_start"]}
+    return SDI(**{**own, **WINDOW, **settings})

@@ -8,11 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from scoredistill.methods.catalogue import sds
+from scoredistill.methods import sds
 from scoredistill.priors.toybox import ToyboxPrior
 from scoredistill.studies.distill import cached_sdi, distill, sampled
 from scoredistill.studies.estimates import conclude, exceeds, gap
-from scoredistill.studies.looks import row, side_by_side
+from scoredistill.studies.images import row, side_by_side
 from scoredistill.studies.scales import SCALE, SCALES, TIMES, WINDOW, here, sdi_2d
 from scoredistill.studies.study import Bench, Finding, Study
 
@@ -31,8 +31,8 @@ def run(bench: Bench) -> Finding:
         DDIM: sampled(exact, SCALE),
         CACHED: cached_sdi(exact, SCALE),
         INVERTED: distill(bench, sdi_2d()),
-        SDS: distill(bench, sds(scale=SCALE, **WINDOW)),
-        SDS_HIGH: distill(bench, sds(scale=HIGH, **WINDOW)),
+        SDS: distill(bench, sds.SDS(scale=SCALE, **WINDOW)),
+        SDS_HIGH: distill(bench, sds.SDS(scale=HIGH, **WINDOW)),
     }
     rows, values = zip(*(row(bench, name, x) for name, x in made.items()), strict=True)
     measured = dict(zip(made, values, strict=True))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from scoredistill.studies.estimates import conclude, exceeds
-from scoredistill.studies.looks import row, side_by_side
-from scoredistill.studies.residuals import AVERAGED, course, larger, plot, typical
+from scoredistill.studies.images import row, side_by_side
+from scoredistill.studies.residuals import AVERAGED, larger, plot, run_with_residuals, typical
 from scoredistill.studies.scales import SCALES, TIMES, here, sdi_2d
 from scoredistill.studies.study import Bench, Finding, Study
 
@@ -15,7 +15,9 @@ SAME, NONE, ISM, OURS = PAIRS
 def run(bench: Bench) -> Finding:
     """A run of SDI with each pair of scales."""
     names = {pair: "({:g}, {:g})".format(*pair) for pair in PAIRS}
-    made = {pair: course(bench, sdi_2d(inversion_scale=here(pair[0]), scale=here(pair[1]))) for pair in PAIRS}
+    made = {
+        pair: run_with_residuals(bench, sdi_2d(inversion_scale=here(pair[0]), scale=here(pair[1]))) for pair in PAIRS
+    }
     rows, values = zip(*(row(bench, names[pair], each.x) for pair, each in made.items()), strict=True)
     measured = dict(zip(PAIRS, values, strict=True))
     similar = {pair: each["similarity"] for pair, each in measured.items()}

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from scoredistill.export.sheet import Sheet
-from scoredistill.methods.noise import gaussian
+from scoredistill.randomness import gaussian
 from scoredistill.studies.distill import X, image, query, watch
 from scoredistill.studies.estimates import conclude, exceeds, over_seeds
-from scoredistill.studies.looks import judged, pixels
+from scoredistill.studies.images import judged, pixels
 from scoredistill.studies.scales import SCALES, TIMES, sdi_2d
 from scoredistill.studies.study import Bench, Finding, Study
 from scoredistill.toybox import BACKGROUND

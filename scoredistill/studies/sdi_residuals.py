@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from scoredistill.studies.estimates import conclude, exceeds
-from scoredistill.studies.looks import row, side_by_side
-from scoredistill.studies.residuals import AVERAGED, along, course, larger, plot, typical, within
+from scoredistill.studies.images import row, side_by_side
+from scoredistill.studies.residuals import AVERAGED, along, larger, plot, run_with_residuals, typical, within
 from scoredistill.studies.scales import SCALES, TIMES, sdi_2d
 from scoredistill.studies.study import Bench, Finding, Study
 
@@ -27,17 +27,17 @@ def run(bench: Bench) -> Finding:
     """Each noise at the images of one run of SDI, and each in a run of its own."""
     choices = {name: sdi_2d(**source) for name, source in SOURCES.items()}
     times, errors = along(bench, choices[OURS], choices | {BARE: sdi_2d(entropy=0.0)})
-    own = {name: course(bench, method) for name, method in choices.items()}
+    own = {name: run_with_residuals(bench, method) for name, method in choices.items()}
     counted = {name: within(times, values) for name, values in errors.items()}
-    looks = {name: row(bench, name, made.x) for name, made in own.items()}
-    similar = {name: values["similarity"] for name, (_, values) in looks.items()}
+    rows_and_values = {name: row(bench, name, made.x) for name, made in own.items()}
+    similar = {name: values["similarity"] for name, (_, values) in rows_and_values.items()}
     others = [name for name in SOURCES if name != OURS]
     holds, because = conclude(
         *(larger(f"error of {name} exceeds {OURS}'s", counted[name], counted[OURS]) for name in others),
         *(exceeds(f"similarity of {OURS}'s run less {name}'s", similar[OURS], similar[name]) for name in others),
     )
     rows = [
-        looks[name][0]
+        rows_and_values[name][0]
         | {"R, same images": typical(counted[name]), "R, own run": typical(made.counted), "calls": made.calls}
         for name, made in own.items()
     ]

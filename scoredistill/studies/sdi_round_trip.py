@@ -6,10 +6,10 @@ import torch
 
 from scoredistill.contracts import Conditions
 from scoredistill.methods import ddim
-from scoredistill.methods.noise import climb, levels
+from scoredistill.methods.inversion import ascend, even_times
 from scoredistill.studies.distill import X, query, sampled
 from scoredistill.studies.estimates import conclude, exceeds, over_seeds
-from scoredistill.studies.looks import row, side_by_side
+from scoredistill.studies.images import row, side_by_side
 from scoredistill.studies.scales import SCALE, SCALES, here
 from scoredistill.studies.study import Bench, Finding, Study
 
@@ -45,8 +45,8 @@ def run(bench: Bench) -> Finding:
 def round_trip(bench: Bench, x: X, conditions: Conditions, up: float, down: float) -> X:
     """x inverted to noise at guidance `up` in as many steps as DDIM's, and sampled from it at guidance `down`."""
     schedule, top = bench.prior.schedule, torch.ones(len(x), dtype=torch.float64)
-    times = levels(bench.prior, top, torch.full((len(x),), bench.ddim_steps))
-    x_T = schedule.alpha(times[-1], x) * climb(bench.prior, x, times, conditions, up)
+    times = even_times(bench.prior, top, torch.full((len(x),), bench.ddim_steps))
+    x_T = schedule.alpha(times[-1], x) * ascend(bench.prior, x, times, conditions, up)
     return ddim.sample(bench.prior, x_T, conditions, scale=down, steps=bench.ddim_steps)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scoredistill.studies.distill import sampled
 from scoredistill.studies.estimates import conclude, exceeds, over_seeds
-from scoredistill.studies.looks import pixels, row, side_by_side
+from scoredistill.studies.images import pixels, row, side_by_side
 from scoredistill.studies.quality import unlikeness
 from scoredistill.studies.scales import SCALES, here
 from scoredistill.studies.study import Bench, Finding, Study

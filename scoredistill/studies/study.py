@@ -1,4 +1,4 @@
-"""What a study is: a claim of a paper, a measurement of it on a bench, and whether it holds.
+"""A study: a claim of a paper, its measurement on a bench, and whether the claim holds.
 
 C captions   S seeds   N = C S rows of a batch, caption by caption   H W pixels
 """
@@ -43,16 +43,16 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Bench:
-    """What a study works with: the prior, the judge, and how much of everything."""
+    """The input of a study: the prior, the judge, and the size."""
 
     prior: ToyboxPrior
     judge: Judge
     captions: tuple[str, ...]
     seeds: int  # images for each caption
     steps: int  # updates of a distillation
-    seed: int = 0  # of everything that is random
-    kept: Path | None = None  # folder in which a long study keeps what it has finished
-    told: Callable[[str], object] = str  # hears what is being made, step by step; by default nobody listens
+    seed: int = 0  # seed of everything random
+    cache: Path | None = None  # folder in which a long study caches the images it has finished
+    progress: Callable[[str], object] = str  # called with what is being computed, step by step; by default ignored
 
     @property
     def rows(self) -> int:
@@ -61,7 +61,7 @@ class Bench:
 
     @property
     def ddim_steps(self) -> int:
-        """Queries of a DDIM sample: as many as a distillation has updates, up to where more are no better."""
+        """Evaluations for a DDIM sample: as many as a distillation has updates, up to where more are no better."""
         return min(DDIM_STEPS, self.steps)
 
     @property
@@ -76,10 +76,10 @@ class Bench:
 
     @cached_property
     def noise(self) -> Float[Tensor, "N 3 64 64"]:
-        """Unit noise, one a row: where DDIM starts, and the noise that DSD keeps for the asset `seed`."""
+        """Unit noise, one a row: where DDIM starts, and the fixed per-asset noise of DSD for `seed`."""
         conditions = self.prior.conditions(self.prompt, None, self.rows)
-        asset = Query(self.prior, conditions, 0.0, torch.Generator(), asset=self.seed)
-        return asset_noise(asset, torch.empty(self.rows, 3, SIZE, SIZE, device=self.prior.device))
+        query = Query(self.prior, conditions, 0.0, torch.Generator(), asset_seed=self.seed)
+        return asset_noise(query, torch.empty(self.rows, 3, SIZE, SIZE, device=self.prior.device))
 
     def fold(self, values: Float[Tensor, "N"]) -> Float[Tensor, "C S"]:
         """One value a row, as a table of captions by seeds."""
@@ -92,7 +92,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a study found."""
+    """The result of a study."""
 
     holds: bool | None  # whether the claim does; None where the measurement cannot tell
     because: str  # one sentence with the numbers that decide
@@ -109,7 +109,7 @@ class Study:
 
     name: str
     title: str  # in one line
-    paper: str  # the method whose paper it is: a key of CITATIONS
+    paper: str  # the method whose paper it is: a key of METHODS
     figure: str  # "figure 9"
     claim: str  # what the paper says
     run: Callable[[Bench], Finding]

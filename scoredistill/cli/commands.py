@@ -1,0 +1,267 @@
+"""The commands, each a dataclass of its flags that is called to run it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tyro.conf import Positional
+
+from scoredistill.cli.doctor import examine
+from scoredistill.cli.drive import drive
+from scoredistill.cli.method_help import method_page, methods_table
+from scoredistill.cli.progress import Ticker
+from scoredistill.config import named, nearest
+from scoredistill.contracts import Prompt
+from scoredistill.evaluate.report import markdown, summarize
+from scoredistill.export.findings import VERDICTS
+from scoredistill.export.images import grid, preview, write_png, write_turntable
+from scoredistill.methods.catalogue import METHODS
+from scoredistill.priors.load import full_prior_name, priors_help
+from scoredistill.recipes.build import background_color, build
+from scoredistill.recipes.kinds import name_of
+from scoredistill.recipes.preset import resolved_device
+from scoredistill.recipes.recipe import OutputConfig, PriorConfig, Recipe, changed, different
+from scoredistill.runs.checkpoint import write_safely
+from scoredistill.runs.evaluation import evaluate
+from scoredistill.runs.finish import open_3d_scene, open_scene
+from scoredistill.runs.folder import RunFolder, default_path
+from scoredistill.runs.formats import file_name, write
+from scoredistill.runs.renders import ELEVATION_DEG, render_views, turntable
+from scoredistill.runs.samples import samples
+from scoredistill.studies.conduct import Order, conduct, listing
+
+COLUMNS = ("run", "kind_right", "color_right", "view_right", "similarity", "sharpness", "diverged", "seen_as")
+RESUMABLE = ("training.steps", "training.save_every", "prior.device", "prior.dtype", "prior.compile", "output.")
+"""Settings that `resume` may change: none of them alters what is optimized."""
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Generate a 3D model from a text prompt, or from a picture."""
+
+    prompt: Positional[str] = ""  # the text prompt
+    method: str = "sdi"  # score-distillation method, or FILE.py:NAME; see `scoredistill methods`
+    scene: str = "nerf"  # what is optimized: nerf, splats, image, or FILE.py:NAME
+    prior: str = (
+        "auto"  # the 2D diffusion model: auto (embedded), sd, a folder, org/name ...; see `scoredistill priors`
+    )
+    preset: str = "fast"  # where all other settings come from: fast, paper or low-vram
+    seed: int = 0  # seed of everything random
+    device: str = "auto"  # cpu, cuda, cuda:N, or auto: cuda where there is one
+    image: str = ""  # a picture of the object to start from, for priors that generate other views of it
+    steps: int | None = None  # optimization steps (--training.steps)
+    batch: int | None = None  # camera views per optimization step (--training.batch)
+    resolution: int | None = None  # render resolution in pixels (--training.resolution)
+    scale: float | None = None  # guidance scale (--method.scale)
+    negative: str | None = None  # negative prompt (--prompt.negative)
+    out: Path | None = None  # the run's folder; by default runs/PROMPT-METHOD-SEED
+    config: Path | None = None  # start from the recipe in this config.yaml; other flags replace its settings
+
+    fixed_scene: ClassVar[str] = ""
+
+    def run(self, recipe: Recipe) -> None:
+        """Run the recipe that the flags make."""
+        name, seed = name_of(recipe.method), recipe.training.seed
+        parts = build(recipe)
+        drive(RunFolder.create(recipe, self.out or default_path(recipe.prompt.text, name, seed)), parts)
+
+
+@dataclass(frozen=True)
+class Image(Generate):
+    """Generate images from a text prompt by 2D distillation, several at once."""
+
+    fixed_scene: ClassVar[str] = "image"
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Continue a run exactly where it stopped; `--steps N` extends or shortens it."""
+
+    folder: Positional[Path]  # of the run
+    prompt: str = ""  # not used
+    steps: int | None = None  # optimization steps in all (--training.steps)
+
+    def run(self, recipe: Recipe) -> None:
+        """Continue the run with its recipe as the flags changed it."""
+        folder = RunFolder.open(self.folder)
+        for path in different(recipe, folder.recipe):
+            if not path.startswith(RESUMABLE):
+                raise ValueError(f"resume cannot change {path}: start a new run with --config {folder / 'config.yaml'}")
+        parts = build(recipe)
+        drive(folder.with_recipe(recipe) if recipe != folder.recipe else folder, parts)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Draw samples of the prior itself by DDIM, into one PNG."""
+
+    prompt: Positional[str]  # what to sample
+    prior: str = "toybox"  # as in `generate`; see `scoredistill priors`
+    count: int = 16  # number of samples
+    scale: float = 4.0  # guidance scale, null + scale (text - null); 4 suits Toybox, 7.5 Stable Diffusion
+    steps: int = 30  # evaluations of the prior for each sample
+    seed: int = 0  # seed of the noise
+    negative: str = ""  # negative prompt (replaces the empty prompt in classifier-free guidance)
+    device: str = "auto"  # cpu, cuda, cuda:N, or auto
+    lora: tuple[str, ...] = ()  # LoRA files FILE[:weight], fused into the network
+    out: Path | None = None  # the PNG; by default runs/PROMPT-ddim-SEED.png
+
+    def __call__(self) -> None:
+        if not self.prompt.strip():
+            raise ValueError('no prompt: say what to sample, as in: scoredistill sample "a purple snowman"')
+        name = "toybox" if self.prior == "auto" else full_prior_name(self.prior)
+        config = PriorConfig(name, resolved_device(self.device), lora=self.lora)
+        prompt = Prompt(self.prompt, self.negative)
+        rgb = samples(config, prompt, self.count, scale=self.scale, steps=self.steps, seed=self.seed)
+        path = self.out or default_path(self.prompt, "ddim", self.seed).with_suffix(".png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_png(grid(rgb), path)
+        print(path)
+
+
+@dataclass(frozen=True)
+class Render:
+    """Render a turntable video of a run's scene, or views from given directions."""
+
+    folder: Positional[Path]  # of the run
+    azimuths_deg: tuple[float, ...] = ()  # azimuths of views for a PNG instead of a video; 0 is the front, 90 at +x
+    elevation_deg: float = ELEVATION_DEG  # camera elevation, degrees
+    frames: int = 120  # frames of the video, 30 per second
+    resolution: int = 256  # resolution in pixels
+    out: Path | None = None  # by default turntable.mp4 or views.png in the folder
+
+    def __call__(self) -> None:
+        recipe, scene = open_3d_scene(self.folder)
+        background = background_color(recipe)
+        if self.azimuths_deg:
+            path = self.out or self.folder / "views.png"
+            elevations = [self.elevation_deg] * len(self.azimuths_deg)
+            frame = render_views(recipe, scene, list(self.azimuths_deg), elevations, self.resolution)
+            write_png(preview(frame, background, size=self.resolution), path)
+        else:
+            path = self.out or self.folder / "turntable.mp4"
+            frames = turntable(recipe, scene, self.frames, self.resolution, self.elevation_deg)
+            write_turntable(frames, path, background=background, size=self.resolution)
+        print(path)
+
+
+@dataclass(frozen=True)
+class Export:
+    """Export a mesh of a run's scene, or a file of its splats."""
+
+    folder: Positional[Path]  # of the run
+    format: str = "glb"  # glb, obj or ply; of splats also splat-ply and splat-glb
+    resolution: int = OutputConfig.mesh_resolution  # density samples along a side
+    threshold: float = OutputConfig.mesh_threshold  # density at the surface; 0: chosen from the silhouette of renders
+    faces: int = OutputConfig.mesh_faces  # triangles, about; 0: all of them
+    texture: int = OutputConfig.texture  # texture resolution in texels; 0: vertex colors instead
+    out: Path | None = None  # by default mesh.* or splats.* in the folder
+
+    def __call__(self) -> None:
+        path = self.out or self.folder / file_name(self.format)
+        recipe, scene = open_3d_scene(self.folder)
+        mesh = {"mesh_resolution": self.resolution, "mesh_threshold": self.threshold, "mesh_faces": self.faces}
+        for name, value in (mesh | {"texture": self.texture}).items():
+            recipe = changed(recipe, f"output.{name}", value)
+        print(f"{path}: {write(recipe, scene, path, self.format)}")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Evaluate finished runs: a table of the runs, and the means of each method."""
+
+    folders: Positional[tuple[Path, ...]]  # of the runs
+    metric: tuple[str, ...] = ()  # metrics of one's own, FILE.py:NAME of (rgb [V 3 H W], prompt) -> number
+    out: Path | None = None  # a JSON file for all rows
+
+    def __call__(self) -> None:
+        if not self.folders:
+            raise ValueError("name the folders of the runs to evaluate")
+        rows: list[dict[str, Any]] = []
+        for folder in self.folders:
+            recipe, scene = open_scene(folder)
+            run = {"run": folder.name, "method": name_of(recipe.method), "seed": recipe.training.seed}
+            rows.append(run | evaluate(recipe, scene, self.metric))
+            if "judge" in rows[-1]:
+                logging.getLogger(__name__).warning("%s: %s", folder, rows[-1]["judge"])
+        own = [name.rpartition(":")[2] for name in self.metric]
+        print(markdown([{name: row.get(name, "") for name in (*COLUMNS, *own)} for row in rows]))
+        print(markdown(summarize(rows)))
+        if self.out:
+            write_safely(self.out, json.dumps(rows, indent=2).encode())
+
+
+@dataclass(frozen=True)
+class Study(Order):
+    """Repeat a figure of the papers in 2D, on a page that says whether its claim holds; without a name, list them."""
+
+    name: Positional[str] = ""  # of the study
+
+    def __call__(self) -> None:
+        if not self.name:
+            print(listing())
+            return
+        with Ticker() as progress:
+            finding, page = conduct(self, progress)
+        print(f"{VERDICTS[finding.holds][1]} {finding.because}\n{page}")
+
+
+Study.__doc__ = f"{Study.__doc__}\n\n" + listing().replace("\n", "\n\n")
+
+
+@dataclass(frozen=True)
+class Methods:
+    """List the score-distillation methods with equations, scales and costs; describe one, or cite it."""
+
+    name: Positional[str] = ""  # of a method to describe
+    preset: str = "fast"  # whose scales and costs are listed: fast, paper or low-vram
+    cite: str = ""  # print the BibTeX entry of this method
+
+    def __call__(self) -> None:
+        if self.cite:
+            print(named("method", self.cite, METHODS).citation)
+        else:
+            print(method_page(self.name, self.preset) if self.name else methods_table(self.preset))
+
+
+@dataclass(frozen=True)
+class Priors:
+    """List the priors that can be distilled."""
+
+    def __call__(self) -> None:
+        print(priors_help())
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Report what this machine can do, and why."""
+
+    def __call__(self) -> None:
+        for name, well, found in examine():
+            print(f"{'ok     ' if well else 'MISSING'} {name}: {found}")
+
+
+COMMANDS: dict[str, Any] = {
+    "generate": Generate,
+    "image": Image,
+    "sample": Sample,
+    "resume": Resume,
+    "render": Render,
+    "export": Export,
+    "evaluate": Evaluate,
+    "study": Study,
+    "methods": Methods,
+    "priors": Priors,
+    "doctor": Doctor,
+}
+
+
+def command_named(name: str) -> Any:
+    """The command of a name; ValueError with the nearest known ones."""
+    if name not in COMMANDS:
+        raise ValueError(f"unknown command {name!r}; {nearest(name, COMMANDS)}")
+    return COMMANDS[name]

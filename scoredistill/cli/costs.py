@@ -1,0 +1,74 @@
+"""The cost of a method: evaluations of the denoiser per update, as counted by prior and learner themselves.
+
+calls   evaluations that wait for each other
+rows    images that they evaluate: one for each condition, for one image distilled
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from scoredistill.camera import Cameras
+from scoredistill.contracts import Conditions, Prompt, Query
+from scoredistill.methods.method import MethodConfig
+from scoredistill.priors.analytic import AnalyticPrior, gaussian
+from scoredistill.priors.low_rank_learner import LoraLearner
+from scoredistill.schedule import cosine
+
+UPDATES = 50  # enough for a mean over the falling t; what is computed once (DSD's ODE) is spread over them
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Evaluations per update, the mean over a whole run; those of a learner and of its training included."""
+
+    calls: float
+    rows: float
+
+
+def cost(config: MethodConfig, negative: str = "") -> Cost:
+    """The cost of a method for one flat image, with or without a negative prompt, counted over `UPDATES` updates."""
+    prior, rng = OnePixel(), torch.Generator().manual_seed(0)
+    method = config.prepare(prior, seed=0)
+    learner, start = getattr(method, "learner", None), getattr(method, "start", None)
+    state = None if start is None else start()
+    conditions = prior.conditions(Prompt("anything", negative), None, 1)
+    gray = torch.zeros(1, 3, 1, 1)
+    for update in range(UPDATES):
+        query = Query(prior, conditions, update / UPDATES, rng, state, rgb=prior.decode(gray))
+        method(query, gray)
+        if learner is not None:
+            learner.loss(query, gray)
+    counters = [prior] if learner is None else [prior, learner]
+    return Cost(*(sum(getattr(each, what) for each in counters) / UPDATES for what in ("calls", "rows")))
+
+
+class OnePixel(AnalyticPrior):
+    """The smallest prior that serves every method: Gaussians over one pixel, a linear layer for learners to adapt."""
+
+    embedding = 1
+
+    def __init__(self) -> None:
+        gray = torch.zeros(3, 1, 1)
+        super().__init__(gaussian(gray, 0.5), gaussian(gray, 1.0), cosine())
+        self.net = nn.Sequential(nn.Linear(3, 3))
+
+    def conditions(self, prompt: Prompt, cameras: Cameras | None, count: int) -> Conditions:
+        """As other priors: a negative prompt is a condition of its own."""
+        conditions = super().conditions(prompt, cameras, count)
+        return replace(conditions, null=gaussian(torch.ones(3, 1, 1), 1.0)) if prompt.negative else conditions
+
+    def adapted(self, layer: str) -> bool:
+        """A learner adapts the only layer."""
+        return True
+
+    def output(self, net: nn.Module, x_t: Tensor, t: Tensor, condition: object, view: Tensor) -> Tensor:
+        """The layer on the pixel's colors."""
+        return net(x_t.flatten(1)).reshape(x_t.shape)
+
+    def learner(self, *, rank: int, lr: float, seed: int) -> LoraLearner:
+        """A second score on that layer."""
+        return LoraLearner(self, rank=rank, lr=lr, seed=seed)

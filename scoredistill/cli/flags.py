@@ -1,0 +1,157 @@
+"""The recipe as flags: a dozen short ones, and a dotted one for every other field of the tree."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import field, fields, make_dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import DisallowNone
+
+from scoredistill.config import named
+from scoredistill.priors.load import full_prior_name
+from scoredistill.recipes.kinds import name_of
+from scoredistill.recipes.presets import PRESETS
+from scoredistill.recipes.recipe import Recipe, changed
+from scoredistill.runs.generate import SHORT
+
+CHOICES = {"method": "sdi", "scene": "nerf", "prior": "auto", "preset": "fast", "device": "auto", "image": ""}
+SECTIONS = [section.name for section in fields(Recipe)]
+
+
+def flag_value(arguments: Sequence[str], flag: str) -> str | None:
+    """The value of a flag that decides which other flags exist; None where it is not given, ValueError if twice."""
+    found = []
+    for index, word in enumerate(arguments):
+        name, equals, value = word.partition("=")
+        if name == flag:
+            found.append(value if equals else next(iter(arguments[index + 1 :]), ""))
+    if len(found) > 1:
+        raise ValueError(f"{flag} is given {len(found)} times")
+    return found[0] if found else None
+
+
+def initial_recipe(arguments: Sequence[str], fixed_scene: str, read: Any) -> Recipe:
+    """The recipe that flags then modify: that of --config, or of the preset for the chosen method, scene and prior."""
+    given = {name: flag_value(arguments, f"--{name}") for name in (*CHOICES, "seed", "config")}
+    if given["config"] is not None:
+        return _from_config(read(Path(given["config"])), given, fixed_scene)
+    chosen = {name: given[name] or default for name, default in CHOICES.items()}
+    if chosen["image"]:
+        chosen["image"] = str(Path(chosen["image"]).absolute())
+    make = named("preset", chosen["preset"], PRESETS)
+    return make(
+        method=chosen["method"],
+        scene=fixed_scene or chosen["scene"],
+        prior=chosen["prior"],
+        picture=chosen["image"],
+        device=chosen["device"],
+        seed=_seed(given["seed"]) or 0,
+    )
+
+
+def with_dotted_flags(command: type[Any], recipe: Recipe) -> type[Any]:
+    """A command's dataclass with one dotted flag for every field of the recipe."""
+    dotted = [
+        (f"{name}_", Annotated[type(getattr(recipe, name)), tyro.conf.arg(name=name)], field(default=node))
+        for name, node in ((name, getattr(recipe, name)) for name in SECTIONS)
+    ]
+    described = {"__doc__": command.__doc__, "__module__": command.__module__}  # where tyro finds the other comments
+    return make_dataclass(command.__name__, dotted, bases=(command,), frozen=True, namespace=described)
+
+
+def recipe_of(command: Any, initial: Recipe) -> Recipe:
+    """The recipe of a parsed command; ValueError where a short flag and its dotted form contradict each other."""
+    recipe = Recipe(**{name: getattr(command, f"{name}_") for name in SECTIONS})
+    for name, path in SHORT.items():
+        value = getattr(command, name, None)
+        if value is None:
+            continue
+        if not _has(recipe, path):
+            raise ValueError(f"{name_of(recipe.method)} has no setting {path.rpartition('.')[2]}, so no --{name}")
+        if _value(recipe, path) not in (_value(initial, path), value):
+            raise ValueError(f"--{name} and --{path} are the same setting: give one of them")
+        recipe = changed(recipe, path, value)
+    if command.prompt:
+        recipe = changed(recipe, "prompt.text", command.prompt)
+    picture = recipe.prompt.picture.file
+    if picture and not recipe.prompt.text:
+        recipe = changed(recipe, "prompt.text", Path(picture).stem)
+    return recipe
+
+
+def parse(kind: type[Any], arguments: Sequence[str], prog: str, description: str) -> Any:
+    """tyro's parse of one command; ValueError in one line for arguments that it refuses."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(kind, prog=prog, description=description, args=arguments, config=(DisallowNone,))
+    except SystemExit as error:
+        if not error.code:
+            raise
+        raise ValueError(one_line(complaint.getvalue(), prog)) from None
+
+
+def one_line(box: str, prog: str) -> str:
+    """tyro's framed complaint as a sentence."""
+    lines = [line.strip("│ ") for line in box.splitlines()]
+    lines = [line for line in lines if line and not re.match(r"^[─╭╰╮╯]", line) and "full helptext" not in line]
+    words = re.sub(r"\s+", " ", " ".join(lines)).rstrip(".")
+    words = re.sub(r"^Error parsing (\w+?)-?(?: options)?: ", r"--\1: ", words)
+    return f"{words}; see: {prog} --help"
+
+
+def _from_config(recipe: Recipe, given: dict[str, str | None], fixed_scene: str) -> Recipe:
+    """The recipe of a file, with another method, prior, device or seed where flags name one."""
+    if given["preset"]:
+        raise ValueError("--preset and --config exclude each other: the file holds every setting")
+    for name, current in (("scene", name_of(recipe.scene)), ("image", recipe.prompt.picture.file)):
+        other = fixed_scene if name == "scene" and fixed_scene else given[name]
+        if other and other != current:
+            raise ValueError(f"--{name} {other} needs the settings of a preset: leave out --config")
+    if given["method"] and given["method"] != name_of(recipe.method):
+        recipe = replace(recipe, method=_method_like(recipe, given["method"]))
+    if given["prior"]:
+        recipe = changed(recipe, "prior.name", full_prior_name(given["prior"]))
+    if given["device"]:
+        recipe = changed(recipe, "prior.device", given["device"])
+    seed = _seed(given["seed"])
+    if seed is None:
+        return recipe
+    return changed(changed(recipe, "training.seed", seed), "training.asset_seed", seed)
+
+
+def _method_like(recipe: Recipe, name: str) -> Any:
+    """Another method with the settings that suit the recipe's prior, and the recipe's reduction."""
+    scene = name_of(recipe.scene) if name_of(recipe.scene) in ("nerf", "splats", "image") else "nerf"
+    method = PRESETS["fast"](method=name, scene=scene, prior=recipe.prior.name, device="cpu").method
+    reduction = getattr(recipe.method, "reduction", None)
+    return replace(method, reduction=reduction) if reduction and hasattr(method, "reduction") else method
+
+
+def _seed(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"--seed must be a whole number, got {text!r}") from None
+
+
+def _value(recipe: Any, path: str) -> Any:
+    for name in path.split("."):
+        recipe = getattr(recipe, name)
+    return recipe
+
+
+def _has(recipe: Recipe, path: str) -> bool:
+    try:
+        _value(recipe, path)
+    except AttributeError:
+        return False
+    return True

@@ -1,0 +1,90 @@
+"""From the arguments of the command line to an exit code."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from scoredistill.cli.commands import COMMANDS, Generate, Resume, command_named
+from scoredistill.cli.drive import RunFailedError, StoppedError, reason
+from scoredistill.cli.flags import initial_recipe, parse, recipe_of, with_dotted_flags
+from scoredistill.runs.folder import RunFolder, read_config
+
+PROG = "scoredistill"
+DESCRIPTION = "Score distillation: from a 2D diffusion model to images and 3D models."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; an error is one line on stderr and an exit code (SCOREDISTILL_DEBUG=1 shows where)."""
+    logging.basicConfig(format="scoredistill: warning: %(message)s", level=logging.WARNING)
+    try:
+        parsed(sys.argv[1:] if arguments is None else arguments)()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has left, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (Exception, KeyboardInterrupt) as error:
+        if os.environ.get("SCOREDISTILL_DEBUG"):
+            raise
+        message, code = verdict(error)
+        print("scoredistill: error: " + " ".join(message.split()), file=sys.stderr)
+        return code
+    return 0
+
+
+def parsed(arguments: Sequence[str]) -> Callable[[], None]:
+    """The command of the arguments, ready to run; ValueError in one line for what cannot be read."""
+    if not arguments or arguments[0].startswith("-"):
+        return _overview(arguments)
+    kind, rest = command_named(arguments[0]), arguments[1:]
+    prog = f"{PROG} {arguments[0]}"
+    if issubclass(kind, Generate):
+        initial = initial_recipe(rest, kind.fixed_scene, read_config)
+    elif issubclass(kind, Resume):
+        initial = RunFolder.open(Path(_first_path(rest))).recipe if _first_path(rest) else None
+    else:
+        return parse(kind, rest, prog, kind.__doc__ or "")
+    if initial is None:
+        return parse(kind, rest, prog, kind.__doc__ or "")
+    command = parse(with_dotted_flags(kind, initial), rest, prog, kind.__doc__ or "")
+    recipe = recipe_of(command, initial)
+    return lambda: command.run(recipe)
+
+
+def verdict(error: BaseException) -> tuple[str, int]:
+    """The message and the exit code of an error."""
+    match error:
+        case KeyboardInterrupt():
+            return "interrupted", 130
+        case StoppedError():
+            return str(error), error.code
+        case RunFailedError() | FloatingPointError():
+            return str(error), 1
+        case ValueError() | OSError():
+            full = getattr(error, "errno", None) == errno.ENOSPC
+            return reason(error), 1 if full else 2
+    return f"{type(error).__name__}: {error}; this is a bug (SCOREDISTILL_DEBUG=1 shows where)", 1
+
+
+def _first_path(arguments: Sequence[str]) -> str:
+    """The first argument that is no flag: the folder that `resume` is called with."""
+    return arguments[0] if arguments and not arguments[0].startswith("-") else ""
+
+
+def _overview(arguments: Sequence[str]) -> Callable[[], None]:
+    """The list of commands, for --help; ValueError for any other arguments without a command."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {(kind.__doc__ or '').splitlines()[0]}" for name, kind in COMMANDS.items()]
+    text = "\n".join(
+        [f"usage: {PROG} COMMAND ...", "", DESCRIPTION, "", *lines, "", f"{PROG} COMMAND --help says more"]
+    )
+    if list(arguments) not in (["--help"], ["-h"]):
+        raise ValueError(f"expected one of the commands {', '.join(COMMANDS)}; see: {PROG} --help")
+    return lambda: print(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

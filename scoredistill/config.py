@@ -1,0 +1,190 @@
+"""Configuration values: frozen dataclasses whose fields state their type and range, checked when a value is made."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+Known = TypeVar("Known")
+Node = TypeVar("Node", bound="Config")
+
+
+@dataclass(frozen=True)
+class Range:
+    """The finite numbers from `low` to `high`, without `low` itself where it is `exclusive`."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    exclusive: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        above = value > self.low if self.exclusive else value >= self.low
+        return math.isfinite(value) and above and value <= self.high
+
+    def __str__(self) -> str:
+        if math.isinf(self.low):
+            return "finite"
+        if math.isinf(self.high):
+            return f"above {self.low:g}" if self.exclusive else f"at least {self.low:g}"
+        return f"in {'(' if self.exclusive else '['}{self.low:g}, {self.high:g}]"
+
+
+@dataclass(frozen=True)
+class CarriedTime:
+    """Marks a diffusion time that presets carry from Stable Diffusion's noise schedule to another (see `methods`)."""
+
+
+Finite = Annotated[float, Range()]
+NonNegative = Annotated[float, Range(0)]
+Positive = Annotated[float, Range(0, exclusive=True)]
+Fraction = Annotated[float, Range(0, 1)]
+DiffusionTime = Annotated[float, Range(0, 1), CarriedTime()]
+Degrees = Annotated[float, Range(-360, 360)]
+Elevation = Annotated[float, Range(-89, 89)]
+FieldOfView = Annotated[float, Range(0, 170, exclusive=True)]
+Count = Annotated[int, Range(1, 10_000_000)]
+Natural = Annotated[int, Range(0, 10_000_000)]
+Pixels = Annotated[int, Range(8, 4096)]
+Seed = Annotated[int, Range(0, 2**42)]
+
+
+class Config:
+    """A base for frozen dataclasses: every field is checked against its annotation, then `check` relates fields.
+
+    ValueError in one line that names the field, what was expected and what came. Whole numbers become floats where
+    the field is one, so that a value read from a file equals the value that was written.
+    """
+
+    def __post_init__(self) -> None:
+        for name, hint in hints(type(self)).items():
+            object.__setattr__(self, name, checked(name, hint, getattr(self, name)))
+        self.check()
+
+    def check(self) -> None:
+        """Raise ValueError where fields contradict each other; overridden by configurations that have such fields."""
+
+
+@cache
+def hints(kind: type) -> dict[str, Any]:
+    """The annotations of a dataclass's fields, ranges included."""
+    resolved = get_type_hints(kind, include_extras=True)
+    return {field.name: resolved[field.name] for field in fields(kind)}
+
+
+def checked(name: str, hint: Any, value: Any) -> Any:
+    """`value` as the annotation `hint` wants it; ValueError names the field `name`."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        value = checked(name, arguments[0], value)
+        for rule in arguments[1:]:
+            if isinstance(rule, Range) and value not in rule:
+                raise ValueError(f"{name} must be {rule}, got {value}")
+        return value
+    if origin is Literal:
+        if not isinstance(value, str) or value not in arguments:
+            raise ValueError(f"unknown {name} {value!r}; {nearest(str(value), arguments)}")
+        return value
+    if origin is tuple:
+        return _checked_tuple(name, arguments, value)
+    if origin in (Union, types.UnionType):
+        kinds = tuple(get_origin(each) or each for each in arguments)
+        return _of_kind(name, kinds, value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint in (int, float) and isinstance(value, bool):
+        raise ValueError(f"{name} must be {hint.__name__}, got {str(value).lower()}")
+    return _of_kind(name, (hint,), value)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What to say of an unknown name: the known ones that are spelled most alike, or all of them."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    return f"nearest known: {', '.join(close)}" if close else f"known: {', '.join(names)}"
+
+
+def named(what: str, name: str, known: Mapping[str, Known]) -> Known:
+    """`known[name]`; ValueError with the nearest known names."""
+    if name in known:
+        return known[name]
+    raise ValueError(f"unknown {what} {name!r}; {nearest(name, known)}")
+
+
+def ordered(low: str, high: str, config: Config) -> None:
+    """ValueError unless field `low` of the configuration is at most field `high`."""
+    least, most = getattr(config, low), getattr(config, high)
+    if least > most:
+        raise ValueError(f"{low} must not exceed {high}, got {least:g} and {most:g}")
+
+
+def to_plain(config: Config) -> dict[str, Any]:
+    """A configuration as dictionaries, lists, strings, numbers and truth values, as YAML and JSON hold them."""
+    return {field.name: _plain(getattr(config, field.name)) for field in fields(config)}  # type: ignore[arg-type]
+
+
+def from_plain(kind: type[Node], plain: Any, where: str) -> Node:
+    """The inverse of `to_plain`; ValueError names the key under `where` that is unknown, missing or out of range."""
+    if not isinstance(plain, Mapping):
+        raise ValueError(f"{where} must hold named values, got {plain!r}")
+    known = hints(kind)
+    for key in plain:
+        if key not in known:
+            raise ValueError(f"{where} has no setting {key!r}; {nearest(str(key), known)}")
+    values: dict[str, Any] = {}
+    for field in fields(kind):  # type: ignore[arg-type]
+        if field.name in plain:
+            values[field.name] = _read(f"{where}.{field.name}", known[field.name], plain[field.name])
+        elif field.default is MISSING and field.default_factory is MISSING:
+            raise ValueError(f"{where} lacks {field.name}")
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def missing_keys(config: Config, plain: Mapping[str, Any], where: str) -> list[str]:
+    """The dotted names of all settings of a configuration that a tree read from a file does not hold."""
+    found = []
+    for field in fields(config):  # type: ignore[arg-type]
+        name, value = f"{where}.{field.name}", getattr(config, field.name)
+        if field.name not in plain:
+            found.append(name)
+        elif isinstance(value, Config):
+            found += missing_keys(value, plain[field.name], name)
+    return found
+
+
+def _read(name: str, hint: Any, value: Any) -> Any:
+    """A value of a file, nested configurations and tuples built, everything checked."""
+    if isinstance(hint, type) and issubclass(hint, Config):
+        return from_plain(hint, value, name)
+    if get_origin(hint) is tuple and isinstance(value, list):
+        value = tuple(value)
+    return checked(name, hint, value)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return to_plain(value)  # type: ignore[arg-type]
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value
+
+
+def _checked_tuple(name: str, arguments: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, tuple):
+        raise ValueError(f"{name} must be a list, got {value!r}")
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        return tuple(checked(name, arguments[0], each) for each in value)
+    if len(value) != len(arguments):
+        raise ValueError(f"{name} must hold {len(arguments)} values, got {len(value)}")
+    return tuple(checked(name, hint, each) for hint, each in zip(arguments, value, strict=True))
+
+
+def _of_kind(name: str, kinds: tuple[type, ...], value: Any) -> Any:
+    if not isinstance(value, kinds):
+        raise ValueError(f"{name} must be {' or '.join(kind.__name__ for kind in kinds)}, got {value!r}")
+    return value

@@ -1,0 +1,79 @@
+"""Diffusion times: rules t(progress) for a batch, second times, and settings that change over the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from scoredistill.contracts import Query
+from scoredistill.methods.distillation import SecondTimeRule, Time, TimeRule
+
+Scheduled = float | Callable[[float], float]
+"""A setting that may depend on the progress of the run in [0, 1)."""
+
+
+def at_progress(setting: Scheduled, progress: float) -> float:
+    """The value of a scheduled setting at `progress`."""
+    return setting(progress) if callable(setting) else setting
+
+
+def step_at(before: float, after: float, when: float) -> Scheduled:
+    """`before` until the share `when` in [0, 1] of the run, `after` from there on."""
+    return lambda progress: before if progress < when else after
+
+
+def linear(start: float, end: float, until: float = 1.0) -> Scheduled:
+    """From `start` to `end` over the first `until` in [0, 1] of the run, `end` from there on."""
+    return lambda progress: end if progress >= until else start + (end - start) * progress / until
+
+
+def draw(query: Query, batch: int) -> Time:
+    """U[0, 1), one draw for each image; views that the prior denoises jointly share one draw, and so their t.
+
+    ValueError unless `batch` images make whole groups of the prior's views.
+    """
+    views = query.prior.views
+    if batch % views:
+        raise ValueError(f"this prior denoises {views} views jointly, got {batch} images: take a multiple of {views}")
+    return torch.rand(batch // views, generator=query.rng, dtype=torch.float64).repeat_interleave(views)
+
+
+def uniform(t_min: Scheduled = 0.02, t_max: Scheduled = 0.98) -> TimeRule:
+    """t ~ U[t_min, t_max], one draw for each image (Poole et al. 2022, section 3.1); the window may move."""
+
+    def rule(query: Query, batch: int) -> Time:
+        low, high = at_progress(t_min, query.progress), at_progress(t_max, query.progress)
+        return low + (high - low) * draw(query, batch)
+
+    return rule
+
+
+def shared(rule: TimeRule) -> TimeRule:
+    """The same t for the whole batch, one draw of `rule` (ISM's official code)."""
+    return lambda query, batch: rule(query, query.prior.views)[:1].expand(batch)
+
+
+def annealed(t_max: float = 0.98, t_min: float = 0.25, law: Callable[[float], float] = lambda share: share) -> TimeRule:
+    """t = t_max - (t_max - t_min) law(progress), the same for every image; linear (SDI) or `math.sqrt` (HiFA, DSD)."""
+
+    def rule(query: Query, batch: int) -> Time:
+        return torch.full((batch,), t_max - (t_max - t_min) * law(query.progress), dtype=torch.float64)
+
+    return rule
+
+
+def proportional(share: float, t_min: Scheduled, *, random: bool = False, distinct: bool = False) -> SecondTimeRule:
+    """r = t + share (t - t_min), the distance times U[0, 1) where `random` (ASD, DSD).
+
+    `distinct` makes the distance one table entry at least; the table ends before t = 1, so at its last entry r = t
+    even then. `share` 0 is r = t.
+    """
+
+    def rule(query: Query, t: Time) -> Time:
+        distance = share * (t - at_progress(t_min, query.progress)).clamp(min=0)
+        if random:
+            distance = distance * draw(query, len(t))
+        return t + (distance.clamp(min=1 / query.prior.schedule.steps) if distinct and share else distance)
+
+    return rule

@@ -1,0 +1,64 @@
+"""Code of one's own by name: `mine.py:Mine` or `package.module:Mine`, for methods, priors, scenes and metrics."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+_NAME = re.compile(r"(?P<place>.+):(?P<attribute>[A-Za-z_]\w*)")
+
+
+def is_own(name: str) -> bool:
+    """Whether a name has the form FILE.py:NAME or MODULE:NAME."""
+    found = _NAME.fullmatch(name)
+    return found is not None and (found["place"].endswith(".py") or re.fullmatch(r"[\w.]+", found["place"]) is not None)
+
+
+def full_name(name: str) -> str:
+    """The name as a run's folder holds it: a file by its absolute path."""
+    place, _, attribute = name.rpartition(":")
+    return f"{Path(place).absolute()}:{attribute}" if place.endswith(".py") else name
+
+
+def load_own(name: str) -> Any:
+    """The object that `FILE.py:NAME` or `MODULE:NAME` stands for; ValueError where it cannot be had.
+
+    A file is executed once for its content, so that two names from one file share their classes.
+    """
+    place, _, attribute = name.rpartition(":")
+    module = _from_file(Path(place)) if place.endswith(".py") else _from_module(place)
+    if not hasattr(module, attribute):
+        raise ValueError(f"{place} defines no {attribute!r}")
+    return getattr(module, attribute)
+
+
+def _from_file(path: Path) -> Any:
+    path = path.absolute()
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    digest = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:16]
+    name = f"scoredistill_own_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up while it is executed
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever the file raises
+        del sys.modules[name]
+        raise ValueError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _from_module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ValueError(f"module {name} cannot be imported: {error}") from error

@@ -1,0 +1,42 @@
+"""A published scheduler_config.json: the noise schedule and what the network predicts."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from scoredistill import schedule
+from scoredistill.priors.parametrization import Prediction
+from scoredistill.schedule import NoiseSchedule
+
+PREDICTIONS: dict[str, Prediction] = {
+    "epsilon": "eps",
+    "v_prediction": "v",
+    "sample": "x0",
+    "flow_prediction": "flow",
+}
+LEAST_ABAR = 2.0**-24  # stands for the zero of schedules that end in pure noise, where sigma / alpha would be infinite
+
+
+def read_schedule(config: dict[str, Any]) -> tuple[NoiseSchedule, Prediction]:
+    """The schedule and parametrization of a scheduler's settings, whichever sampler they were written for.
+
+    Flow matching: alpha = 1 - sigma, sigma = s u / (1 + (s - 1) u), s the config's shift, u = t (Esser et al. 2024,
+    eq. 23). All else is variance preserving with the config's betas. ValueError for schedules of another kind.
+    """
+    if "FlowMatch" in config["_class_name"] or config.get("use_flow_sigmas"):
+        if config.get("use_dynamic_shifting"):
+            raise ValueError("flows whose shift depends on the size of the image are not supported")
+        shift = config.get("flow_shift") if config.get("use_flow_sigmas") else config.get("shift")
+        return schedule.rectified_flow(config.get("num_train_timesteps", 1000), float(shift or 1.0)), "flow"
+    if "EDM" in config["_class_name"]:
+        raise ValueError(f"{config['_class_name']} is not supported: its network takes rescaled inputs")
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
+    known = inspect.signature(DDPMScheduler).parameters
+    abar = (
+        DDPMScheduler(**{name: value for name, value in config.items() if name in known})
+        .alphas_cumprod.double()
+        .clamp(min=LEAST_ABAR)
+    )
+    return schedule.from_abar(abar), PREDICTIONS[config.get("prediction_type", "epsilon")]

@@ -1,0 +1,155 @@
+"""The text encodings of published pipelines, each as its own pipeline does it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scoredistill.priors.diffusers.hub import Checkpoint
+from scoredistill.priors.diffusers.lora import fuse_lora
+from scoredistill.priors.diffusers.pipeline import PipelineCheckpoint
+from scoredistill.priors.diffusers.text import Embedded, TextEncoder, over
+
+log = logging.getLogger(__name__)
+
+Source = Checkpoint | PipelineCheckpoint
+
+IF_LENGTH = 77  # DeepFloyd IF's training length, though its encoder allows more
+LENGTH = 256  # T5 tokens of SD3 beside CLIP's 77, and all tokens of AuraFlow and Lumina 2
+
+
+def encoder(checkpoint: Source, device: torch.device, dtype: torch.dtype, lora: Sequence[str] = ()) -> TextEncoder:
+    """The text encoding of a published pipeline, chosen by its encoders.
+
+    CLIP alone (SD 1.5 and 2.1), two CLIPs (SDXL), two CLIPs and T5 (SD3), or what `ALONE` names.
+    """
+    make = ALONE.get(checkpoint.kind("text_encoder"), sd_text)
+    if checkpoint.has("text_encoder_2"):
+        make = sd3_text if "text_encoder_3" in checkpoint.index else sdxl_text
+    return make(checkpoint, device, dtype, lora)
+
+
+def sd_text(checkpoint: Source, device: torch.device, dtype: torch.dtype, lora: Sequence[str] = ()) -> TextEncoder:
+    """CLIP's last layer, normalized (Rombach et al. 2022)."""
+    tokenize, network = _pair(checkpoint, "", device, dtype, lora=lora)
+    return lambda texts: Embedded(network(tokenize(texts).input_ids.to(device))[0])
+
+
+def sdxl_text(checkpoint: Source, device: torch.device, dtype: torch.dtype, lora: Sequence[str] = ()) -> TextEncoder:
+    """The last but one layers of both CLIPs side by side, pooled by the second (Podell et al. 2023).
+
+    The empty text is zeros, where the pipeline was trained so.
+    """
+    clips = [_pair(checkpoint, number, device, dtype, lora=lora) for number in ("", "_2")]
+    zero_empty = checkpoint.index.get("force_zeros_for_empty_prompt", True)
+
+    def encode(texts: list[str]) -> Embedded:
+        (first, _), (second, pooled) = (_clip(*clip, texts, device) for clip in clips)
+        nonempty = torch.tensor([bool(text) or not zero_empty for text in texts], device=device)
+        tokens = torch.cat([first, second], -1)
+        return Embedded(over(nonempty, tokens) * tokens, over(nonempty, pooled) * pooled)
+
+    return encode
+
+
+def sd3_text(checkpoint: Source, device: torch.device, dtype: torch.dtype, lora: Sequence[str] = ()) -> TextEncoder:
+    """Both CLIPs as in SDXL, widened by zeros to T5's width and followed by its tokens (Esser et al. 2024).
+
+    Zeros stand for T5 where it was left out of the folder, as in SD3's training.
+    """
+    clips = [_pair(checkpoint, number, device, dtype, lora=lora) for number in ("", "_2")]
+    t5 = _pair(checkpoint, "_3", device, dtype) if checkpoint.has("text_encoder_3") else None
+    width = checkpoint.settings("transformer")["joint_attention_dim"]
+
+    def encode(texts: list[str]) -> Embedded:
+        (first, pooled), (second, pooled_2) = (_clip(*clip, texts, device) for clip in clips)
+        short = torch.cat([first, second], -1)
+        if t5 is None:
+            long = short.new_zeros(len(texts), LENGTH, width)
+        else:
+            tokenize, network = t5
+            long = network(tokenize(texts, LENGTH).input_ids.to(device))[0].to(dtype)
+        tokens = torch.cat([F.pad(short, (0, width - short.shape[-1])), long], 1)
+        return Embedded(tokens, torch.cat([pooled, pooled_2], -1))
+
+    return encode
+
+
+def if_text(checkpoint: Source, device: torch.device, dtype: torch.dtype, lora: Sequence[str] = ()) -> TextEncoder:
+    """T5 with its padding masked, of lower-case text (DeepFloyd IF, after Saharia et al. 2022)."""
+    pair = _pair(checkpoint, "", device, dtype, lora=lora)
+
+    def encode(texts: list[str]) -> Embedded:
+        answer, _ = _masked(*pair, [text.lower().strip() for text in texts], IF_LENGTH, device)
+        return Embedded(answer[0].to(dtype))
+
+    return encode
+
+
+def aura_text(checkpoint: Source, device: torch.device, dtype: torch.dtype, lora: Sequence[str] = ()) -> TextEncoder:
+    """The Pile's T5, with zeros for its padding (AuraFlow)."""
+    pair = _pair(checkpoint, "", device, dtype, lora=lora)
+
+    def encode(texts: list[str]) -> Embedded:
+        answer, mask = _masked(*pair, texts, LENGTH, device)
+        return Embedded(mask[..., None] * answer[0].to(dtype))
+
+    return encode
+
+
+def lumina_text(checkpoint: Source, device: torch.device, dtype: torch.dtype, lora: Sequence[str] = ()) -> TextEncoder:
+    """The last but one layer of a language model, and which tokens are the text's (Qin et al. 2025)."""
+    pair = _pair(checkpoint, "", device, dtype, side="right")
+
+    def encode(texts: list[str]) -> Embedded:
+        answer, mask = _masked(*pair, texts, LENGTH, device, output_hidden_states=True)
+        return Embedded(mask[..., None] * answer.hidden_states[-2].to(dtype), mask=mask)
+
+    return encode
+
+
+Make = Callable[[Source, torch.device, torch.dtype, Sequence[str]], TextEncoder]
+ALONE: dict[str, Make] = {"T5EncoderModel": if_text, "UMT5EncoderModel": aura_text, "Gemma2Model": lumina_text}
+"""The encoding of a pipeline's only encoder, by its class, where it is not CLIP."""
+
+
+def _pair(
+    checkpoint: Source,
+    number: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    side: str = "",
+    lora: Sequence[str] = (),
+) -> tuple[Any, Any]:
+    """The tokenizer (padding to its length, warning where it truncates) and the encoder; `side` is padded."""
+    tokenizer = checkpoint.tokenizer(f"tokenizer{number}")
+    tokenizer.padding_side = side or tokenizer.padding_side
+    network = checkpoint.network(f"text_encoder{number}", dtype).to(device)
+    fuse_lora(network, f"text_encoder{number}", lora)
+
+    def tokenize(texts: list[str], length: int = tokenizer.model_max_length) -> Any:
+        for text, full in zip(texts, tokenizer(texts).input_ids, strict=True):
+            if len(full) > length:
+                log.warning("only %d of %d tokens are used (tokenizer%s): %r", length, len(full), number, text)
+        return tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+
+    return tokenize, network
+
+
+def _clip(tokenize: Any, network: Any, texts: list[str], device: torch.device) -> tuple[Tensor, Tensor]:
+    """The last but one layer, and the encoder's own embedding of the whole text."""
+    answer = network(tokenize(texts).input_ids.to(device), output_hidden_states=True)
+    return answer.hidden_states[-2], answer[0]
+
+
+def _masked(
+    tokenize: Any, network: Any, texts: list[str], length: int, device: torch.device, **more: Any
+) -> tuple[Any, Tensor]:
+    """The output of an encoder that masks the padding, and the mask of the texts' tokens [B L]."""
+    tokens = tokenize(texts, length).to(device)
+    return network(tokens.input_ids, attention_mask=tokens.attention_mask, **more), tokens.attention_mask.bool()

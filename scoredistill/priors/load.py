@@ -1,0 +1,162 @@
+"""Priors by name: what one needs, known before its weights are read, and the prior itself.
+
+A name is an embedded prior (toybox ...), PATH.safetensors with Toybox weights, an alias of a published model (sd ...),
+a folder in the layout of diffusers, org/name[@revision] on the hub, or FILE.py:NAME for a prior of one's own.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scoredistill import own
+from scoredistill.config import named
+from scoredistill.contracts import Needs, Prior
+from scoredistill.priors.diffusers.hub import ALIASES, FAMILIES, INDEX, INSTALL, find, published
+from scoredistill.priors.diffusers.prior import DiffusersPrior
+from scoredistill.priors.diffusers.view_prompting import ViewAngles, ViewPrompting
+from scoredistill.priors.mvdream import MVDreamPrior
+from scoredistill.priors.mvdream import unet as mvdream_unet
+from scoredistill.priors.toybox import EMBEDDED, ToyboxPrior, prior_class
+from scoredistill.priors.zero123 import Zero123Prior
+from scoredistill.priors.zero123.prior import projection_part
+
+WEIGHT_FILE = ".safetensors"
+PUBLISHED: dict[str, type[Any]] = {"diffusers": DiffusersPrior, "mvdream": MVDreamPrior, "zero123": Zero123Prior}
+"""The classes of published models, by family."""
+
+
+def full_prior_name(name: str) -> str:
+    """The name as a run's folder holds it: files and folders by their absolute paths.
+
+    ValueError with the nearest known names where there is no such prior.
+    """
+    if own.is_own(name):
+        return own.full_name(name)
+    if name.endswith(WEIGHT_FILE) or (name not in (*EMBEDDED, *ALIASES) and Path(name).is_dir()):
+        return str(Path(name).absolute())
+    _check_name(name)
+    return name
+
+
+def describe_prior(name: str) -> Needs:
+    """What the prior of a name needs; the same for every name of one model. ValueError where there is none.
+
+    Of an own class it is its attribute `needs`, by default one view from a text.
+    """
+    if own.is_own(name):
+        kind = own.load_own(name)
+        return getattr(kind, "needs", Needs(views=getattr(kind, "views", 1)))
+    if name.endswith(WEIGHT_FILE):
+        return prior_class(Path(name)).needs
+    if name in EMBEDDED:
+        return EMBEDDED[name].needs
+    return PUBLISHED[family_of(name)].needs
+
+
+def load_prior(
+    name: str,
+    device: torch.device | str = "cpu",
+    *,
+    dtype: torch.dtype | None = None,
+    view_prompting: ViewPrompting = "words",
+    view_angles: ViewAngles | None = None,
+    lora: Sequence[str] = (),
+) -> Prior:
+    """The prior of a name, its weights read, or downloaded once from the hub. ValueError where that is impossible.
+
+    `view_prompting` and `view_angles` are for published text-to-image models, `lora` files FILE[:weight] for Stable
+    Diffusion.
+    """
+    _check_options(name, view_prompting, lora)
+    if own.is_own(name):
+        return _own_prior(name, device)
+    if name.endswith(WEIGHT_FILE):
+        return prior_class(Path(name)).load(Path(name), device, dtype)
+    if name in EMBEDDED:
+        return EMBEDDED[name].load(device=device, dtype=dtype)
+    family = family_of(name)
+    if family == "zero123":
+        return Zero123Prior.load(name, device, dtype)
+    if family == "mvdream":
+        return MVDreamPrior.load(name, device, dtype, view_prompting=view_prompting, view_angles=view_angles)
+    return DiffusersPrior.load(
+        name, device, dtype, view_prompting=view_prompting, view_angles=view_angles, lora=tuple(lora)
+    )
+
+
+def family_of(name: str) -> str:
+    """The family of a published model: of an alias, or a hub id that is an alias's candidate, without the network."""
+    _check_name(name)
+    for alias, candidates in ALIASES.items():
+        if name == alias or (not Path(name).is_dir() and name in [each.partition("@")[0] for each in candidates]):
+            return FAMILIES.get(alias, "diffusers")
+    checkpoint = find(name)
+    if checkpoint.has("unet") and checkpoint.kind("unet") == mvdream_unet.KIND:
+        return "mvdream"
+    return "zero123" if projection_part(checkpoint) else "diffusers"
+
+
+def priors_help() -> str:
+    """Every prior by its name and the place of its weights, in this package or on the hub; nothing is downloaded."""
+    about = {
+        "toybox": "64x64 pixels of the Toybox world",
+        "toybox-mv": "four views of a toy at once",
+        "toybox-pose": "other views of a toy's picture (--image)",
+    }
+    rows = [
+        *((name, f"{words}, {_embedded(EMBEDDED[name])}") for name, words in about.items()),
+        *((name, ", else ".join(ALIASES[name])) for name in ALIASES),
+        ("PATH.safetensors", "other weights of Toybox's kind, made by tools/train_toybox.py"),
+        ("FOLDER", f"a published model in the layout of diffusers, with {INDEX}"),
+        (
+            "org/name[@revision]",
+            "such a folder on the hub, downloaded at first use; HF_HUB_OFFLINE=1 uses the cache only",
+        ),
+        ("FILE.py:NAME", "a prior of your own (docs/extending.md)"),
+    ]
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{name:{width}}  {words}" for name, words in rows]
+    return "\n".join([*lines, "", f"all but Toybox's and your own need: {INSTALL}"])
+
+
+def _embedded(prior: type[ToyboxPrior]) -> str:
+    """The place of an embedded prior's weights, or how they are made."""
+    if prior.weights.exists():
+        return f"embedded: {prior.weights}"
+    return f"not trained yet: python {prior.tool}"
+
+
+def _check_name(name: str) -> None:
+    """ValueError for a name that no prior can have."""
+    if name in EMBEDDED or published(name):
+        return
+    if name.startswith(("/", "./", "../", "~")):
+        raise ValueError(f"there is no file or folder {name}")
+    named("prior", name, dict.fromkeys([*EMBEDDED, *ALIASES]))
+
+
+def _check_options(name: str, view_prompting: str, lora: Sequence[str]) -> None:
+    """ValueError for options that the prior does not have."""
+    toybox = name in EMBEDDED or name.endswith(WEIGHT_FILE)
+    text_model = not toybox and not own.is_own(name) and family_of(name) != "zero123"
+    if view_prompting != "words" and not text_model:
+        raise ValueError(f"prior {name!r} has no view-dependent prompting but its own: leave out view_prompting")
+    if lora and not (text_model and family_of(name) == "diffusers"):
+        raise ValueError(f"prior {name!r} takes no LoRA files: leave out --prior.lora")
+
+
+def _own_prior(name: str, device: torch.device | str) -> Prior:
+    """A prior of one's own: a class or function, called with the device where it takes one."""
+    make = own.load_own(name)
+    if not callable(make):
+        raise ValueError(f"{name} is neither a class nor a function that returns a prior")
+    takes_device = "device" in inspect.signature(make).parameters
+    prior = make(device=device) if takes_device else make()
+    if not isinstance(prior, Prior):
+        raise ValueError(f"{name} returned a {type(prior).__name__}, which is no Prior (scoredistill.contracts)")
+    return prior

@@ -1,0 +1,155 @@
+"""The embedded prior: a pixel-space text-to-image diffusion model of Toybox, 64x64, v-prediction, cosine schedule.
+
+x is the image in [-1, 1].
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from scoredistill import schedule
+from scoredistill.camera import Cameras
+from scoredistill.contracts import Conditions, Needs, Prompt
+from scoredistill.priors.low_rank_learner import LoraLearner
+from scoredistill.priors.network import NetworkPrior, fast_dtype
+from scoredistill.priors.parametrization import Prediction
+from scoredistill.priors.toybox.unet import Shape, UNet
+from scoredistill.toybox import captions
+
+SIZE = 64
+CACHED_TEXTS = 1024  # encoded captions in the cache: 20 MB
+SCHEDULE = schedule.cosine()
+WEIGHTS = Path(__file__).parents[2] / "weights" / "toybox-prior.safetensors"
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """An encoded caption for each of B views: token features and the mask of real tokens."""
+
+    features: Float[Tensor, "B L D"]
+    mask: Tensor
+
+
+class ToyboxPrior(NetworkPrior):
+    """The embedded text-to-image prior (see docs/toybox.md); runs in bf16 where the processor is faster with it."""
+
+    schedule = SCHEDULE
+    prediction: Prediction = "v"
+    network: type[UNet] = UNet
+    weights = WEIGHTS
+    tool = "tools/train_toybox.py"
+    needs = Needs()
+
+    def __init__(self, net: UNet, device: torch.device | str = "cpu", dtype: torch.dtype | None = None):
+        self.device = torch.device(device)
+        self.dtype = dtype or fast_dtype(self.device)
+        self.net = net.to(self.device).eval().requires_grad_(False)
+        self.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (not in torch's stubs)
+        self.embedding = net.shape.embedding
+        self._encoded = lru_cache(CACHED_TEXTS)(self._encode_one)  # a run uses the same few texts at every step
+
+    @classmethod
+    def load(cls, path: Path | None = None, device: torch.device | str = "cpu", dtype: torch.dtype | None = None):
+        """Read weights written by `save`; ValueError if they are missing, of another task or another vocabulary."""
+        path = path or cls.weights
+        if not path.exists():
+            raise ValueError(f"no Toybox weights at {path}; train them with: python {cls.tool}")
+        with safe_open(path, "pt") as file:
+            settings = json.loads(file.metadata()["shape"])
+            if file.metadata()["vocabulary"] != " ".join(captions.VOCABULARY):
+                raise ValueError(f"{path} was trained on another vocabulary; retrain it with {cls.tool}")
+            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (not a dict)
+        net = cls.network(Shape.from_dict(settings))
+        if wrong := sorted(net.state_dict().keys() ^ tensors.keys()):
+            raise ValueError(f"{path} holds no {cls.network.__name__}: {len(wrong)} tensors differ")
+        net.load_state_dict(tensors)
+        return cls(net, device, dtype)
+
+    def encode(self, rgb: Float[Tensor, "B 3 H W"], rng: torch.Generator | None = None) -> Float[Tensor, "B 3 64 64"]:
+        """[0, 1] pixels of any size to x in [-1, 1] at 64x64 (bilinear, antialiased); nothing is random here."""
+        if rgb.shape[-2:] != (SIZE, SIZE):
+            rgb = F.interpolate(rgb, (SIZE, SIZE), mode="bilinear", antialias=True)
+        return 2 * rgb - 1
+
+    def decode(self, x: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B 3 h w"]:
+        """x to pixels; values outside [0, 1] are not clamped, so that encode(decode(x)) = x."""
+        return (x + 1) / 2
+
+    def conditions(self, prompt: Prompt, cameras: Cameras | None, count: int) -> Conditions:
+        """The captions with their view words for each camera, and the null caption (or the negative prompt)."""
+        plain = texts = prompt.texts(count)
+        if cameras is not None:
+            directions = zip(cameras.azimuth.tolist(), cameras.elevation.tolist(), strict=True)
+            words = [captions.view_words(*direction) for direction in directions]
+            texts = [captions.with_view(text, view) for text, view in zip(plain, words, strict=True)]
+        empty = self.encode_text([""] * count)
+        null = self.encode_text([prompt.negative] * count) if prompt.negative else empty
+        return Conditions(self.encode_text(texts), null, empty, self.encode_text(plain), keys=tuple(texts))
+
+    def encode_text(self, texts: list[str]) -> TextFeatures:
+        """Features of captions; ValueError names an unknown word and the nearest known ones."""
+        features, masks = zip(*(self._encoded(text) for text in texts), strict=True)
+        return TextFeatures(torch.cat(features), torch.cat(masks))
+
+    @torch.no_grad()
+    def _encode_one(self, text: str) -> tuple[Tensor, Tensor]:
+        return self.net.text(torch.tensor([captions.tokenize(text)], device=self.device))
+
+    def output(
+        self,
+        net: nn.Module,
+        x_t: Float[Tensor, "B C h w"],
+        t: Float[Tensor, "B"],
+        condition: TextFeatures,
+        view: Float[Tensor, "B E"] | None = None,
+    ) -> Float[Tensor, "B 3 h w"]:
+        """v of a network of the prior's structure, in the prior's precision; for a learner with `view` too."""
+        times = self.schedule.snap(t).to(self.device)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            v = net(
+                x_t.to(condition.features.dtype),
+                times,
+                condition.features,
+                condition.mask,
+                view,
+                **self.extra_inputs(condition),
+            )
+        return v.to(x_t.dtype)
+
+    def extra_inputs(self, condition: TextFeatures) -> dict[str, Tensor]:
+        """Further inputs of a task's network, by the names of its arguments."""
+        return {}
+
+    def adapted(self, layer: str) -> bool:
+        """A learner adapts every layer but the text encoder's, which is shared by all networks."""
+        return not layer.startswith("text.")
+
+    def learner(self, *, rank: int = 4, lr: float = 1e-3, seed: int = 0) -> LoraLearner:
+        """A second score that starts as this one, to be trained on renders (VSD, ESD); `seed` of its adapters."""
+        return LoraLearner(self, rank=rank, lr=lr, seed=seed)
+
+
+def save(path: Path, net: UNet) -> None:
+    """Write a network as float16 safetensors, with its shape and vocabulary in the header."""
+    metadata = {"shape": json.dumps(net.shape.as_dict()), "vocabulary": " ".join(captions.VOCABULARY)}
+    metadata["network"] = type(net).__name__
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({key: value.half().contiguous() for key, value in net.state_dict().items()}, path, metadata)
+
+
+def network_of(path: Path) -> str:
+    """The class of the network whose weights `save` wrote; "UNet" for a file that is not there or does not say."""
+    if not path.exists():
+        return UNet.__name__
+    with safe_open(path, "pt") as file:
+        return (file.metadata() or {}).get("network", UNet.__name__)

@@ -1,0 +1,152 @@
+"""Zero-1-to-3 as a prior: other views of a picture, conditioned on the relative pose (Liu et al. 2023).
+
+pose    T = [theta - theta_0, sin(phi - phi_0), cos(phi - phi_0), r - r_0]   [B 4]
+theta   polar angle, from straight above; phi azimuth; r distance; 0 marks the picture's own view
+tokens  CLIP's embedding of the picture and T, projected                       [B 1 D]
+image   the mean latent of the picture, not scaled                             [B C h w]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from scoredistill.camera import Cameras
+from scoredistill.contracts import Conditions, Needs, Photo, Prompt
+from scoredistill.priors.diffusers.denoisers import Denoiser
+from scoredistill.priors.diffusers.hub import Checkpoint, find
+from scoredistill.priors.diffusers.latents import Latents, resized
+from scoredistill.priors.diffusers.network import PublishedPrior
+from scoredistill.priors.diffusers.prior import space_of
+from scoredistill.priors.diffusers.scheduler import read_schedule
+from scoredistill.priors.diffusers.text import Embedded
+from scoredistill.priors.network import Time, X, fast_dtype
+from scoredistill.priors.parametrization import Prediction
+from scoredistill.priors.picture_cache import PictureCache
+from scoredistill.priors.zero123.pose import relative_pose
+from scoredistill.schedule import NoiseSchedule
+from scoredistill.views import ZERO123_ORBIT
+
+MOST = 32  # latents of a side, which stand for 256 pixels: some copies carry Stable Diffusion's own number on
+FILL = 200 / 256  # of the picture's side that the object spans, as the official demo frames it
+PROJECTIONS = {"clip_camera_projection": "proj", "cc_projection": "projection"}
+"""Subfolders that published copies keep the projection in, and what its layer is called there."""
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # of the pictures CLIP was trained on (Radford et al. 2021)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+ImageEncoder = Callable[[Float[Tensor, "1 3 H W"]], Float[Tensor, "1 D"]]
+"""CLIP's embedding of a picture in [0, 1] over white."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedPicture(Embedded):
+    """A picture and a pose relative to it, for each of B images; `tokens` is one token for both."""
+
+    image: X
+
+
+def _ask(net: Any, x_t: X, time: Time, condition: EmbeddedPicture, size: int) -> Tensor:
+    return net(torch.cat([x_t, condition.image.to(x_t)], 1), time, condition.tokens, return_dict=False)[0]
+
+
+DENOISER = Denoiser("unet", "time_embedding", _ask)  # type: ignore[arg-type] (its condition is always a picture)
+
+
+class Zero123Prior(PublishedPrior):
+    """A prior of novel views of one picture, which it takes from the prompt; it ignores the text prompt.
+
+    `encode_image` is called once for each picture. `above` is Stable Zero123's pose: the picture's polar angle instead of
+    the distance.
+    """
+
+    space: Latents
+    needs = Needs(published=True, picture=True, picture_fill=FILL, orbit=ZERO123_ORBIT)
+
+    def __init__(
+        self,
+        net: nn.Module,
+        space: Latents,
+        encode_image: ImageEncoder,
+        projection: nn.Linear,
+        levels: tuple[NoiseSchedule, Prediction],
+        *,
+        above: bool = False,
+    ):
+        super().__init__(net, DENOISER, space, levels)
+        self.encode_image, self.projection, self.above = encode_image, projection, above
+        self.pictures = PictureCache(self._encode_picture)
+
+    @classmethod
+    def load(
+        cls,
+        name: str = "zero123",
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+        *,
+        size: int | None = None,
+        above: bool | None = None,
+    ) -> Zero123Prior:
+        """The prior of an alias, a folder or org/name[@revision] that holds Zero-1-to-3 in its diffusers form.
+
+        `above` is whether it is Stable Zero123, whose folder looks the same; by default whether its name says so.
+        ValueError in one line where it cannot be had, or is another model.
+        """
+        device = torch.device(device)
+        dtype = dtype or fast_dtype(device)
+        checkpoint = find(name)
+        part = projection_part(checkpoint)
+        if part is None:
+            raise ValueError(f"{checkpoint} is not Zero-1-to-3: it has none of the parts {', '.join(PROJECTIONS)}")
+        tensors = checkpoint.weights(part)
+        weight, bias = (tensors[f"{PROJECTIONS[part]}.{kind}"].to(device, dtype) for kind in ("weight", "bias"))
+        projection = nn.Linear(weight.shape[1], weight.shape[0])
+        projection.load_state_dict({"weight": weight, "bias": bias}, assign=True)
+        net: Any = checkpoint.network("unet", dtype).to(device)
+        net.to(memory_format=torch.channels_last)
+        space: Any = space_of(checkpoint, min(net.config.sample_size, MOST), device, dtype, size)
+        levels = read_schedule(checkpoint.settings("scheduler", "scheduler_config.json"))
+        stable = "stable" in str(checkpoint).lower() if above is None else above
+        encode_image = lambda rgb: clip_image(checkpoint, rgb.to(device), dtype)  # noqa: E731
+        return cls(net, space, encode_image, projection.requires_grad_(False), levels, above=stable)
+
+    def conditions(self, prompt: Prompt, cameras: Cameras | None, count: int) -> Conditions:
+        """The prompt's picture and `count` poses; without cameras its own. The unconditional branch is zeros.
+
+        ValueError where the prompt has no picture.
+        """
+        photo, (embedding, latent) = self.pictures(prompt)
+        pose = relative_pose(photo.camera, cameras or photo.camera, above=self.above)
+        pose = pose.expand(count, 4).to(embedding)
+        tokens = self.projection(torch.cat([embedding.expand(count, -1), pose], -1))[:, None]
+        picture = EmbeddedPicture(tokens=tokens, image=latent.expand(count, -1, -1, -1))
+        empty = EmbeddedPicture(tokens=torch.zeros_like(tokens), image=torch.zeros_like(picture.image))
+        return Conditions(picture, empty, empty, picture)
+
+    @torch.no_grad()
+    def _encode_picture(self, photo: Photo) -> tuple[Tensor, Tensor]:
+        """CLIP's embedding of the picture over white, and its latent."""
+        like = self.projection.weight
+        rgb = resized(photo.over(torch.ones(3))[None], self.space.size).to(like.device)
+        latent = self.space.encode(rgb) / self.space.scale + self.space.shift
+        return self.encode_image(rgb).to(like), latent.to(like)
+
+
+def projection_part(checkpoint: Checkpoint) -> str | None:
+    """The subfolder of the projection of CLIP's embedding and the pose; None where the pipeline has none."""
+    return next((part for part in PROJECTIONS if checkpoint.has(part)), None)
+
+
+@torch.no_grad()
+def clip_image(checkpoint: Checkpoint, rgb: Float[Tensor, "B 3 H W"], dtype: torch.dtype) -> Float[Tensor, "B D"]:
+    """CLIP's embedding of pictures in [0, 1], resized bicubically as in training; the encoder is freed."""
+    network: Any = checkpoint.network("image_encoder", dtype).to(rgb.device)
+    side = network.config.image_size
+    rgb = F.interpolate(rgb, (side, side), mode="bicubic", align_corners=True)
+    mean, std = (rgb.new_tensor(values)[:, None, None] for values in (CLIP_MEAN, CLIP_STD))
+    return network(((rgb - mean) / std).to(dtype)).image_embeds

@@ -1,0 +1,136 @@
+"""From a recipe to the objects of a run.
+
+Recipe --build--> Parts --optimize--> steps
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scoredistill.camera import orbit
+from scoredistill.contracts import HasPixels, Method, Photo, Prior, Prompt, Scene, Step, Views
+from scoredistill.optimize import optimize
+from scoredistill.priors.compiled import compile_network
+from scoredistill.priors.diffusers.view_prompting import ViewAngles
+from scoredistill.priors.load import describe_prior, load_prior
+from scoredistill.randomness import stream
+from scoredistill.recipes.recipe import BACKGROUNDS, PriorConfig, Recipe
+from scoredistill.scenes.photo import PhotoScene
+from scoredistill.scenes.picture import read_photo
+from scoredistill.views import no_cameras
+
+
+@dataclass
+class Parts:
+    """The objects of a run."""
+
+    recipe: Recipe
+    scene: Any  # as it is rendered and exported
+    optimized: Scene  # as it is optimized: with the losses on the input picture, where there is one
+    prior: Prior
+    method: Method
+    views: Views
+    prompt: Prompt
+    background: Tensor
+
+    def optimize(self, resume: dict[str, Any] | None = None) -> Iterator[Step]:
+        """The optimization loop over these parts, from the start or from a `Step.checkpoint()`."""
+        training = self.recipe.training
+        return optimize(
+            self.optimized,
+            self.prior,
+            self.method,
+            self.views,
+            self.prompt,
+            steps=training.steps,
+            batch=training.batch,
+            background=self.background,
+            seed=training.seed,
+            asset_seed=training.asset_seed,
+            resume=resume,
+        )
+
+
+def build(recipe: Recipe) -> Parts:
+    """The objects of a run; ValueError for a prompt, weights or a picture that cannot be used."""
+    if not recipe.prompt.text.strip():
+        raise ValueError('no prompt: say what to generate, as in: scoredistill generate "a purple snowman"')
+    prior = build_prior(recipe.prior)
+    prompt = Prompt(recipe.prompt.text, recipe.prompt.negative, build_photo(recipe))
+    prior.conditions(prompt, None, prior.views)  # an unknown word is an error now, not after a minute
+    scene = build_scene(recipe)
+    _check_groups(recipe, scene, prior)
+    background = background_color(recipe)
+    optimized: Scene = scene
+    if prompt.photo and not recipe.flat:
+        optimized = PhotoScene(scene, prompt.photo, background, recipe.prompt.picture.loss)
+    method = recipe.method.prepare(prior, recipe.training.seed)
+    return Parts(recipe, scene, optimized, prior, method, build_views(recipe, prior.views), prompt, background)
+
+
+def build_prior(config: PriorConfig) -> Prior:
+    """The prior, its network compiled where the recipe says so; see `load_prior`."""
+    dtype = None if config.dtype == "auto" else getattr(torch, config.dtype)
+    prior: Any = load_prior(
+        config.name,
+        config.device,
+        dtype=dtype,
+        view_prompting=config.view_prompting,
+        view_angles=ViewAngles(config.front_deg, config.back_deg, config.overhead_deg),
+        lora=config.lora,
+    )
+    if config.compile:
+        compile_network(prior.net)
+    return prior
+
+
+def build_scene(recipe: Recipe) -> Any:
+    """The scene before the first step, on the device of the recipe."""
+    training, config = recipe.training, recipe.scene
+    rng = stream(training.seed, "scene")
+    scene = config.build(rng=rng, steps=training.steps, resolution=training.resolution)  # type: ignore[attr-defined]
+    return scene.to(recipe.prior.device) if hasattr(scene, "to") else scene
+
+
+def build_photo(recipe: Recipe) -> Photo | None:
+    """The input picture, framed for the prior, at the middle distance of the training views."""
+    picture = recipe.prompt.picture
+    if not picture.file:
+        return None
+    needs = describe_prior(recipe.prior.name)
+    if not needs.picture:
+        raise ValueError(f"prior {recipe.prior.name!r} takes no picture: leave out --image, or use --prior toybox-pose")
+    radius, fov_deg = recipe.views.middle()
+    angles = torch.tensor([picture.azimuth_deg, picture.elevation_deg, fov_deg]).deg2rad()
+    camera = orbit(angles[:1], angles[1:2], torch.tensor([radius]), angles[2:], recipe.training.resolution)
+    return read_photo(Path(picture.file), camera.to(recipe.prior.device), fill=needs.picture_fill)
+
+
+def build_views(recipe: Recipe, group: int = 1) -> Views:
+    """The training cameras, `group` of them evenly around, on the device of the recipe; none for a flat scene."""
+    if recipe.flat:
+        return no_cameras
+    views, resolution, device = recipe.views, recipe.training.resolution, recipe.prior.device
+    return lambda progress, batch, rng: views.cameras(batch, rng, resolution=resolution, group=group).to(device)
+
+
+def background_color(recipe: Recipe) -> Tensor:
+    """The background color [3] of all renders, on the device of the recipe."""
+    return torch.tensor(BACKGROUNDS[recipe.training.background], device=recipe.prior.device)
+
+
+def _check_groups(recipe: Recipe, scene: Any, prior: Prior) -> None:
+    """ValueError unless the views of a step make whole groups of those that the prior denoises jointly."""
+    count = len(scene.pixels) if isinstance(scene, HasPixels) else recipe.training.batch
+    if count % prior.views:
+        flag = "--scene.count" if recipe.flat else "--batch"
+        raise ValueError(
+            f"prior {Path(recipe.prior.name).name!r} denoises {prior.views} views jointly: set {flag} to a multiple "
+            f"of {prior.views}" + (", or use --prior toybox" if recipe.prior.name == "toybox-mv" else "")
+        )

@@ -1,0 +1,51 @@
+"""The shortest command line that makes a recipe again."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from scoredistill.recipes.kinds import name_of
+from scoredistill.recipes.presets import PRESETS
+from scoredistill.recipes.recipe import Recipe, different
+
+IGNORED = ("prompt.text", "prior.device")
+SHORT = {"training.steps": "steps", "training.batch": "batch", "training.resolution": "resolution"}
+
+
+def command(recipe: Recipe) -> str:
+    """`scoredistill generate` with the flags in which the recipe differs from the nearest preset."""
+    names = {"method": name_of(recipe.method), "scene": name_of(recipe.scene), "prior": recipe.prior.name}
+    asked = {**names, "picture": recipe.prompt.picture.file, "device": recipe.prior.device}
+    candidates = []
+    for preset, make in PRESETS.items():
+        try:
+            base = make(recipe.prompt.text, **asked, seed=recipe.training.seed)
+        except ValueError:  # a prior or device that this machine does not have
+            return "scoredistill generate --config config.yaml --out ANOTHER_FOLDER"
+        candidates.append((preset, [path for path in different(recipe, base) if path not in IGNORED]))
+    preset, paths = min(candidates, key=lambda candidate: len(candidate[1]))
+    words = ["scoredistill", "generate", recipe.prompt.text]
+    words += [word for name, value in names.items() for word in (f"--{name}", value)]
+    words += ["--preset", preset, "--seed", str(recipe.training.seed)]
+    if recipe.prompt.picture.file:
+        words += ["--image", recipe.prompt.picture.file]
+    for path in paths:
+        words += _flag(path, _value(recipe, path))
+    return shlex.join(words)
+
+
+def _value(recipe: Recipe, path: str) -> Any:
+    value: Any = recipe
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _flag(path: str, value: Any) -> list[str]:
+    name = SHORT.get(path, path).replace("_", "-")
+    if isinstance(value, bool):
+        group, _, last = name.rpartition(".")
+        return [f"--{name}" if value else f"--{group}.no-{last}"]
+    values = value if isinstance(value, tuple) else (value,)
+    return [f"--{name}", *map(str, values)]

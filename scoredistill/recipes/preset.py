@@ -1,0 +1,103 @@
+"""What all presets share: the question they are asked, and the parts of a recipe that follow from it alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from scoredistill.config import Config
+from scoredistill.contracts import Needs
+from scoredistill.methods.method import MethodConfig
+from scoredistill.priors.load import describe_prior, full_prior_name
+from scoredistill.recipes.kinds import method_config, scene_config
+from scoredistill.recipes.recipe import PictureConfig, PriorConfig, PromptConfig
+from scoredistill.scenes.image import ImageConfig
+from scoredistill.scenes.nerf import NerfConfig
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a preset is asked for, and what the prior needs."""
+
+    text: str
+    method: MethodConfig
+    scene: Config
+    prior: str
+    needs: Needs
+    picture: str
+    device: str
+    seed: int
+
+    @classmethod
+    def of(
+        cls, text: str, method: str, scene: str, prior: str, picture: str, device: str, seed: int, *, joint: bool
+    ) -> Task:
+        """The task of a preset's arguments; `joint` is whether "auto" means four views at once for 3D scenes.
+
+        ValueError for unknown names, and for a picture that the prior does not take.
+        """
+        kind, config = method_config(method), scene_config(scene)
+        flat = bool(getattr(config, "flat", False))
+        name = full_prior_name(prior) if prior != "auto" else embedded_prior(flat=flat, picture=picture, joint=joint)
+        needs = describe_prior(name)
+        if picture and not needs.picture:
+            raise ValueError(
+                f"prior {name!r} takes no picture: leave out --image, or use --prior toybox-pose or zero123"
+            )
+        return cls(text, kind, config, name, needs, picture, resolved_device(device), seed)
+
+    @property
+    def flat(self) -> bool:
+        """Whether the scene is an image."""
+        return bool(getattr(self.scene, "flat", False))
+
+    @property
+    def is_nerf(self) -> bool:
+        """Whether the scene is a NeRF."""
+        return isinstance(self.scene, NerfConfig)
+
+    def prompt(self, **loss: object) -> PromptConfig:
+        """The prompt, with the method's negative prompt for published models."""
+        negative = self.method.negative_prompt if self.needs.published else ""
+        picture = PictureConfig(file=self.picture)
+        return PromptConfig(self.text, negative, replace(picture, **loss) if self.picture else picture)  # type: ignore[arg-type]
+
+    def prior_config(self) -> PriorConfig:
+        """The prior with the method's view-dependent prompting; a multi-view prior is conditioned on its cameras."""
+        joint = self.needs.views > 1
+        prompting = self.method.view_prompting if self.needs.view_prompting and not joint else "words"
+        angle = 30.0 if joint and self.needs.view_prompting else self.method.front_deg
+        return PriorConfig(
+            self.prior,
+            self.device,
+            view_prompting=prompting,  # type: ignore[arg-type] (a name that PriorConfig checks)
+            front_deg=angle,
+            back_deg=angle,
+        )
+
+    def image(self, lr: float) -> ImageConfig:
+        """Images side by side, as many as a prior of several views denoises jointly."""
+        return ImageConfig(count=4, lr=lr)
+
+
+def embedded_prior(*, flat: bool, picture: str, joint: bool) -> str:
+    """The embedded prior of a task: other views of a picture, four views at once for 3D scenes, else single views.
+
+    With single views a 3D scene gets a second front wherever the view's words are ambiguous.
+    """
+    if picture:
+        return "toybox-pose"
+    return "toybox-mv" if joint and not flat else "toybox"
+
+
+def resolved_device(device: str) -> str:
+    """The device that "auto" stands for here; ValueError for one that does not exist here."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = device.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
+        raise ValueError(f"unknown device {device!r}; known: auto, cpu, cuda, cuda:N")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"no CUDA device {index or 0} here; use --device cpu, or see: scoredistill doctor")
+    return device

@@ -1,0 +1,123 @@
+"""The recipe: one frozen tree that says everything about a run. A preset returns it complete; flags replace fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal
+
+from scoredistill.config import Config, Count, Degrees, Elevation, NonNegative, Pixels, Range, Seed, hints, nearest
+from scoredistill.methods.method import MethodConfig
+from scoredistill.methods.sdi import SDI
+from scoredistill.scenes.nerf import NerfConfig
+from scoredistill.scenes.photo import PhotoLoss
+from scoredistill.toybox.render import BACKGROUND
+from scoredistill.views import OrbitConfig
+
+GRAY = (0.5, 0.5, 0.5)
+BACKGROUNDS = {"toybox": BACKGROUND, "white": (1.0, 1.0, 1.0), "gray": GRAY, "black": (0.0, 0.0, 0.0)}
+"""Background colors by name; "toybox" is the one that the embedded priors were trained on."""
+
+
+@dataclass(frozen=True)
+class PictureConfig(Config):
+    """An input picture of the object, for priors that generate other views of it."""
+
+    file: str = ""  # picture of the object to start from; empty: text to 3D
+    elevation_deg: Elevation = 5.0  # camera elevation of the input picture, degrees
+    azimuth_deg: Degrees = 0.0  # camera azimuth of the input picture, degrees: 0 is the front, 90 at +x
+    loss: PhotoLoss = field(default_factory=PhotoLoss)  # weights of the losses on the input view
+
+
+@dataclass(frozen=True)
+class PromptConfig(Config):
+    """What to generate."""
+
+    text: str = ""  # the prompt
+    negative: str = ""  # negative prompt (replaces the empty prompt in classifier-free guidance)
+    picture: PictureConfig = field(default_factory=PictureConfig)
+
+
+@dataclass(frozen=True)
+class PriorConfig(Config):
+    """The 2D diffusion model that is distilled."""
+
+    name: str = "toybox-mv"  # alias, folder, hub id org/name[@revision], or FILE.py:NAME; see `scoredistill priors`
+    device: str = "cpu"  # cpu, cuda or cuda:N, for the prior and the scene
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # precision of the network; auto: the fastest
+    view_prompting: Literal["words", "interpolated", "perp-neg"] = (
+        "words"  # view-dependent prompting, see docs/priors.md
+    )
+    front_deg: Degrees = 45.0  # half-angle of the azimuths prompted as front view
+    back_deg: Degrees = 45.0  # half-angle of the azimuths prompted as back view
+    overhead_deg: Degrees = 60.0  # elevation above which the view is prompted as overhead
+    lora: tuple[str, ...] = ()  # LoRA files FILE[:weight], fused into the network
+    compile: bool = False  # compile the network: faster steps on a GPU after a slow first one
+
+
+@dataclass(frozen=True)
+class TrainingConfig(Config):
+    """The optimization loop."""
+
+    steps: Count = 300  # optimization steps
+    batch: Count = 4  # camera views per optimization step (3D scenes)
+    resolution: Pixels = 64  # render resolution in pixels
+    background: Literal["toybox", "white", "gray", "black"] = "toybox"  # background color
+    seed: Seed = 0  # seed of everything random
+    asset_seed: Seed = 0  # seed of the fixed per-asset noise (DSD)
+    save_every: Count = 25  # optimization steps between checkpoints
+
+
+@dataclass(frozen=True)
+class OutputConfig(Config):
+    """Files that are made of a finished run."""
+
+    turntable_frames: Annotated[int, Range(1, 3600)] = 60  # frames of the turntable video, 30 per second
+    turntable_resolution: Pixels = 128  # resolution of the turntable video in pixels
+    mesh_resolution: Annotated[int, Range(8, 1024)] = 128  # density samples along a side for mesh extraction
+    mesh_threshold: NonNegative = 0.0  # density at the surface; 0: chosen from the silhouette of renders
+    mesh_faces: Annotated[int, Range(0, 10_000_000)] = 5_000  # triangles of the mesh, about; 0: all of them
+    texture: Annotated[int, Range(0, 8192)] = 512  # texture resolution in texels; 0: vertex colors instead
+
+
+@dataclass(frozen=True)
+class Recipe(Config):
+    """Everything about a run."""
+
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    prior: PriorConfig = field(default_factory=PriorConfig)
+    scene: Config = field(default_factory=NerfConfig)
+    method: MethodConfig = field(default_factory=SDI)
+    views: OrbitConfig = field(default_factory=OrbitConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+
+    @property
+    def flat(self) -> bool:
+        """Whether the scene is an image, without cameras."""
+        return bool(getattr(self.scene, "flat", False))
+
+
+def changed(config: Any, path: str, value: Any) -> Any:
+    """A copy of a configuration with the field at a dotted path replaced, as in changed(recipe, "training.steps", 9).
+
+    ValueError for a path that does not exist, and for a value that the field does not allow.
+    """
+    name, _, rest = path.partition(".")
+    known = hints(type(config))
+    if name not in known:
+        raise ValueError(f"{type(config).__name__} has no setting {name!r}; {nearest(name, known)}")
+    return replace(config, **{name: changed(getattr(config, name), rest, value) if rest else value})
+
+
+def different(recipe: Config, other: Config, path: str = "") -> list[str]:
+    """The dotted paths of all settings in which two configurations differ."""
+    if type(recipe) is not type(other):
+        return [path]
+    found = []
+    for name in hints(type(recipe)):
+        mine, theirs = getattr(recipe, name), getattr(other, name)
+        if isinstance(mine, Config):
+            found += different(mine, theirs, f"{path}.{name}".lstrip("."))
+        elif mine != theirs:
+            found.append(f"{path}.{name}".lstrip("."))
+    return found

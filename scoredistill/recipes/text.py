@@ -1,0 +1,89 @@
+"""Recipes as text: a YAML tree with a format version, complete, so that later presets change nothing of an old run."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import yaml
+
+from scoredistill import own
+from scoredistill.config import Config, from_plain, missing_keys, nearest, to_plain
+from scoredistill.recipes.kinds import method_config, name_of, scene_config
+from scoredistill.recipes.recipe import Recipe
+
+FORMAT = 1
+"""To be raised when a recipe written before could not be read right any more."""
+
+
+def write_recipe(recipe: Recipe) -> str:
+    """The recipe as YAML; `read_recipe` is its inverse."""
+    tree: dict[str, Any] = {"format": FORMAT}
+    for field in fields(recipe):
+        node: Config = getattr(recipe, field.name)
+        name = {"name": name_of(node)} if field.name in ("scene", "method") else {}
+        tree[field.name] = name | to_plain(node)
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)
+
+
+def read_recipe(text: str, where: str) -> Recipe:
+    """The recipe that `write_recipe` wrote; ValueError in one line names what is wrong in `where`, and the way out."""
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ValueError(f"{where} is not YAML") from None
+    if not isinstance(tree, dict):
+        raise ValueError(f"{where} is not the configuration of a run")
+    if "format" not in tree:
+        raise ValueError(f"{where} {_unversioned(tree)}")
+    if tree["format"] != FORMAT:
+        raise ValueError(
+            f"{where} has format {tree['format']!r}, this version reads format {FORMAT}: use the version of "
+            "scoredistill that wrote it"
+        )
+    sections = {field.name: field.type for field in fields(Recipe)}
+    for key in tree:
+        if key not in (*sections, "format"):
+            raise ValueError(f"{where} has no section {key!r}; {nearest(str(key), sections)}")
+    if absent := [name for name in sections if name not in tree]:
+        raise ValueError(f"{where} lacks the section {absent[0]}")
+    try:
+        return Recipe(**{name: _section(name, tree[name]) for name in sections})
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def refuse_own_code(recipe: Recipe, folder: str) -> None:
+    """ValueError where a recipe names code inside its own run folder: a received folder must not bring code."""
+    names = (name_of(recipe.method), name_of(recipe.scene), recipe.prior.name)
+    for name in filter(own.is_own, names):
+        if name.startswith(folder):
+            raise ValueError(f"{name} lies inside the run folder: move the file out of it")
+
+
+def _section(name: str, plain: Any) -> Config:
+    if not isinstance(plain, Mapping):
+        raise ValueError(f"{name} must hold named values, got {plain!r}")
+    plain = dict(plain)
+    default: Config = getattr(Recipe(), name)
+    if name in ("scene", "method"):
+        kind = plain.pop("name", None)
+        if not isinstance(kind, str):
+            raise ValueError(f"{name} lacks its name")
+        default = method_config(kind) if name == "method" else scene_config(kind)
+    config = from_plain(type(default), plain, name)
+    if absent := missing_keys(config, plain, name):
+        raise ValueError(f"{absent[0]} is missing")
+    return config
+
+
+def _unversioned(tree: Mapping[str, Any]) -> str:
+    """What to say of a configuration without a format version, as early development versions wrote it."""
+    if "prompt" not in tree:
+        return "is not the configuration of a run: it has no format version"
+    again = ["scoredistill", "generate", str(tree["prompt"])]
+    for name in ("method", "scene", "prior", "preset", "seed", "steps"):
+        again += [f"--{name}", str(tree[name])] if name in tree else []
+    return "was written by a development version that kept no complete recipe; start anew: " + shlex.join(again)

@@ -1,0 +1,165 @@
+"""What is made of a run when it stops: preview, turntable, mesh, metrics and the page."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scoredistill.config import to_plain
+from scoredistill.contracts import HasPixels, HasVolume
+from scoredistill.export.glb import write_glb
+from scoredistill.export.images import enlarge, grid, preview, write_png, write_turntable
+from scoredistill.export.page import Page, write_page
+from scoredistill.recipes.build import background_color, build_scene
+from scoredistill.recipes.command import command
+from scoredistill.recipes.kinds import name_of
+from scoredistill.recipes.preset import resolved_device
+from scoredistill.recipes.recipe import Recipe, changed
+from scoredistill.runs.checkpoint import write_safely
+from scoredistill.runs.evaluation import evaluate
+from scoredistill.runs.folder import RunFolder
+from scoredistill.runs.formats import mesh_of
+from scoredistill.runs.mesh_metrics import mesh_metrics
+from scoredistill.runs.renders import four_views, turntable
+
+SHOWN = 128  # pixels, at least, of an image in the preview
+
+
+class DivergedError(Exception):
+    """A run that came to its end with nothing to show for it."""
+
+
+def finish(folder: RunFolder, scene: Any, trouble: str = "") -> dict[str, Any]:
+    """Write everything that can be made of the scene as it is; returns the metrics.
+
+    `trouble` says why the run broke off, if it did; then no mesh is made of it. Raises DivergedError, after
+    everything else is written, where the scene is empty.
+    """
+    recipe, output = folder.recipe, folder.recipe.output
+    write_preview(recipe, scene, folder / "preview.png")
+    metrics, empty = _summary(folder) | evaluate(recipe, scene), ""
+    if not isinstance(scene, HasPixels):
+        frames = turntable(recipe, scene, output.turntable_frames, output.turntable_resolution)
+        write_turntable(frames, folder / "turntable.mp4", background=background_color(recipe))
+        (folder / "mesh.glb").unlink(missing_ok=True)  # of an earlier state of this run
+        try:
+            metrics |= _write_mesh(folder, scene) if isinstance(scene, HasVolume) and not trouble else {}
+        except ValueError as error:
+            empty = str(error)
+        if trouble or empty:
+            metrics |= {"diverged": True, "reason": trouble or empty}
+    write_safely(folder / "metrics.json", json.dumps(metrics, indent=2).encode())
+    write_page(page(folder, metrics), folder / "index.html")
+    if metrics["diverged"] and not trouble:
+        raise DivergedError(empty or f"the run has diverged: its views are {metrics['reason']}")
+    return metrics
+
+
+def salvage(folder: RunFolder, scene: Any, error: Exception) -> str:
+    """Finish a broken-off run from its newest checkpoint, as far as the disk allows; returns what the folder holds."""
+    with contextlib.suppress(OSError):
+        state = folder.load()
+        if state is None:
+            return f"{folder.path} holds its log, but no checkpoint yet"
+        scene.load_state_dict(state["scene"])
+        finish(folder, scene, trouble=str(error))
+        return f"{folder.path} holds the checkpoint of step {state['index']}, the log and a preview"
+    return f"{folder.path} holds what could be saved"
+
+
+def write_preview(recipe: Recipe, scene: Any, path: Path) -> None:
+    """Front, side, back and top with their normals; of a flat scene its images."""
+    if isinstance(scene, HasPixels):
+        write_png(grid(enlarge(scene.pixels.detach().cpu().clamp(0, 1), SHOWN)), path)
+    else:
+        write_png(preview(four_views(recipe, scene), background_color(recipe)), path)
+
+
+def page(folder: RunFolder, metrics: dict[str, Any]) -> Page:
+    """The page of a run from the files in its folder."""
+    recipe, log = folder.recipe, folder.log()
+    times = {record["step"]: record.get("t") for record in log}
+    probes = [
+        (f"step {index}" + (f", t = {times[index]:.2f}" if times.get(index) else ""), _titled(pictures))
+        for index, pictures in folder.traces().items()
+    ]
+    method, scene = name_of(recipe.method), name_of(recipe.scene)
+    return Page(
+        title=recipe.prompt.text,
+        subtitle=f"{method}, {scene} scene, prior {Path(recipe.prior.name).name}, seed {recipe.training.seed}",
+        mesh=_existing(folder / "mesh.glb"),
+        video=_existing(folder / "turntable.mp4"),
+        pictures={"images" if recipe.flat else "front, side, back, top": folder / "preview.png"},
+        probes=probes,
+        log=log,
+        metrics={key: value for key, value in metrics.items() if key not in ("by_view", "prompt")},
+        config=_dotted(to_plain(recipe)),
+        method=inspect.getdoc(type(recipe.method)) or "",
+        citation=recipe.method.citation,
+        command=command(recipe),
+    )
+
+
+@torch.no_grad()
+def _write_mesh(folder: RunFolder, scene: Any) -> dict[str, Any]:
+    """Write mesh.glb; returns its metrics, ValueError where the volume is empty."""
+    recipe = folder.recipe
+    mesh = mesh_of(scene, recipe.output, recipe.prior.device)
+    text, seed = recipe.prompt.text, recipe.training.seed
+    write_glb(
+        mesh, folder / "mesh.glb", name=text, extras={"prompt": text, "method": name_of(recipe.method), "seed": seed}
+    )
+    return mesh_metrics(recipe, scene, mesh)
+
+
+def _summary(folder: RunFolder) -> dict[str, Any]:
+    """Which run this is, how far it came and how long it took."""
+    recipe, log = folder.recipe, folder.log()
+    done, seconds = (log[-1]["step"] + 1, log[-1]["seconds"]) if log else (0, 0.0)
+    run = {"prompt": recipe.prompt.text, "method": name_of(recipe.method), "seed": recipe.training.seed}
+    return run | {"steps": done, "seconds": seconds}
+
+
+def _titled(pictures: dict[str, Path]) -> dict[str, Path]:
+    """1-render, 2-noised, ... without the numbers that sort them."""
+    return {name.split("-", 1)[-1]: path for name, path in pictures.items()}
+
+
+def _existing(path: Path) -> Path | None:
+    return path if path.exists() else None
+
+
+def _dotted(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A tree of settings as one level of dotted names; empty texts are left out."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _dotted(value, f"{prefix}{name}.")
+        elif value != "":
+            flat[prefix + name] = value
+    return flat
+
+
+def open_scene(path: Path) -> tuple[Recipe, Any]:
+    """The recipe in a folder and its scene at the newest checkpoint, on the best device of this machine."""
+    folder = RunFolder.open(path)
+    state = folder.load()
+    if state is None:
+        raise ValueError(f"{path} has no checkpoint yet; go on with: scoredistill resume {path}")
+    recipe = changed(folder.recipe, "prior.device", resolved_device("auto"))
+    scene = build_scene(recipe)
+    scene.load_state_dict(state["scene"])
+    return recipe, scene
+
+
+def open_3d_scene(path: Path) -> tuple[Recipe, Any]:
+    """As `open_scene`; ValueError for a flat scene, which has no views and no mesh."""
+    recipe, scene = open_scene(path)
+    if isinstance(scene, HasPixels):
+        raise ValueError(f"{path} is a run on a flat image; only 3D scenes have views and meshes")
+    return recipe, scene

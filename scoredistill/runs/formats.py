@@ -1,0 +1,54 @@
+"""The file formats that a scene is exported to: meshes of scenes with a volume, splat files of Gaussians."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from scoredistill.config import named
+from scoredistill.contracts import HasGaussians, HasVolume
+from scoredistill.export.glb import write_glb
+from scoredistill.export.mesh import Mesh, extract
+from scoredistill.export.obj import write_obj, write_ply
+from scoredistill.export.splat_glb import write_splat_glb
+from scoredistill.export.splat_ply import write_splat_ply
+from scoredistill.recipes.recipe import OutputConfig, Recipe
+from scoredistill.runs.mesh_metrics import in_words, mesh_metrics
+
+MESHES: dict[str, Callable[[Mesh, Path], None]] = {"glb": write_glb, "obj": write_obj, "ply": write_ply}
+SPLATS = {"splat-ply": write_splat_ply, "splat-glb": write_splat_glb}
+
+
+def file_name(kind: str) -> str:
+    """mesh.glb, splats.ply ...; ValueError for an unknown format."""
+    named("format", kind, MESHES | SPLATS)
+    of_splats, _, suffix = kind.rpartition("-")
+    return f"{'splats' if of_splats else 'mesh'}.{suffix}"
+
+
+def mesh_of(scene: Any, output: OutputConfig, device: str, *, texture: bool = True) -> Mesh:
+    """The mesh of a scene; ValueError where it has no volume, or an empty one."""
+    if not isinstance(scene, HasVolume):
+        raise ValueError("this scene has no volume, so no mesh can be made of it: give it a method volume()")
+    return extract(
+        scene.volume(),
+        resolution=output.mesh_resolution,
+        threshold=output.mesh_threshold or None,
+        faces=output.mesh_faces,
+        texture=output.texture if texture else 0,
+        device=device,
+    )
+
+
+def write(recipe: Recipe, scene: Any, path: Path, kind: str) -> str:
+    """Write the scene in a format; returns what the file holds. ValueError where the scene has no such form."""
+    if kind in SPLATS:
+        if not isinstance(scene, HasGaussians):
+            raise ValueError(f"{kind} is a format of splats, and this scene has none; formats: {', '.join(MESHES)}")
+        splats = scene.gaussians()
+        SPLATS[kind](splats, path)
+        return f"{len(splats.means)} splats"
+    mesh = mesh_of(scene, recipe.output, recipe.prior.device, texture=kind != "ply")  # PLY has no textures
+    MESHES[kind](mesh, path)
+    return in_words(mesh_metrics(recipe, scene, mesh))

@@ -1,0 +1,180 @@
+"""Runs from Python: `generate` a 3D model, `distill_image`; results that display themselves in a notebook.
+
+result = generate("a purple snowman", method="sdi", steps=100)
+result                          shows front, side, back and top in a notebook
+result.export("snowman.glb")
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from scoredistill.config import named, nearest
+from scoredistill.contracts import HasPixels
+from scoredistill.export.images import grid, preview
+from scoredistill.recipes.build import Parts, background_color, build
+from scoredistill.recipes.kinds import name_of
+from scoredistill.recipes.presets import PRESETS
+from scoredistill.recipes.recipe import Recipe, changed
+from scoredistill.runs.finish import finish
+from scoredistill.runs.folder import Record, RunFolder, default_path
+from scoredistill.runs.formats import MESHES, SPLATS, write
+from scoredistill.runs.journal import record
+from scoredistill.runs.renders import four_views, render_views
+
+Progress = Callable[[Record], object]
+CHOICES = ("method", "scene", "prior", "picture", "device", "seed")
+
+
+@dataclass
+class Result:
+    """A finished run: its recipe, scene and prior, and its folder where it has one."""
+
+    recipe: Recipe
+    scene: Any
+    prior: Any
+    metrics: dict[str, Any]
+    folder: Path | None = None
+
+    def render(self, azimuths_deg: list[float], *, elevation_deg: float = 15.0, resolution: int = 256) -> Tensor:
+        """Views [N 3 H W] in [0, 1] from azimuths in degrees, 0 the front; of a flat scene its images."""
+        if isinstance(self.scene, HasPixels):
+            return self.scene.pixels.detach().clamp(0, 1)
+        elevations = [elevation_deg] * len(azimuths_deg)
+        return render_views(self.recipe, self.scene, azimuths_deg, elevations, resolution).rgb.clamp(0, 1)
+
+    @property
+    def image(self) -> Any:
+        """A PIL image: front, side, back and top with their normals; of a flat scene its images side by side."""
+        from PIL import Image
+
+        if isinstance(self.scene, HasPixels):
+            rgb = grid(self.scene.pixels.detach().cpu().clamp(0, 1))
+        else:
+            rgb = preview(four_views(self.recipe, self.scene), background_color(self.recipe))
+        return Image.fromarray((255 * rgb.clamp(0, 1)).round().byte().permute(1, 2, 0).cpu().numpy())
+
+    def export(self, path: str | Path) -> str:
+        """Write the scene in the format of the suffix (.glb, .obj, .ply), or `splats.ply`, `splats.glb` of splats.
+
+        Returns what the file holds; ValueError for another suffix, or a scene without a volume.
+        """
+        path = Path(path)
+        kind = path.suffix.removeprefix(".").lower()
+        kind = f"splat-{kind}" if path.stem == "splats" else kind
+        named("format", kind, MESHES | SPLATS)
+        return write(self.recipe, self.scene, path, kind)
+
+    def _repr_html_(self) -> str:
+        """The images, as a notebook shows them."""
+        buffer = io.BytesIO()
+        self.image.save(buffer, format="PNG")
+        source = base64.b64encode(buffer.getvalue()).decode("ascii")
+        caption = html.escape(f"{self.recipe.prompt.text}: {name_of(self.recipe.method)}, {self.recipe.prior.name}")
+        return f'<figure><img src="data:image/png;base64,{source}"><figcaption>{caption}</figcaption></figure>'
+
+
+def generate(
+    prompt: str | Recipe,
+    *,
+    preset: str = "fast",
+    out: str | Path | None = None,
+    progress: bool | Progress = True,
+    **settings: Any,
+) -> Result:
+    """Generate a 3D model (or with scene="image" images) from a text prompt, or run a complete recipe.
+
+    Args: `settings` are `method`, `scene`, `prior`, `picture`, `device`, `seed` of the preset, then short names as on
+    the command line (`steps`, `batch`, `resolution`, `scale`, `negative`) or dotted fields with two underscores
+    (`scene__samples=64`). With `out` the run is saved in that folder, as the command line does (out="" chooses one);
+    without it nothing is written. `progress` is a callback for each step's record, True for a progress bar.
+    """
+    recipe = prompt if isinstance(prompt, Recipe) else recipe_of(prompt, preset, settings)
+    parts = build(recipe)
+    steps = recipe.training.steps
+    with _bar(steps) if progress is True else _silent(progress) as show:
+        if out is None:
+            for step in parts.optimize():
+                show({"step": step.index, "grad_norm": float(step.distilled.grad.norm())})
+            return Result(recipe, parts.scene, parts.prior, {})
+        return _saved(parts, Path(out) if out else _default_folder(recipe), show)
+
+
+def distill_image(prompt: str, *, preset: str = "fast", count: int = 4, **settings: Any) -> Result:
+    """Generate `count` images from a text prompt by 2D distillation; arguments as `generate`."""
+    return generate(prompt, preset=preset, scene="image", scene__count=count, **settings)
+
+
+def recipe_of(prompt: str, preset: str, settings: dict[str, Any]) -> Recipe:
+    """The preset's recipe with settings replaced; ValueError names a setting that does not exist."""
+    choices = {name: settings[name] for name in CHOICES if name in settings}
+    recipe = named("preset", preset, PRESETS)(prompt, **choices)
+    for name, value in settings.items():
+        if name in CHOICES:
+            continue
+        path = SHORT.get(name) or name.replace("__", ".")
+        if "." not in path:
+            raise ValueError(f"unknown setting {name!r}; {nearest(name, [*CHOICES, *SHORT])}")
+        recipe = changed(recipe, path, value)
+    return recipe
+
+
+SHORT = {
+    "steps": "training.steps",
+    "batch": "training.batch",
+    "resolution": "training.resolution",
+    "scale": "method.scale",
+    "negative": "prompt.negative",
+}
+"""Short names of settings, in Python and on the command line, and the fields that they set."""
+
+
+def _saved(parts: Parts, path: Path, show: Progress) -> Result:
+    """Run into a folder."""
+    folder = RunFolder.create(parts.recipe, path)
+    for entry in record(folder, parts):
+        show(entry)
+    metrics = finish(folder, parts.scene)
+    return Result(folder.recipe, parts.scene, parts.prior, metrics, folder.path)
+
+
+def _default_folder(recipe: Recipe) -> Path:
+    return default_path(recipe.prompt.text, name_of(recipe.method), recipe.training.seed)
+
+
+class _silent:  # noqa: N801 (used like a function)
+    """A callback, or none, as a context."""
+
+    def __init__(self, progress: bool | Progress) -> None:
+        self.progress = progress
+
+    def __enter__(self) -> Progress:
+        return self.progress if callable(self.progress) else lambda entry: None
+
+    def __exit__(self, *error: object) -> None:
+        return
+
+
+class _bar:  # noqa: N801 (used like a function)
+    """A progress bar that works in terminals and notebooks alike."""
+
+    def __init__(self, steps: int) -> None:
+        from rich.progress import Progress as Bar
+
+        self.bar = Bar(transient=True)
+        self.task = self.bar.add_task("distilling", total=steps)
+
+    def __enter__(self) -> Progress:
+        self.bar.start()
+        return lambda entry: self.bar.update(self.task, completed=entry["step"] + 1)
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()

@@ -1,0 +1,73 @@
+"""What is written to a run's folder during the run: the log, checkpoints, pictures of the prior's input and output."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scoredistill.contracts import Prior, Step
+from scoredistill.export.images import grid
+from scoredistill.recipes.build import Parts
+from scoredistill.runs.folder import Record, RunFolder
+
+MOMENTS = 8  # steps, evenly over the run, at which pictures are written
+SHOWN = 4  # views of a step in a picture
+NOISE_RANGE = 3.0  # standard deviations of noise from gray to white
+
+
+def record(folder: RunFolder, parts: Parts, stop: Callable[[], bool] = lambda: False) -> Iterator[Record]:
+    """Run the loop from the newest checkpoint to the end, or until `stop()` is true after a step.
+
+    Yields the log's record of each step. Checkpoints: the first step, every `save_every` and the last one; a
+    resumed run continues bit for bit on a CPU. Raises as `optimize` does, or OSError; what was saved stays.
+    """
+    training = folder.recipe.training
+    resume = folder.load()
+    done = -1 if resume is None else resume["index"]
+    past = folder.rewind(done)
+    began = time.monotonic() - (past[-1]["seconds"] if past else 0.0)
+    moments = {round(k * (training.steps - 1) / (MOMENTS - 1)) for k in range(MOMENTS)}
+    for step in parts.optimize(resume):
+        entry = _entry(step, time.monotonic() - began)
+        folder.append(entry)
+        if step.index in moments:
+            folder.trace(step.index, _pictures(step, parts.prior))
+        last = stop() or step.index == training.steps - 1
+        if last or step.index % training.save_every == 0:
+            folder.save(step.checkpoint())
+        yield entry
+        if last:
+            return
+
+
+@torch.no_grad()
+def _entry(step: Step, seconds: float) -> Record:
+    """One line of the log; `residual` is R = mean((D - x)^2) (METHODS 5.6), `seconds` are since the start."""
+    probe: dict[str, Any] = {}
+    if "t" in step.distilled.probe:
+        probe["t"] = float(step.distilled.probe["t"].mean())
+    if "x0" in step.distilled.probe:
+        probe["residual"] = float((step.distilled.probe["x0"] - step.x).square().mean())
+    return {
+        "step": step.index,
+        **probe,
+        "grad_norm": float(step.distilled.grad.norm()),
+        "regularization": step.regularization,
+        "opacity": float(step.frame.opacity.mean()),
+        "seconds": round(seconds, 3),
+    }
+
+
+@torch.no_grad()
+def _pictures(step: Step, prior: Prior) -> dict[str, Tensor]:
+    """The render, noised, and denoised in one step, and the noise itself, for up to `SHOWN` views."""
+    probe = step.distilled.probe
+    images = {"1-render": step.frame.rgb[:SHOWN]}
+    for name, key in (("2-noised", "x_t"), ("3-denoised", "x0"), ("4-noise", "kappa")):
+        if key in probe:
+            images[name] = prior.decode(probe[key][:SHOWN] / (NOISE_RANGE if key == "kappa" else 1.0))
+    return {name: grid(rgb.float().cpu().clamp(0, 1), gap=2) for name, rgb in images.items()}

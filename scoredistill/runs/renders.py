@@ -1,0 +1,53 @@
+"""The standard renders of a finished scene: four views, the turntable, the views that metrics evaluate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from scoredistill.camera import Cameras, orbit, ring
+from scoredistill.contracts import Frame
+from scoredistill.recipes.build import background_color
+from scoredistill.recipes.recipe import Recipe
+
+ELEVATION_DEG = 15.0  # of turntables and evaluations, as in the papers
+TOP_DEG = 80.0  # straight down, "up" would have no direction in the picture
+RESOLUTION = 128  # pixels of previews and evaluated views: finer than the judge's 64, for sharpness
+CHUNK = 4  # views rendered at once, which bounds the memory
+
+
+def four_views(recipe: Recipe, scene: Any, resolution: int | None = None) -> Frame:
+    """Front, side, back and top."""
+    azimuths, elevations = [0.0, 90.0, 180.0, 0.0], [ELEVATION_DEG] * 3 + [TOP_DEG]
+    return render_views(recipe, scene, azimuths, elevations, resolution or RESOLUTION)
+
+
+@torch.no_grad()
+def render_views(
+    recipe: Recipe, scene: Any, azimuths_deg: list[float], elevations_deg: list[float], resolution: int
+) -> Frame:
+    """One view from each direction, at the middle distance of the training views."""
+    azimuth, elevation = (torch.tensor(angles).deg2rad() for angles in (azimuths_deg, elevations_deg))
+    radius, fov_deg = recipe.views.middle()
+    constant = torch.ones(len(azimuth))
+    cameras = orbit(azimuth, elevation, radius * constant, math.radians(fov_deg) * constant, resolution)
+    return scene.render(cameras.to(recipe.prior.device), background_color(recipe))
+
+
+def turntable(
+    recipe: Recipe, scene: Any, frames: int, resolution: int, elevation_deg: float = ELEVATION_DEG
+) -> Iterator[Frame]:
+    """`frames` views evenly around the scene, rendered when they are requested."""
+    cameras = ring_cameras(recipe, frames, resolution, elevation_deg)
+    for begin in range(0, frames, CHUNK):
+        with torch.no_grad():
+            yield scene.render(cameras[begin : begin + CHUNK], background_color(recipe))
+
+
+def ring_cameras(recipe: Recipe, count: int, resolution: int, elevation_deg: float = ELEVATION_DEG) -> Cameras:
+    """`count` cameras evenly around the scene, at the middle distance of the training views."""
+    radius, fov_deg = recipe.views.middle()
+    return ring(count, resolution, elevation_deg=elevation_deg, radius=radius, fov_deg=fov_deg).to(recipe.prior.device)

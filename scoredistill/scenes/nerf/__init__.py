@@ -1,0 +1,6 @@
+"""Neural radiance fields: a hash grid in an occupancy grid, volume-rendered."""
+
+from scoredistill.scenes.nerf.config import EnvironmentConfig, GridConfig, LambertConfig, NerfConfig, NerfRegularizers
+from scoredistill.scenes.nerf.nerf import NeRF
+
+__all__ = ["EnvironmentConfig", "GridConfig", "LambertConfig", "NeRF", "NerfConfig", "NerfRegularizers"]

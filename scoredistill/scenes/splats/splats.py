@@ -1,0 +1,144 @@
+"""Gaussian splats as a scene (Kerbl et al. 2023), with adaptive density.
+
+N splats, which change in number   B views
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from scoredistill.camera import Cameras
+from scoredistill.contracts import Field, Frame, Gaussians
+from scoredistill.kernels.rasterize import reach
+from scoredistill.render.splat import SplatImages, render_splats
+from scoredistill.scenes import regularizers as losses
+from scoredistill.scenes.splats.config import SplatsConfig
+from scoredistill.scenes.splats.densify import ScreenGradients, densify, prune, reset_opacity
+from scoredistill.scenes.splats.field import SplatField
+
+
+class Splats(nn.Module):
+    """N splats: means, log standard deviations, rotations, logits of opacity, spherical harmonics."""
+
+    age: Tensor
+    pull: Tensor
+    views: Tensor
+
+    def __init__(self, config: SplatsConfig, start: Gaussians, steps: int) -> None:
+        super().__init__()
+        self.config, self.steps = config, steps  # steps of the run: learning rates decay over them
+        self.means = nn.Parameter(start.means.clone())
+        self.log_stds = nn.Parameter(start.stds.log())
+        self.rotations = nn.Parameter(start.rotations.clone())
+        self.opacity_logits = nn.Parameter(torch.logit(start.opacities))
+        self.harmonics = nn.Parameter(start.harmonics[:, :1].clone())
+        self.directional = nn.Parameter(start.harmonics[:, 1:].clone())
+        self.register_buffer("age", torch.zeros((), dtype=torch.long))  # steps done
+        for name in ("pull", "views"):  # see `densify.ScreenGradients`
+            self.register_buffer(name, torch.zeros(len(start.means)))
+        self._renders: list[SplatImages] = []  # for the step in progress
+
+    def gaussians(self) -> Gaussians:
+        """The splats as they are rendered, with the degrees of harmonics that are active so far."""
+        degree = min(int(self.age) // self.config.degree_every, self.config.degree)
+        harmonics = self.harmonics
+        if degree:
+            harmonics = torch.cat([harmonics, self.directional[:, : (degree + 1) ** 2 - 1]], 1)
+        opacities = torch.sigmoid(self.opacity_logits)
+        return Gaussians(self.means, self.log_stds.exp(), self.rotations, opacities, harmonics)
+
+    def render(self, cameras: Cameras, background: Float[Tensor, "3"], rng: torch.Generator | None = None) -> Frame:
+        """Composited colors over the background; see `Scene.render`. Nothing is random."""
+        images = render_splats(self.gaussians(), cameras)
+        if images.footprints.mean.requires_grad:
+            images.footprints.mean.retain_grad()
+            self._renders.append(images)
+        rgb = images.rgb + (1 - images.opacity) * background[:, None, None]
+        return Frame(rgb, images.opacity, images.depth, images.normal, {"z_variance": images.z_variance})
+
+    def volume(self) -> Field:
+        """The splats as a density, for mesh export."""
+        return SplatField(self.gaussians(), self.config.bounds)
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """One group for each parameter, at its learning rate."""
+        s = self.config
+        rates = {
+            "means": s.lr_position,
+            "harmonics": s.lr_color,
+            "directional": s.lr_color / 20,
+            "opacity_logits": s.lr_opacity,
+            "log_stds": s.lr_spread,
+            "rotations": s.lr_rotation,
+        }
+        return [{"name": name, "params": [getattr(self, name)], "lr": lr} for name, lr in rates.items()]
+
+    def regularizer(self, frame: Frame, cameras: Cameras, progress: float) -> Float[Tensor, ""]:
+        """The weighted sum of the losses of `SplatRegularizers`; terms of weight zero are not computed."""
+        s = self.config.regularizers
+        terms = (
+            (s.sparsity, lambda: losses.sparsity(frame.opacity)),
+            (s.opaque, lambda: losses.opaqueness(frame.opacity)),
+            (s.z_variance, lambda: losses.z_variance(frame.ray_losses["z_variance"], frame.opacity)),
+            (s.convexity, lambda: losses.convexity(frame.normal, frame.opacity, cameras.c2w)),
+            (s.variation, lambda: losses.variation(frame.rgb) + losses.variation(losses.closeness(frame))),
+            (s.spread, lambda: self.log_stds.exp().mean()),
+            (s.needles, lambda: losses.needles(self.log_stds)),
+        )
+        return losses.total(terms, progress, frame.opacity)
+
+    @torch.no_grad()
+    def refine(self, step: int, optimizer: torch.optim.Optimizer, rng: torch.Generator) -> None:
+        """After step number `step` (from 0): accumulate screen gradients, densify, decay the learning rates."""
+        s, done = self.config.densify, step + 1
+        self.age.fill_(done)
+        if done <= s.until:
+            for images in self._renders:
+                self._accumulate(images)
+            if done > s.begin and done % s.every == 0:
+                self._densify(optimizer, rng)
+            if s.reset_every and done % s.reset_every == 0:
+                reset_opacity(self.opacity_logits, optimizer, s.reset_to)
+        self._renders.clear()
+        for group, begin in zip(optimizer.param_groups, self.param_groups(), strict=True):
+            left = getattr(self.config.decay, group["name"])
+            group["lr"] = begin["lr"] * left ** (done / self.steps)
+
+    def _accumulate(self, images: SplatImages) -> None:
+        """Add the norm of each splat's gradient on the screen, in half sides of it."""
+        footprints, pull = images.footprints, images.footprints.mean.grad
+        if pull is None:  # a render without a gradient
+            return
+        height, width = images.rgb.shape[-2:]
+        sides = footprints.mean.new_tensor([width, height])
+        half = reach(footprints, torch.sigmoid(self.opacity_logits))
+        outside = (footprints.mean + half < 0) | (footprints.mean - half > sides) | (half < 0)
+        there = ~outside.any(-1)
+        self.pull += ((pull * 0.5 * sides).norm(dim=-1) * there).sum(0)
+        self.views += there.sum(0)
+
+    def _densify(self, optimizer: torch.optim.Optimizer, rng: torch.Generator) -> None:
+        """Clone, split and prune, and reset the accumulated gradients."""
+        s, parameters = self.config.densify, dict(self.named_parameters())
+        densify(parameters, optimizer, ScreenGradients(self.pull, self.views), s, rng)
+        visible = torch.sigmoid(parameters["opacity_logits"]) >= s.faint
+        if s.reset_every and int(self.age) > s.reset_every:
+            visible &= parameters["log_stds"].exp().amax(-1) <= s.prune_above
+        prune(parameters, optimizer, visible)
+        for name, parameter in parameters.items():
+            setattr(self, name, parameter)
+        for name in ("pull", "views"):
+            setattr(self, name, torch.zeros(len(self.means), device=self.means.device))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As `nn.Module`, for any number of splats; the parameters stay the objects that an optimizer knows."""
+        rows = len(state_dict["means"])
+        for name, tensor in [*self.named_parameters(), *self.named_buffers()]:
+            if name != "age":
+                tensor.data = tensor.new_empty(rows, *tensor.shape[1:])
+        return super().load_state_dict(state_dict, strict, assign)

@@ -1,0 +1,86 @@
+"""A cache on the disk for long studies: images with their cost, computed once.
+
+N images of a bench   x in the prior's space, rounded to the 8 bits of a display
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time as clock
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from scoredistill.config import to_plain
+from scoredistill.runs import checkpoint
+from scoredistill.studies.distill import distill, tuned
+from scoredistill.studies.images import pixels
+from scoredistill.studies.report import slug
+from scoredistill.studies.study import Bench
+
+X = Float[Tensor, "N 3 64 64"]
+
+RATE = 0.01  # of Adam on pixels: methods that follow an ODE overshoot where steps times rate far exceed the range
+
+
+@dataclass(frozen=True)
+class Made:
+    """The images of a bench as pictures of 8 bits, and their cost."""
+
+    pictures: UInt8[Tensor, "N 3 64 64"]
+    calls: int  # of the denoiser, a learner's own included
+    rows: int  # images that it saw, over all calls
+    seconds: float
+
+    def x(self, bench: Bench) -> X:
+        """The images in the prior's space."""
+        return bench.prior.encode(self.pictures.to(bench.prior.device) / 255)
+
+
+def made_by(bench: Bench, name: str, method: str, **settings: Any) -> Made:
+    """The images of a method with its tuned settings, but for those given; cached under `name`."""
+    config = tuned(method, **settings)
+
+    def make() -> tuple[X, Any]:
+        built = config.prepare(bench.prior, bench.seed)
+        named_progress = replace(bench, progress=lambda what: bench.progress(f"{name}, {what}"))
+        return distill(named_progress, built, RATE), getattr(built, "learner", None)
+
+    return cached(bench, name, {"method": method, "rate": RATE, **to_plain(config)}, make)
+
+
+def cached(bench: Bench, name: str, settings: Mapping[str, Any], make: Callable[[], tuple[X, Any]]) -> Made:
+    """The result of `make`, read from `name` in the folder `bench.cache` where it was computed before.
+
+    `make` returns images, and what beside the prior counts calls (or None). A cached result is used for the same
+    bench, weights of its prior and `settings`; anything else is computed anew and replaces it.
+    """
+    key = {"settings": dict(settings), "texts": list(bench.texts), "steps": bench.steps, "seed": bench.seed}
+    key |= {"weights": fingerprint(bench.prior.net), "precision": str(bench.prior.dtype)}
+    folder = None if bench.cache is None else bench.cache / slug(name)
+    found = None if folder is None else checkpoint.read(folder)
+    if found is not None and found["key"] == key:
+        return Made(**found["made"])
+    calls, rows, begin = bench.prior.calls, bench.prior.rows, clock.perf_counter()
+    x, beside = make()
+    made = Made(
+        (255 * pixels(bench, x)).round().to(torch.uint8),
+        bench.prior.calls - calls + getattr(beside, "calls", 0),
+        bench.prior.rows - rows + getattr(beside, "rows", 0),
+        clock.perf_counter() - begin,
+    )
+    if folder is not None:
+        checkpoint.write(folder, {"index": 0, "key": key, "made": vars(made)})
+    return made
+
+
+def fingerprint(net: nn.Module) -> str:
+    """The SHA-256 of all weights."""
+    digest = hashlib.sha256()
+    for weight in net.state_dict().values():
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,235 @@
+"""The recipe: presets return it complete, YAML holds all of it, and what does not fit is named."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scoredistill.config import CarriedTime, Config, Range, from_plain, hints, to_plain
+from scoredistill.methods.catalogue import METHODS
+from scoredistill.methods.ism import ISM
+from scoredistill.methods.method import MethodConfig, carried_time
+from scoredistill.methods.sdi import SDI
+from scoredistill.recipes.build import build_scene, build_views
+from scoredistill.recipes.command import command
+from scoredistill.recipes.fast import fast
+from scoredistill.recipes.kinds import SCENES
+from scoredistill.recipes.presets import PRESETS
+from scoredistill.recipes.recipe import Recipe, changed, different
+from scoredistill.recipes.text import read_recipe, write_recipe
+from scoredistill.scenes.nerf import NerfConfig
+from scoredistill.schedule import cosine, scaled_linear
+from scoredistill.toybox.render import BACKGROUND
+
+PRIORS = ("toybox", "toybox-mv", "toybox-pose", "sd", "sd3", "mvdream", "zero123")
+PICTURED = ("toybox-pose", "zero123")
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_recipe_survives_its_file(preset: str, prior: str) -> None:
+    picture = "/nowhere/toy.png" if prior in PICTURED else ""
+    for scene, method in itertools.product(SCENES, METHODS):
+        recipe = PRESETS[preset]("a red car", method=method, scene=scene, prior=prior, picture=picture, device="cpu")
+        assert read_recipe(write_recipe(recipe), "here") == recipe
+        assert all(value is not None for value in leaves(recipe)), "a preset leaves no gaps"
+
+
+def leaves(config: Config) -> list[object]:
+    values = [getattr(config, name) for name in hints(type(config))]
+    return [leaf for value in values for leaf in (leaves(value) if isinstance(value, Config) else [value])]
+
+
+def test_an_edited_preset_changes_nothing_of_a_recipe_on_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = write_recipe(fast("a red car"))
+    before = read_recipe(text, "here")
+    edited = lambda *args, **choices: changed(fast(*args, **choices), "scene.samples", 7)  # noqa: E731
+    monkeypatch.setitem(PRESETS, "fast", edited)
+    monkeypatch.setattr(SDI, "TOYBOX", {"scale": 99.0})
+    assert read_recipe(text, "here") == before
+    assert before.scene.samples == NerfConfig().samples  # type: ignore[attr-defined]
+    assert before.method.scale == 2.5  # type: ignore[attr-defined]
+
+
+def test_times_are_carried_for_toybox_and_official_for_published_models() -> None:
+    toybox, published = fast(prior="toybox").method, fast(prior="sd", device="cpu").method
+    assert isinstance(toybox, SDI) and isinstance(published, SDI)
+    assert (published.t_max, published.t_min, published.scale) == (0.98, 0.25, 7.5)
+    assert (toybox.t_max, toybox.t_min) == (carried_time(0.98), carried_time(0.25))
+    assert toybox.reduction == published.reduction == "mean_over_latent"
+
+
+@pytest.mark.parametrize("t", [0.02, 0.25, 0.5, 0.98])
+def test_carried_times_have_equal_noise(t: float) -> None:
+    """sigma / alpha of Toybox at the carried time is the last one in its table not above Stable Diffusion's at t."""
+    one = torch.zeros(1, dtype=torch.float64)
+    wanted = scaled_linear().sbar(torch.tensor([t]), one)
+    here = torch.tensor([carried_time(t)], dtype=torch.float64)
+    assert cosine().sbar(here, one) <= wanted < cosine().sbar(here + 1e-3, one)
+
+
+def test_cameras_have_the_resolution_of_the_run() -> None:
+    recipe = changed(fast("a red car"), "training.resolution", 20)
+    cameras = build_views(recipe)(0.0, 3, torch.Generator())
+    assert cameras is not None
+    assert (len(cameras), cameras.height) == (3, 20)
+
+
+def test_seeds_differ_and_repeat() -> None:
+    starts = [build_scene(fast("a red car", scene="image", seed=seed)).pixels for seed in (0, 1, 0)]
+    assert torch.equal(starts[0], starts[2])
+    assert not torch.equal(starts[0], starts[1])
+    assert not torch.equal(starts[0][0], starts[0][1])
+
+
+@pytest.mark.parametrize("scene", ["nerf", "splats"])
+def test_regularizers_are_weighted_by_the_norm_of_the_methods_gradient(scene: str) -> None:
+    """ISM's gradient is a thirtieth of SDI's: so are the losses beside it; SDI and SDS have the preset's own."""
+    ism, sdi, sds = (fast(method=method, scene=scene).scene for method in ("ism", "sdi", "sds"))
+    assert ism.regularizers.sparsity.end == pytest.approx(ISM.gradient_norm * sdi.regularizers.sparsity.end)  # type: ignore[attr-defined]
+    assert ism.regularizers.convexity.start == pytest.approx(0.03 * sdi.regularizers.convexity.start)  # type: ignore[attr-defined]
+    assert sds == sdi
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("training.steps", 0, r"steps must be in \[1, 1e\+07\], got 0"),
+        ("training.steps", 2.5, "steps must be int, got 2.5"),
+        ("training.stepz", 3, "has no setting 'stepz'; nearest known: steps"),
+        ("training.background", "grey", "unknown background 'grey'; nearest known: gray"),
+        ("method.scale", float("nan"), "scale must be at least 0, got nan"),
+        ("method.scale", "much", "scale must be float, got 'much'"),
+        ("method.weight", "sbarr", "unknown weight 'sbarr'; nearest known: sbar"),
+        ("method.t_min", 0.99, "t_min must not exceed t_max, got 0.99 and 0.951"),
+        ("method.t_max", -1.0, r"t_max must be in \[0, 1\]"),
+        ("scene.lr_grid", -1.0, "lr_grid must be"),
+        ("views.radius_min", 9.0, "radius_min must not exceed radius_max"),
+        ("training.seed", 2**63, "seed must be in"),
+    ],
+)
+def test_what_does_not_fit_is_named_in_one_line(path: str, value: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        changed(fast("a red car"), path, value)
+    assert "\n" not in str(error.value)
+
+
+def numeric_fields() -> list[tuple[Config, str]]:
+    """Every number of every configuration that a recipe may hold."""
+    recipes = [fast(scene=scene, method=method) for scene in SCENES for method in METHODS]
+    found = {(type(config), name): (config, name) for recipe in recipes for config, name in numbers(recipe)}
+    return list(found.values())
+
+
+def numbers(config: Config) -> list[tuple[Config, str]]:
+    found = []
+    for name in hints(type(config)):
+        value = getattr(config, name)
+        if isinstance(value, Config):
+            found += numbers(value)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found.append((config, name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("config", "name"), numeric_fields(), ids=lambda each: each if isinstance(each, str) else type(each).__name__
+)
+def test_every_number_states_its_range(config: Config, name: str) -> None:
+    """NaN, infinities and what lies outside are refused, naming the field."""
+    rules = [rule for rule in getattr(hints(type(config))[name], "__metadata__", ()) if isinstance(rule, Range)]
+    assert rules, f"{type(config).__name__}.{name} states no range"
+    for value in (float("nan"), float("inf"), -float("inf")):
+        with pytest.raises(ValueError, match=name):
+            dataclasses.replace(config, **{name: value})
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from([name for name in hints(SDI)]), st.floats() | st.integers() | st.text() | st.none())
+)
+def test_any_tree_is_read_or_refused_in_one_line(values: dict[str, object]) -> None:
+    try:
+        config = from_plain(SDI, values, "method")
+    except ValueError as error:
+        assert "\n" not in str(error)
+    else:
+        assert from_plain(SDI, to_plain(config), "method") == config
+
+
+def test_the_command_of_a_recipe_makes_it_again() -> None:
+    recipe = changed(changed(fast("a red car", method="dsd", seed=3), "training.steps", 12), "method.delta", 0.25)
+    words = command(recipe)
+    assert words.startswith(
+        "scoredistill generate 'a red car' --method dsd --scene nerf --prior toybox-mv --preset fast"
+    )
+    assert "--steps 12" in words and "--method.delta 0.25" in words and "--seed 3" in words
+    paper = PRESETS["paper"]("a red car", prior="toybox")
+    assert "--preset paper" in command(paper)
+
+
+def test_differences_are_dotted_paths() -> None:
+    recipe = fast("a red car")
+    other = changed(changed(recipe, "scene.grid.levels", 3), "prompt.text", "a blue car")
+    assert different(recipe, other) == ["prompt.text", "scene.grid.levels"]
+    assert different(recipe, fast("a red car", method="sds")) == ["method"]
+
+
+def test_carried_times_are_marked_on_every_method() -> None:
+    for kind in METHODS.values():
+        marked = {
+            name
+            for name, hint in hints(kind).items()
+            if any(isinstance(r, CarriedTime) for r in getattr(hint, "__metadata__", ()))
+        }
+        assert {name for name in hints(kind) if name.startswith(("t_min", "t_max"))} <= marked
+    assert issubclass(SDI, MethodConfig)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_negative_prompt_and_view_prompting_belong_to_published_models(method: str) -> None:
+    published, toybox = (fast(method=method, prior=prior, device="cpu") for prior in ("sd", "toybox"))
+    assert published.prompt.negative == METHODS[method].negative_prompt
+    assert published.prior.view_prompting == METHODS[method].view_prompting
+    assert toybox.prompt.negative == ""
+    assert toybox.prior.view_prompting == "words"
+
+
+def test_what_the_papers_state_for_published_models() -> None:
+    prompted = {name for name in METHODS if METHODS[name].negative_prompt}
+    assert prompted == {"nfsd", "csd", "ism", "mvdream"}
+    assert {name for name in METHODS if METHODS[name].view_prompting != "words"} == {"sdi", "dsd", "asd", "ism"}
+    assert {name for name in METHODS if METHODS[name].front_deg == 30} == {"vsd", "asd", "csd"}
+
+
+def test_scenes_are_rendered_over_the_background_of_the_priors_training() -> None:
+    """Toybox's own color, gray for published models, a learned environment around the NeRF of `paper`, white for pictures."""
+
+    def environment(recipe: Recipe) -> object:
+        assert isinstance(recipe.scene, NerfConfig)
+        return recipe.scene.environment
+
+    assert fast().training.background == "toybox"
+    assert BACKGROUND == (0.18, 0.55, 0.60)
+    assert fast(prior="sd", device="cpu").training.background == "gray"
+    official = PRESETS["paper"](prior="sd", method="dsd", device="cpu")
+    assert environment(official).learned and environment(official).random_share == 0.5  # type: ignore[attr-defined]
+    assert not environment(PRESETS["paper"]()).learned  # type: ignore[attr-defined]
+    zero123 = PRESETS["paper"](prior="zero123", picture="/nowhere/toy.png", device="cpu")
+    assert zero123.training.background == "white" and not environment(zero123).learned  # type: ignore[attr-defined]
+
+
+def test_a_file_in_the_working_directory_is_named_by_its_full_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text("def mine(query, x):\n    raise NotImplementedError\n")
+    monkeypatch.chdir(tmp_path)
+    recipe = fast("a red car", method="mine.py:mine")
+    assert f"{tmp_path / 'mine.py'}:mine" in write_recipe(recipe)
+    assert read_recipe(write_recipe(recipe), "here") == recipe
