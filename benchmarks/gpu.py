@@ -26,42 +26,37 @@ from benchmarks.shapes import stable_diffusion
 from benchmarks.step import WARM_UP, step_by_part
 from scoredistill.contracts import Prompt
 from scoredistill.evaluate.report import markdown
-from scoredistill.kernels.hashgrid import GridLayout
-from scoredistill.parts import Parts, background, build_method, build_scene, build_views
-from scoredistill.presets import PRESETS
 from scoredistill.priors.compiled import compile_network
-from scoredistill.priors.network import fast_dtype
 from scoredistill.priors.diffusers.prior import DiffusersPrior
-from scoredistill.run import Run, resolve
-from scoredistill.scenes.nerf import NeRF
+from scoredistill.priors.network import fast_dtype
+from scoredistill.recipes.build import Parts, background_color, build_views
+from scoredistill.recipes.presets import PRESETS
+from scoredistill.recipes.recipe import Recipe, changed
+from scoredistill.scenes.nerf import GridConfig, NerfConfig
 
 RUN = 10_000  # steps of the papers' runs
 SIZE = 512
 PUBLISHED = {"sdi": {"hours": 119 / 60, "GB": 39.2, "on": "A6000"}}  # Lukoianov et al. 2024, table 1
-SMALL = GridLayout(levels=4, coarsest=8, finest=32, table=2**12)
+SMALL = GridConfig(levels=4, coarsest=8, finest=32, table=2**12)
 
 
-def parts_of(run: Run, prior: DiffusersPrior, *, thin: bool) -> Parts:
-    """What `run.build` makes of a resolved run, with this prior and a field late in its run."""
-    scene = build_scene(run)
-    assert isinstance(scene, NeRF)
-    settings = scene.settings
+def parts_of(recipe: Recipe, prior: DiffusersPrior, *, thin: bool) -> Parts:
+    """The objects of a run as `build` makes them, with this prior and a field late in its run."""
+    config, training = recipe.scene, recipe.training
+    assert isinstance(config, NerfConfig)
     if thin:
-        tile = settings.tile and max(1, settings.tile * (run.size or 1) ** 2 // SIZE**2)
-        settings = replace(settings, grid=SMALL, samples=64, tile=tile)
-    scene = late(settings, settings.tile).to(run.device)
+        tile = config.tile and max(1, config.tile * training.resolution**2 // SIZE**2)
+        config = replace(config, grid=SMALL, samples=64, tile=tile)
+    scene = late(config, config.tile).to(recipe.prior.device)
     return Parts(
+        recipe=recipe,
         scene=scene,
-        held=scene,
+        optimized=scene,
         prior=prior,
-        method=build_method(run, prior),
-        views=build_views(run),
-        prompt=Prompt(run.prompt),
-        background=background(run),
-        steps=run.steps or 1,
-        batch=run.batch or 1,
-        seed=run.seed,
-        asset=run.seed,
+        method=recipe.method.prepare(prior, training.seed),
+        views=build_views(recipe),
+        prompt=Prompt(recipe.prompt.text),
+        background=background_color(recipe),
     )
 
 
@@ -85,15 +80,16 @@ def gigabytes(parts: Parts, prior: DiffusersPrior) -> dict[str, float]:
 def measured(method: str, preset: str, flags: argparse.Namespace) -> dict[str, Any]:
     """One row of the table."""
     device, thin = torch.device(flags.device), flags.device == "cpu"
-    said = {"size": flags.size} if preset != "fast" else {}
-    run = Run("a hamburger", method, preset=preset, prior="sd", device=flags.device, steps=WARM_UP + flags.steps)
-    run = resolve(replace(run, **said))
-    told: Any = run.view_text
-    prior = stable_diffusion(flags.size, device, fast_dtype(device), thin=thin, told=told)
+    recipe = PRESETS[preset]("a hamburger", method=method, prior="sd", device=flags.device)
+    recipe = changed(recipe, "training.steps", WARM_UP + flags.steps)
+    if preset != "fast":
+        recipe = changed(recipe, "training.resolution", flags.size)
+    prompting = recipe.prior.view_prompting
+    prior = stable_diffusion(flags.size, device, fast_dtype(device), thin=thin, view_prompting=prompting)
     if flags.compile:
         compile_network(prior.net)
-    found = gigabytes(parts_of(run, prior, thin=thin), prior)
-    found |= step_by_part(parts_of(run, prior, thin=thin), flags.steps)
+    found = gigabytes(parts_of(recipe, prior, thin=thin), prior)
+    found |= step_by_part(parts_of(recipe, prior, thin=thin), flags.steps)
     found |= {"denoiser's share": found["denoiser"] / found["step"], "hours": found["step"] * RUN / 3.6e6}
     return {"preset": preset, "method": method} | {name: round(value, 3) for name, value in found.items()}
 

@@ -33,11 +33,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.provenance import provenance
 from benchmarks.runs import complete
 from benchmarks.text_to_3d import folder_of, generate, held_out
-from scoredistill.runs.finish import open_3d_scene
 from scoredistill.camera import Cameras
 from scoredistill.evaluate.judge_network import ImageTower
 from scoredistill.evaluate.report import markdown
-from scoredistill.gallery import look
+from scoredistill.runs.finish import open_3d_scene
+from scoredistill.runs.renders import render_views
 from scoredistill.toybox import BACKGROUND, build, captions, dataset, render
 
 SEED = 4100  # of the toys that the reader sees
@@ -144,16 +144,18 @@ def tested(reader: Reader, count: int) -> dict[str, float]:
 
 def prompts() -> list[str]:
     """The held-out captions of toys that have a front."""
-    return [caption for caption in held_out(20) if captions.subject(caption)[0] in captions.FACING]
+    return [caption for caption in held_out(20) if captions.subject(caption)[0] in captions.CANONICAL_FRONT]
 
 
 def seen(reader: Reader, folder: Path) -> dict[str, float]:
     """What a finished run's views are read as."""
-    run, scene = open_3d_scene(folder)
+    recipe, scene = open_3d_scene(folder)
 
     def views(azimuths: tuple[float, ...]) -> Tensor:
         angles = list(itertools.product(azimuths, ELEVATIONS_DEG))
-        rgb = look(run, scene, [azimuth for azimuth, _ in angles], [elevation for _, elevation in angles], 64).rgb
+        rgb = render_views(
+            recipe, scene, [azimuth for azimuth, _ in angles], [elevation for _, elevation in angles], 64
+        ).rgb
         return read(reader, rgb.clamp(0, 1))
 
     return shares(views(BEFORE_DEG), views(BEHIND_DEG))

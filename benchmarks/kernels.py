@@ -30,10 +30,10 @@ from scoredistill.camera import ring
 from scoredistill.evaluate.report import markdown
 from scoredistill.kernels import backend
 from scoredistill.kernels.composite import composite
-from scoredistill.kernels.hashgrid import GridLayout, encode, slopes
+from scoredistill.kernels.hashgrid import GridLayout, encode, input_gradient
 from scoredistill.kernels.march import Samples, march
 from scoredistill.kernels.perceptron import perceptron
-from scoredistill.presets import fast
+from scoredistill.recipes.fast import NERF, NERF_LOSSES
 from scoredistill.scenes.nerf import NeRF
 from scoredistill.views import OrbitConfig
 
@@ -97,7 +97,7 @@ def hash_grids(bench: Bench, points: int) -> list[dict[str, str | float]]:
             return encode(x, table.detach(), layout, layout.levels)
 
         def sloped(x: Tensor = x, table: Tensor = table, grads: Laid = grads, layout: GridLayout = layout) -> object:
-            found = slopes(x, table, grads[backend.choice()], layout, layout.levels)
+            found = input_gradient(x, table, grads[backend.choice()], layout, layout.levels)
             return torch.autograd.grad(found.square().sum(), table)
 
         products = points * layout.levels * 7 * 2  # seven interpolations of two features
@@ -177,7 +177,7 @@ def public(bench: Bench, points: int) -> dict[str, float]:
 
 def nerf_step(bench: Bench, size: int, choice: str) -> dict[str, str | float]:
     """A step of the fast preset by part, in milliseconds, and the peak of what it allocates, in MB."""
-    settings = fast("sdi", "nerf").nerf
+    settings = replace(NERF, regularizers=NERF_LOSSES)
     scene, dice = NeRF(settings, rng()), rng(1)
     cameras = OrbitConfig(size=size)(0.5, VIEWS, dice)
     optimizer = torch.optim.Adam(scene.param_groups())

@@ -29,10 +29,10 @@ from benchmarks.provenance import provenance
 from benchmarks.shapes import TOKENS, UNET, networks
 from scoredistill.evaluate.report import markdown
 from scoredistill.kernels import perceptron
-from scoredistill.presets import PRESETS, Preset
 from scoredistill.priors.diffusers.latents import Latents
-from scoredistill.scenes import field
-from scoredistill.scenes.nerf import NeRF, NerfConfig
+from scoredistill.recipes.presets import PRESETS
+from scoredistill.recipes.recipe import Recipe
+from scoredistill.scenes.nerf import NeRF, NerfConfig, field
 
 SIZE, LATENT = 512, 64
 ROWS = 4  # of the denoiser, with Perp-Neg
@@ -91,9 +91,9 @@ def published() -> dict[str, float]:
     return {name: size / 1e9 for name, size in found.items()}
 
 
-def render(nerf: NeRF, preset: Preset, size: int) -> int:
+def render(nerf: NeRF, recipe: Recipe, size: int) -> int:
     """Bytes that one training render and its gradient take."""
-    cameras = replace(preset.views, size=size)(0.5, 1, torch.Generator().manual_seed(3))
+    cameras = recipe.views.cameras(1, torch.Generator().manual_seed(3), resolution=size)
     with Peak() as peak:
         frame = nerf.render(cameras, torch.ones(3), torch.Generator().manual_seed(1))
         (frame.rgb.square().mean() + nerf.regularizer(frame, cameras, 0.5)).backward()
@@ -101,31 +101,37 @@ def render(nerf: NeRF, preset: Preset, size: int) -> int:
     return peak.bytes
 
 
-def late(settings: NerfConfig, tile: int | None) -> NeRF:
-    """A field as it is late in a run: all levels speak, light falls on it at every step."""
+def late(settings: NerfConfig, tile: int) -> NeRF:
+    """A field as it is late in a run: all levels are active, it is shaded at every step."""
     light = replace(settings.lambert, after=0, albedo_share=0.0)
     settings = replace(settings, first_levels=settings.grid.levels, lambert=light, tile=tile)
     return NeRF(settings, torch.Generator().manual_seed(0))
 
 
-def growth(nerf: NeRF, preset: Preset, small: int) -> tuple[float, float]:
+def nerf_of(recipe: Recipe) -> NerfConfig:
+    """The NeRF of a recipe that has one."""
+    assert isinstance(recipe.scene, NerfConfig)
+    return recipe.scene
+
+
+def growth(nerf: NeRF, recipe: Recipe, small: int) -> tuple[float, float]:
     """Bytes that a further pixel adds to a render, and those of a render of none."""
-    least, most = (render(nerf, preset, side) for side in (small, 2 * small))
+    least, most = (render(nerf, recipe, side) for side in (small, 2 * small))
     pixel = (most - least) / (3 * small**2)
     return pixel, least - pixel * small**2
 
 
 def budgets(small: int) -> list[dict[str, Any]]:
     """Gigabytes of each preset at 512 x 512, from renders of at most twice `small` pixels a side."""
-    paper = PRESETS["paper"]("sdi", "nerf")
-    nerf = late(paper.nerf, None)
+    paper = PRESETS["paper"]()
+    nerf = late(nerf_of(paper), 0)
     ray, rest = growth(nerf, paper, small)
-    pixel, _ = growth(late(paper.nerf, 64), paper, small // 2)
+    pixel, _ = growth(late(nerf_of(paper), 64), paper, small // 2)
     state = 3 * resident(nerf)  # with what Adam keeps; gradients are in `rest`
     parts = published()
     rows = []
     for name in ("paper without tiles", "paper", "low-vram"):
-        tile = SIZE**2 if name not in PRESETS else PRESETS[name]("sdi", "nerf").nerf.tile or SIZE**2
+        tile = SIZE**2 if name not in PRESETS else nerf_of(PRESETS[name]()).tile or SIZE**2
         own = {"tile": tile, "field": (state + rest + ray * tile + pixel * SIZE**2) / 1e9}
         total = parts["weights"] + own["field"] + max(parts[f"denoiser, {ROWS} rows"], parts["autoencoder"])
         rows.append({"preset": name} | own | parts | {"in all": total})
@@ -134,10 +140,10 @@ def budgets(small: int) -> list[dict[str, Any]]:
 
 def one_pass_and_tiles(size: int, tile: int) -> list[dict[str, Any]]:
     """Megabytes of a step of the preset `fast`, with both kinds of normals."""
-    fast, rows = PRESETS["fast"]("sdi", "nerf"), []
+    fast, rows = PRESETS["fast"](), []
     for name, normals in KINDS.items():
-        settings = replace(fast.nerf, **normals)
-        one, tiled = (render(late(settings, rays), fast, size) / 1e6 for rays in (None, tile))
+        settings = replace(nerf_of(fast), **normals)
+        one, tiled = (render(late(settings, rays), fast, size) / 1e6 for rays in (0, tile))
         found = {"one pass": one, "tiles": tiled, "ratio": tiled / one}
         rows.append({"normals": name, "pixels": size, "tile": tile} | found)
     return rows

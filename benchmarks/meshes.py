@@ -3,7 +3,7 @@
     python benchmarks/meshes.py runs/text_to_3d/*
 
 Reads finished run folders and changes nothing in them. Writes one table, one JSON file with a row for each run (the
-seconds of `bake` hold those of `seen_colors`), and one contact sheet (of each run the render's front and side, then the
+seconds of `bake` hold those of `rendered_colors`), and one contact sheet (of each run the render's front and side, then the
 mesh's). Where node finds the package `gltf-validator` (npm install gltf-validator), every GLB goes through it.
 """
 
@@ -26,12 +26,12 @@ from torch.nn.functional import avg_pool2d
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.provenance import provenance
-from scoredistill.runs.finish import open_3d_scene
 from scoredistill.evaluate.report import markdown
 from scoredistill.export import mesh as parts
 from scoredistill.export.glb import write_glb
 from scoredistill.export.images import grid, write_png
 from scoredistill.export.obj import write_ply
+from scoredistill.runs.finish import open_3d_scene
 from scoredistill.runs.mesh_metrics import compare, mesh_metrics
 
 VALIDATE = """
@@ -39,7 +39,7 @@ const validator = require('gltf-validator');
 const data = new Uint8Array(require('fs').readFileSync(process.argv[1]));
 validator.validateBytes(data).then(report => console.log(JSON.stringify(report.issues)));
 """
-PARTS = ("sample", "render_threshold", "level_set", "without_floaters", "simplify", "unwrap", "bake", "seen_colors")
+PARTS = ("sample", "render_threshold", "level_set", "without_floaters", "simplify", "unwrap", "bake", "rendered_colors")
 
 
 def timed(function: Callable[..., Any], seconds: dict[str, float]) -> Callable[..., Any]:
@@ -68,12 +68,12 @@ def issues(path: Path, folder: Path) -> dict[str, int]:
 
 def measure(folder: Path, validator: Path, **settings: int) -> tuple[dict[str, Any], torch.Tensor]:
     """One row of the table, and pictures [4 3 H W]: front and side of the render, then of the mesh."""
-    run, scene = open_3d_scene(folder)
+    recipe, scene = open_3d_scene(folder)
     seconds: dict[str, float] = {}
     plain = {name: getattr(parts, name) for name in PARTS}
     for name, function in plain.items():
         setattr(parts, name, timed(function, seconds))
-    mesh = timed(parts.extract, seconds)(scene.volume(), device=run.device, **settings)
+    mesh = timed(parts.extract, seconds)(scene.volume(), device=recipe.prior.device, **settings)
     for name, function in plain.items():
         setattr(parts, name, function)
     with tempfile.TemporaryDirectory() as temporary:
@@ -82,8 +82,8 @@ def measure(folder: Path, validator: Path, **settings: int) -> tuple[dict[str, A
         write_ply(mesh, ply)
         sizes = {"glb_bytes": glb.stat().st_size, "ply_bytes": ply.stat().st_size}
         told = issues(glb.absolute(), validator)
-    psnr = timed(mesh_metrics, seconds)(run, scene, mesh)
-    rendered, drawn = compare(run, scene, mesh)
+    psnr = timed(mesh_metrics, seconds)(recipe, scene, mesh)
+    rendered, drawn = compare(recipe, scene, mesh)
     row = {"run": folder.name, **psnr, "vertices": len(mesh.vertices), **sizes, **told, "seconds": seconds}
     return row, torch.cat([rendered[[0, 2]], drawn[[0, 2]]])
 

@@ -27,9 +27,10 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from scoredistill.priors.toybox_tasks import ToyboxPosePrior
+
 from benchmarks.provenance import provenance
 from benchmarks.runs import complete, metrics
-from scoredistill.runs.finish import open_3d_scene
 from scoredistill.camera import FOV_DEG, ORBIT_RADIUS, Cameras, orbit
 from scoredistill.contracts import Photo, Prompt
 from scoredistill.evaluate.judge import Judge
@@ -37,7 +38,7 @@ from scoredistill.evaluate.metrics import diversity
 from scoredistill.evaluate.report import expected, markdown
 from scoredistill.export.images import grid, write_png
 from scoredistill.methods import ddim
-from scoredistill.priors.toybox_tasks import ToyboxPosePrior
+from scoredistill.runs.finish import open_3d_scene
 from scoredistill.toybox import BACKGROUND, build, captions, render
 from scoredistill.toybox.toy import Toy
 

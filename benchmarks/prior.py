@@ -27,8 +27,8 @@ from scoredistill.evaluate.judge import Judge
 from scoredistill.evaluate.report import expected
 from scoredistill.export.images import grid, write_png
 from scoredistill.methods import ddim
-from scoredistill.priors.toybox import SIZE, ToyboxPrior
 from scoredistill.priors.load import load_prior
+from scoredistill.priors.toybox import SIZE, ToyboxPrior
 from scoredistill.toybox import BACKGROUND, build, captions, dataset, render
 
 SEED = 20_000  # apart from every training seed

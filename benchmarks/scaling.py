@@ -26,12 +26,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.provenance import provenance
 from benchmarks.timing import seconds
 from scoredistill.evaluate.report import markdown
-from scoredistill.presets import fast
+from scoredistill.recipes.fast import NERF, NERF_LOSSES
 from scoredistill.scenes.nerf import NeRF, NerfConfig
 from scoredistill.views import OrbitConfig
 
 SIZE, VIEWS = 64, 4  # the fast preset's
-FIELD = fast("sdi", "nerf").nerf
+FIELD = replace(NERF, regularizers=NERF_LOSSES)
 
 Task = Callable[[], object]
 
@@ -39,7 +39,7 @@ Task = Callable[[], object]
 def task(settings: NerfConfig, size: int = SIZE, views: int = VIEWS) -> Task:
     """Forward and backward of one render, over the settings' field as a run begins it."""
     scene = NeRF(settings, torch.Generator().manual_seed(0))
-    cameras = OrbitConfig(size=size)(0.0, views, torch.Generator().manual_seed(1))
+    cameras = OrbitConfig().cameras(views, torch.Generator().manual_seed(1), resolution=size)
     background = torch.full((3,), 0.5)
 
     def render() -> None:

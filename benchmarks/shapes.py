@@ -8,9 +8,9 @@ import torch
 
 from scoredistill.priors.diffusers.denoisers import DENOISERS
 from scoredistill.priors.diffusers.latents import Latents
-from scoredistill.priors.diffusers.view_prompting import Told
 from scoredistill.priors.diffusers.prior import DiffusersPrior
 from scoredistill.priors.diffusers.text import Embedded, Texts
+from scoredistill.priors.diffusers.view_prompting import ViewPrompting
 from scoredistill.schedule import scaled_linear
 
 TOKENS = 77
@@ -53,7 +53,12 @@ def networks(device: torch.device | str, dtype: torch.dtype, *, thin: bool = Fal
 
 
 def stable_diffusion(
-    size: int, device: torch.device | str, dtype: torch.dtype, *, thin: bool = False, told: Told = "words"
+    size: int,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    *,
+    thin: bool = False,
+    view_prompting: ViewPrompting = "words",
 ) -> DiffusersPrior:
     """The prior at `size` pixels, as `DiffusersPrior.load` sets it up; texts are random features."""
     net, vae = networks(device, dtype, thin=thin)
@@ -64,4 +69,6 @@ def stable_diffusion(
         return Embedded(torch.randn(len(texts), TOKENS, net.config.cross_attention_dim).to(device, dtype))
 
     denoiser, texts = DENOISERS["UNet2DConditionModel"], Texts(lambda: encode)
-    return DiffusersPrior(net, denoiser, Latents(vae, size), texts, (scaled_linear(), "eps"), told=told)
+    return DiffusersPrior(
+        net, denoiser, Latents(vae, size), texts, (scaled_linear(), "eps"), view_prompting=view_prompting
+    )

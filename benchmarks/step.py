@@ -25,9 +25,9 @@ from benchmarks.provenance import provenance
 from benchmarks.timing import now, seconds
 from scoredistill.evaluate.report import markdown
 from scoredistill.methods.catalogue import METHODS
-from scoredistill.parts import Parts, build
 from scoredistill.priors.toybox import ToyboxPrior
-from scoredistill.run import Run, resolve
+from scoredistill.recipes.build import Parts, build
+from scoredistill.recipes.presets import PRESETS
 
 WARM_UP = 3
 PARTS = (  # the loop's own calls, in their order; what is left of a step is its backward pass, Adam, a learner
@@ -107,8 +107,8 @@ def main() -> None:
     flags = parser.parse_args()
     rows = []
     for method in flags.methods:
-        run = resolve(Run("a purple snowman", method, flags.scene, preset=flags.preset))
-        found = step_by_part(build(run), flags.steps)
+        recipe = PRESETS[flags.preset]("a purple snowman", method=method, scene=flags.scene)
+        found = step_by_part(build(recipe), flags.steps)
         share = {"denoiser's share": found["denoiser"] / found["step"]}
         rows.append({"method": method} | {name: round(value, 3) for name, value in (found | share).items()})
         print(rows[-1], flush=True)

@@ -22,12 +22,12 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.provenance import provenance
 from benchmarks.runs import complete, metrics
-from scoredistill.runs.finish import open_3d_scene
 from scoredistill.evaluate.judge import Judge
 from scoredistill.evaluate.metrics import diversity
 from scoredistill.evaluate.report import markdown
 from scoredistill.export.images import grid, write_png
-from scoredistill.gallery import look
+from scoredistill.runs.finish import open_3d_scene
+from scoredistill.runs.renders import render_views
 from scoredistill.toybox import captions
 
 SEED = 777  # of the choice of captions
@@ -74,8 +74,8 @@ def apart(judge: Judge, root: Path, method: str, prompt: str, seeds: list[int]) 
     """How far apart several seeds' views from one side are, all four sides: 1 - mean cosine of the judge's features."""
     seen = []
     for seed in seeds:
-        run, scene = open_3d_scene(folder_of(root, method, prompt, seed))
-        rgb = look(run, scene, [0.0, 90.0, 180.0, 270.0], [15.0] * 4, 64).rgb
+        recipe, scene = open_3d_scene(folder_of(root, method, prompt, seed))
+        rgb = render_views(recipe, scene, [0.0, 90.0, 180.0, 270.0], [15.0] * 4, 64).rgb
         seen.append(judge.image_features(rgb.clamp(0, 1)))
     return statistics.fmean(map(diversity, torch.stack(seen, 1)))
 
@@ -84,8 +84,8 @@ def sheet(root: Path, methods: list[str], prompts: list[str], seeds: list[int], 
     """One row a caption and seed: front, side and back by each method."""
     pictures = []
     for prompt, seed, method in product(prompts, seeds, methods):
-        run, scene = open_3d_scene(folder_of(root, method, prompt, seed))
-        pictures.append(look(run, scene, [0.0, 90.0, 180.0], [15.0] * 3, 96).rgb)
+        recipe, scene = open_3d_scene(folder_of(root, method, prompt, seed))
+        pictures.append(render_views(recipe, scene, [0.0, 90.0, 180.0], [15.0] * 3, 96).rgb)
     write_png(grid(torch.cat(pictures).clamp(0, 1), columns=3 * len(methods)), path)
 
 

@@ -1,20 +1,19 @@
-"""One sentence, several methods, side by side: a row of images for each, and DDIM's own samples as the last.
+"""One prompt, several methods, side by side: a row of images for each, and DDIM samples of the prior as the last.
 
 python examples/2d_playground.py "a red car" --methods sds sdi dsd --count 4
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 import tyro
 
-from scoredistill import Run, build, resolve
+from scoredistill import Prompt, distill_image
 from scoredistill.export.images import enlarge, grid, write_png
-from scoredistill.gallery import samples
-from scoredistill.scenes.image import Image
+from scoredistill.recipes.recipe import PriorConfig
+from scoredistill.runs.samples import samples
 
 
 def playground(
@@ -22,21 +21,18 @@ def playground(
     *,
     methods: tuple[str, ...] = ("sds", "csd", "sdi", "dsd"),  # see: scoredistill methods
     prior: str = "toybox",  # or the path of Toybox weights (.safetensors)
-    steps: int = 300,  # of each run
-    count: int = 6,  # images of each method, from starts and noises of their own
+    steps: int = 300,  # optimization steps of each run
+    count: int = 6,  # images of each method
     seed: int = 0,
     out: Path = Path("playground.png"),
 ) -> None:
-    """Distil a sentence into images by several methods; a few minutes on two CPU cores."""
-    asked, rows = Run(prompt, scene="image", prior=prior, steps=steps, count=count, seed=seed), []
+    """Distil a prompt into images by several methods; a few minutes on two CPU cores."""
+    rows = []
     for method in methods:
-        parts = build(resolve(replace(asked, method=method)))
-        for step in parts.optimize():
-            if step.index == 0:
-                print(f"{method}: {steps} steps")
-        assert isinstance(parts.scene, Image)
-        rows.append(parts.scene.render(None, parts.background).rgb.detach().cpu())
-    ddim = samples(resolve(asked), count, scale=2.5, steps=30)
+        print(f"{method}: {steps} steps")
+        result = distill_image(prompt, method=method, prior=prior, steps=steps, count=count, seed=seed)
+        rows.append(result.scene.pixels.detach().cpu())
+    ddim = samples(PriorConfig(prior), Prompt(prompt), count, scale=2.5, steps=30, seed=seed)
     write_png(grid(enlarge(torch.cat([*rows, ddim]).clamp(0, 1), 128), columns=count), out)
     print(f"{out}, row by row: {', '.join(methods)}, DDIM")
 

@@ -24,11 +24,14 @@ import torch
 from drawing import COLORS, Panel, write
 from torch import Tensor
 
-from scoredistill.contracts import Method, Prompt, Query
-from scoredistill.methods import noise, scores, time
-from scoredistill.methods.catalogue import dsd, sdi, sds
-from scoredistill.methods.distillation import Distillation
-from scoredistill.methods.ode import dsd_2d
+from scoredistill.contracts import Prompt, Query
+from scoredistill.methods import noise, timesteps, weights
+from scoredistill.methods.distillation import Distillation, NoiseRule, injected_noise
+from scoredistill.methods.dsd import DSD, dsd_2d
+from scoredistill.methods.guidance import guided, guided_eps
+from scoredistill.methods.method import MethodConfig
+from scoredistill.methods.sdi import SDI, cached_noise_sdi
+from scoredistill.methods.sds import SDS
 from scoredistill.priors.analytic import AnalyticPrior, Mixture, gaussian
 from scoredistill.schedule import scaled_linear
 
@@ -52,8 +55,8 @@ levels = prior.schedule
 conditions = prior.conditions(Prompt("three clusters"), None, SEEDS)
 
 
-def question(progress: float = 0.0, seed: int = 0) -> Query:
-    """What a method is asked: the prior, its conditions, how far the run is, and dice."""
+def query_at(progress: float = 0.0, seed: int = 0) -> Query:
+    """The input of a method: the prior, its conditions, the progress of the run, and randomness."""
     return Query(prior, conditions, progress, torch.Generator().manual_seed(seed))
 
 
@@ -66,13 +69,13 @@ def ddim(x_T: Tensor, times: list[float]) -> tuple[Tensor, Tensor]:
     """Noisy images x_t and one-step denoised images D of DDIM along `times`."""
     noisy, clean = [x_T], []
     for t, s in itertools.pairwise([*times, times[-1]]):
-        eps = scores.guided_eps(prior, noisy[-1], all_at(t), conditions, 1.0)
+        eps = guided_eps(prior, noisy[-1], all_at(t), conditions, 1.0)
         clean.append(levels.clean(noisy[-1], eps, all_at(t)))
         noisy.append(levels.move(noisy[-1], eps, all_at(t), all_at(s)))
     return torch.stack(noisy[:-1]), torch.stack(clean)
 
 
-starts = noise.asset_noise(question(), torch.zeros(SEEDS, 2, 1, 1))
+starts = noise.asset_noise(query_at(), torch.zeros(SEEDS, 2, 1, 1))
 times = [1 - step / 100 for step in range(100)]
 noisy, clean = ddim(starts, times)
 drawn = clean[-1]
@@ -151,7 +154,7 @@ sbar = torch.cat([levels.sbar(all_at(t, 1), middle).flatten() for t in moments])
 def gradients(asked: AnalyticPrior, t: float) -> Tensor:
     """SDS at time t, w = sbar, once for each of DRAWS noises: [DRAWS 2]."""
     query = Query(asked, asked.conditions(Prompt(""), None, DRAWS), 0.0, torch.Generator().manual_seed(0))
-    return DRAWS * sds(scale=1.0, t_min=t, t_max=t, weight=time.sbar)(query, middle).grad.flatten(1)
+    return DRAWS * SDS(scale=1.0, t_min=t, t_max=t, weight="sbar")(query, middle).grad.flatten(1)
 
 
 cluster = AnalyticPrior(gaussian(MODES[0].reshape(2, 1, 1), STD), prior.null, levels)
@@ -200,24 +203,24 @@ write(
 #     D_s = D_t - sbar_s [eps_s(x_s) - eps_t],   x_s = alpha D_t + sigma eps_t.
 #
 # This *is* SDS with w = sbar, but for one thing: the noise in x_s is not fresh, it is the prediction of the last step.
-# So take SDS's update, x <- x - grad, along DDIM's times, and only choose the noise: fresh, kept for good, or the last
+# So take SDS's update, x <- x - grad, along DDIM's times, and only choose the noise: fresh, fixed, or the last
 # prediction ("cached").
 
 
 # %%
-def descend(source: noise.NoiseRule) -> Tensor:
+def descend(source: NoiseRule) -> Tensor:
     """x <- x - grad along DDIM's times from x = D(x_T): every image on the way."""
-    asked = question()
-    x = noise.ddim_start(asked, starts, 1.0)
+    query, x = query_at(), clean[0]
     along = [x]
     for t in times[1:]:
-        method = Distillation(time.annealed(t, t), source, scores.guided(1.0), scores.put_in, time.sbar)
-        x = x - SEEDS * method(asked, x).grad
+        method = Distillation(timesteps.annealed(t, t), source, guided(1.0), injected_noise, weights.sbar)
+        x = x - SEEDS * method(query, x).grad
         along.append(x)
     return torch.stack(along)
 
 
-ways = {"fresh": descend(noise.fresh), "kept": descend(noise.fixed), "cached": descend(noise.cached)}
+cached = torch.stack(list(cached_noise_sdi(query_at(), starts, scale=1.0, times=times[1:])))
+ways = {"fresh": descend(noise.fresh), "fixed": descend(noise.fixed), "cached": cached}
 write(
     FOLDER / "3_which_noise.png",
     [paths(map_of(f"SDS's update, {name} noise"), along, 8).axes([], []) for name, along in ways.items()],
@@ -228,30 +231,33 @@ numbers["same cluster as DDIM, by noise"] = [
 ]
 
 # %% [markdown]
-# `3_which_noise.png`. Colors tell where DDIM takes the seed. Fresh noise throws the image from cluster to cluster until
-# one holds it, and the color has no say. One noise kept for good leads to the right cluster on straighter ways. With
-# the cached noise the way is that of `1_ddim.png`, to the last digit (the largest difference is about 1e-14).
+# `3_which_noise.png`. Colors show where DDIM takes the seed. Fresh noise throws the image from cluster to cluster until
+# one holds it, whatever its color. Fixed noise leads to the right cluster on straighter paths. With
+# the cached noise the path is that of `1_ddim.png`, to the last digit (the largest difference is about 1e-14).
 
 # %% [markdown]
 # ## 4. SDI: infer the noise
 #
-# A 3-D model has no cache: every view is another image, and a step on one view moves all of them. What is known is x
-# itself. Had it come from a DDIM run, its noise would be a solution of (eq. 8)
+# A 3D model has no cache: every view is another image, and a step on one view moves all of them. Only x itself is
+# known. Had it come from a DDIM run, its noise would be a solution of (eq. 8)
 #
 #     kappa = eps(alpha x + sigma kappa, t).
 #
-# Score Distillation via Inversion takes for kappa what DDIM shows when it is run backwards, from x up to t. The
-# residual R(t), the mean square of sbar (kappa - eps), is zero for a solution; it is also |x - D|^2, how much x and its
-# own denoised image disagree. We let SDS and SDI run as they would in 3-D, with Adam and falling t, from one point.
+# Score Distillation via Inversion takes for kappa the noise that DDIM reaches when it is run backwards, from x up to t.
+# The residual R(t), the mean square of sbar (kappa - eps), is zero for a solution; it is also |x - D|^2, how much x and
+# its own denoised image disagree. We run SDS and SDI as in 3D, with Adam and falling t, from one point.
 
 
 # %%
-def distil(method: Method, updates: int = 300, rate: float = 0.03) -> tuple[Tensor, list[float]]:
+def distil(method: MethodConfig, updates: int = 300, rate: float = 0.03) -> tuple[Tensor, list[float]]:
     """x after every update of Adam on all seeds, from x = 0; and R at each of them."""
     x = torch.zeros(SEEDS, 2, 1, 1, requires_grad=True)
-    adam, along, residuals, asked = torch.optim.Adam([x], rate, (0.9, 0.99)), [], [], question()
+    adam, along, residuals = torch.optim.Adam([x], rate, (0.9, 0.99)), [], []
+    built = method.prepare(prior, 0)
+    start = getattr(built, "start", None)
+    query = replace(query_at(), state=start() if start else None)
     for update in range(updates):
-        answer = method(replace(asked, progress=update / updates), x.detach())
+        answer = built(replace(query, progress=update / updates), x.detach())
         x.grad = answer.grad
         residuals.append(float((x.detach() - answer.probe["x0"]).square().mean()))
         adam.step()
@@ -260,9 +266,9 @@ def distil(method: Method, updates: int = 300, rate: float = 0.03) -> tuple[Tens
 
 
 RUNS = {
-    "SDS": sdi(scale=1.0, noise_source="random"),
-    "SDI, inversion at 1": sdi(scale=1.0, inversion_scale=1.0, entropy=0.0),
-    "SDI": sdi(scale=1.0, inversion_scale=-1.0, entropy=0.0),
+    "SDS": SDI(scale=1.0, noise_source="random"),
+    "SDI, inversion at 1": SDI(scale=1.0, inversion_scale=1.0, entropy=0.0),
+    "SDI": SDI(scale=1.0, inversion_scale=-1.0, entropy=0.0),
 }
 runs = {name: distil(method) for name, method in RUNS.items()}
 panel = Panel("residual R during the run", (0, 300), (-8.3, 2.3))
@@ -291,13 +297,13 @@ numbers["distance to a center: SDS, SDI at inversion 1, SDI, DDIM"] = [
 numbers["R late in the run: SDS, SDI"] = [sum(runs[name][1][-100:]) / 100 for name in ("SDS", "SDI")]
 
 # %% [markdown]
-# `4_inferred_noise.png`. SDS never agrees with what it sees: R grows to the size of the clusters' distances, and the
-# image stays between them, which is SDS's blur. SDI agrees with itself to 1e-5, and goes straight to a center: sharp.
+# `4_inferred_noise.png`. In SDS image and prediction never agree: R grows to the size of the clusters' distances, and
+# the image stays between them, which is SDS's blur. In SDI they agree to 1e-5, and goes straight to a center: sharp.
 # The orange run is inverted at the guidance of the denoising, 1: then the noise explains *any* image, also one between
-# the clusters, which stays there until t is too small to move it. At -1 it explains only what the text asks for; in
-# the paper, too, equal guidance (7.5 and 7.5) is the worst choice in 3-D, and -7.5 against 7.5 the best.
+# the clusters, which stays there until t is too small to move it. At -1 it explains only what the text asks for; in the
+# paper, too, equal guidance (7.5 and 7.5) is the worst choice in 3D, and -7.5 against 7.5 the best.
 #
-# But all seeds of SDI ended in one cluster. They began at the same x, and SDI knows nothing else.
+# But all seeds of SDI ended in one cluster. They began at the same x, and SDI depends on nothing else.
 
 # %% [markdown]
 # ## 5. DSD: the noise of the asset's own ODE
@@ -313,7 +319,7 @@ numbers["R late in the run: SDS, SDI"] = [sum(runs[name][1][-100:]) / 100 for na
 # %%
 TOP = 0.999  # of Stable Diffusion's table
 _, steps = ddim(starts, [TOP * (1 - step / 10) for step in range(11)])
-near = {updates: list(dsd_2d(question(), starts, scale=1.0, steps=updates)) for updates in (10, 300)}
+near = {updates: list(dsd_2d(query_at(), starts, scale=1.0, steps=updates)) for updates in (10, 300)}
 star = torch.stack(near[10])
 numbers["DSD* minus DDIM, largest over all iterates"] = float((star - steps[1:]).abs().max())
 numbers["300 updates of DSD, median distance to DDIM"] = float(
@@ -335,15 +341,15 @@ write(
 # %% [markdown]
 # ## 6. Side by side
 #
-# Each method of the catalogue as a 3-D run would use it, 200 seeds, all from the same x = 0.
+# Each method of the catalogue as a 3D run would use it, 200 seeds, all from the same x = 0.
 
 # %%
 METHODS = {
-    "SDS": sds(scale=1.0),
-    "SDS, scale 101": sds(),
+    "SDS": SDS(scale=1.0),
+    "SDS, scale 101": SDS(),
     "SDI": RUNS["SDI"],
-    "SDI, noise kept": sdi(scale=1.0, noise_source="fixed"),
-    "DSD": dsd(scale=1.0, ode_scale=1.0),
+    "SDI, fixed noise": SDI(scale=1.0, noise_source="fixed"),
+    "DSD": DSD(scale=1.0, ode_scale=1.0),
 }
 ends = {"DDIM": drawn} | {name: distil(method)[0][-1] for name, method in METHODS.items()}
 panels = []
@@ -357,11 +363,11 @@ for name, x in ends.items():
 write(FOLDER / "6_side_by_side.png", [panel.axes([], []) for panel in panels])
 
 # %% [markdown]
-# `6_side_by_side.png`. A dot's color tells where DDIM takes its noise. SDS stays between the clusters; at scale 101 it
+# `6_side_by_side.png`. A dot's color shows where DDIM takes its noise. SDS stays between the clusters; at scale 101 it
 # leaves, but only for the largest cluster and its neighbor: the third is never found, and colors mean nothing. SDI is
 # sharp, and always the same. With a noise of its own each seed goes where DDIM would take it (in 94 % of cases or
 # more), so all clusters are found in their shares. DSD lands one deviation beyond the centers: its t ends at 0.32. In
-# the plane one kept noise does as well as the ODE's; what sets DSD apart are many views, whose trajectories differ.
+# the plane fixed noise does as well as the ODE's; DSD differs where there are many views, whose trajectories differ.
 
 # %%
 FOLDER.joinpath("numbers.json").write_text(json.dumps(numbers, indent=2) + "\n")

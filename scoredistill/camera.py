@@ -2,7 +2,7 @@
 
 World: glTF's frame, right-handed, y up; the object stands at the origin and faces +z.
 Camera: OpenCV's frame, x right, y down, z forward; `c2w` maps camera to world.
-Azimuth 0 looks at the front, grows towards +x (counter-clockwise seen from above); angles in radians.
+Azimuth 0 views the front and grows towards +x (counter-clockwise seen from above); angles in radians.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from torch import Tensor
 
 ORBIT_RADIUS = (2.65, 2.95)
 FOV_DEG = 40.0
-"""The default orbit: an object in the ball of radius 0.85 fills the image and stays inside, asin(.85 / 2.65) < 20."""
+"""The default orbit: an object in the ball of radius 0.85 fills the image without leaving it, asin(.85 / 2.65) < 20."""
 
 
 @dataclass(frozen=True)
 class Cameras:
     """A batch of pinhole cameras that share one image size.
 
-    `azimuth`, `elevation` (radians) and `radius` are the *nominal* orbit: what the prior is told about the view
-    (view words), even where the pose itself is jittered.
+    `azimuth`, `elevation` (radians) and `radius` are the *nominal* orbit, which conditions the prior (view words or
+    poses). The pose `c2w` may be jittered around it.
     """
 
     c2w: Float[Tensor, "B 4 4"]
@@ -39,11 +39,11 @@ class Cameras:
         return len(self.c2w)
 
     def to(self, device: torch.device | str) -> Cameras:
-        """The same cameras where rays can be cast; the nominal orbit stays with the texts, on the CPU."""
+        """The same cameras with poses on `device`; the nominal orbit, read by priors only, stays on the CPU."""
         return replace(self, c2w=self.c2w.to(device), fov=self.fov.to(device))
 
     def rays(self) -> tuple[Float[Tensor, "B H W 3"], Float[Tensor, "B H W 3"]]:
-        """Origins and unit directions of the rays through the pixel centres, in world coordinates."""
+        """Origins and unit directions of the rays through the pixel centers, in world coordinates."""
         device, dtype = self.c2w.device, self.c2w.dtype
         focal = 0.5 * self.height / torch.tan(0.5 * self.fov)  # [B], in pixels; pixels are square
         v = torch.arange(self.height, device=device, dtype=dtype) + 0.5 - 0.5 * self.height
@@ -73,7 +73,7 @@ class Cameras:
 def look_at(
     position: Float[Tensor, "B 3"], target: Float[Tensor, "B 3"], up: Float[Tensor, "B 3"]
 ) -> Float[Tensor, "B 4 4"]:
-    """Camera-to-world matrices (OpenCV axes) of cameras at `position` that see `target` in the centre."""
+    """Camera-to-world matrices (OpenCV axes) of cameras at `position` with `target` at the image center."""
     forward = torch.nn.functional.normalize(target - position, dim=-1)
     right = torch.nn.functional.normalize(torch.linalg.cross(forward, up), dim=-1)
     down = torch.linalg.cross(forward, right)
@@ -95,8 +95,9 @@ def orbit(
 ) -> Cameras:
     """Square cameras on a sphere around the origin: position = r (sin a cos e, sin e, cos a cos e).
 
-    Args: angles in radians, |elevation| < pi/2; `size` pixels a side; jitters are added to the position, to the
-    look-at point (origin) and to the up vector (+y), in world units, and leave the nominal orbit unchanged.
+    Angles are in radians, |elevation| < pi/2; images have `size` x `size` pixels. The jitters are added to the
+    position, to the look-at point (origin) and to the up vector (+y), in world units; they leave the nominal orbit
+    unchanged.
     """
     direction = torch.stack([azimuth.sin() * elevation.cos(), elevation.sin(), azimuth.cos() * elevation.cos()], -1)
     position = radius[:, None] * direction
@@ -112,7 +113,7 @@ def orbit(
 def ring(
     count: int, size: int, *, elevation_deg: float = 15.0, radius: float = 2.8, fov_deg: float = FOV_DEG
 ) -> Cameras:
-    """`count` cameras evenly round the object, starting at the front; the last one does not repeat the first."""
+    """`count` cameras evenly around the object, starting at the front; the last one does not repeat the first."""
     azimuth = torch.arange(count) * (2 * math.pi / count)
     azimuth = torch.where(azimuth > math.pi, azimuth - 2 * math.pi, azimuth)  # wrapped to (-pi, pi]
     constant = torch.ones(count)

@@ -1,4 +1,4 @@
-"""Noise schedules: how much signal and how much noise an image holds at a diffusion time.
+"""Noise schedules: the scales of signal and noise at each diffusion time.
 
 t         diffusion time in [0, 1]; index floor(1000 t) of the table for a 1000-step prior (0.98 -> 980)
 alpha     signal scale, sigma noise scale:     x_t = alpha x + sigma eps
@@ -18,12 +18,12 @@ from torch import Tensor
 Time = Float[Tensor, "B"]
 X = Float[Tensor, "B *S"]
 
-_ROUNDING = 1e-6  # 0.29 * 100 is 28.999999999999996: a fraction that names an index must reach it
+_ROUNDING = 1e-6  # 0.29 * 100 is 28.999999999999996: a fraction that stands for an index must reach it
 
 
 @dataclass(frozen=True)
 class NoiseSchedule:
-    """A table of (alpha, sigma) over N evenly spaced times; every formula of a method reads it and nothing else."""
+    """A table of (alpha, sigma) at N evenly spaced times, the only source of these values in the methods."""
 
     alphas: Float[Tensor, "N"]
     sigmas: Float[Tensor, "N"]
@@ -31,14 +31,15 @@ class NoiseSchedule:
     def __post_init__(self) -> None:
         sbars = self.sigmas / self.alphas
         if not bool((sbars[1:] > sbars[:-1]).all()):
-            raise ValueError("a noise schedule needs sigma / alpha to grow strictly with t and stay finite")
+            raise ValueError("in a noise schedule, sigma / alpha must grow strictly with t and be finite")
 
     @property
     def steps(self) -> int:
+        """Number of tabulated times."""
         return len(self.alphas)
 
     def snap(self, t: Time) -> Time:
-        """The nearest time at or below `t` that stands in the table, clamped to it; so snap(t) = index / N."""
+        """The largest tabulated time at or below `t`, clamped to the table: snap(t) = index / N."""
         index = torch.floor(t.double() * self.steps + _ROUNDING).clamp(0, self.steps - 1)
         return index / self.steps
 
@@ -51,7 +52,7 @@ class NoiseSchedule:
         return self._lookup(self.sigmas, t, like)
 
     def sbar(self, t: Time, like: Tensor) -> Tensor:
-        """sigma(t) / alpha(t), the only schedule quantity most methods need."""
+        """sigma(t) / alpha(t), the only quantity of the schedule that most methods need."""
         return self._lookup(self.sigmas / self.alphas, t, like)
 
     def diffuse(self, x: X, eps: X, t: Time) -> X:
@@ -63,7 +64,7 @@ class NoiseSchedule:
         return x_t / self.alpha(t, x_t) - self.sbar(t, x_t) * eps
 
     def noise_between(self, x: X, x_t: X, t: Time) -> X:
-        """The noise that leads from `x` to `x_t`: eps = (x_t / alpha - x) / sbar; needs sigma(t) > 0."""
+        """The noise that turns `x` into `x_t`: eps = (x_t / alpha - x) / sbar; requires sigma(t) > 0."""
         return (x_t / self.alpha(t, x) - x) / self.sbar(t, x)
 
     def move(self, x_t: X, eps: X, t: Time, s: Time) -> X:
@@ -75,7 +76,7 @@ class NoiseSchedule:
         return self.alpha(s, x_t) * rescaled
 
     def time_of(self, sbar: float) -> float:
-        """The largest tabulated t whose noise level does not exceed `sbar`: carries times from one prior to another."""
+        """The largest tabulated t with a noise level of at most `sbar`; converts times from one prior to another."""
         below = int((self.sigmas / self.alphas <= sbar).sum())
         return max(below - 1, 0) / self.steps
 
@@ -103,10 +104,10 @@ def cosine(steps: int = 1000) -> NoiseSchedule:
 
 
 def rectified_flow(steps: int = 1000, shift: float = 1.0) -> NoiseSchedule:
-    """alpha = 1 - sigma, sigma = s t / (1 + (s - 1) t) for t = 0, 1/N, ... < 1; a flow's Euler step is then `move`.
+    """alpha = 1 - sigma, sigma = s t / (1 + (s - 1) t) for t = 0, 1/N, ... < 1.
 
-    s = `shift` puts more of the times where there is much noise: 1 is Liu et al. 2023, 3 is Stable Diffusion 3 (Esser
-    et al. 2024, eq. 23).
+    An Euler step of the flow is then `move`. s = `shift` > 1 puts more of the times at high noise: 1 is Liu et al.
+    2023, 3 is Stable Diffusion 3 (Esser et al. 2024, eq. 23).
     """
     t = torch.arange(steps, dtype=torch.float64) / steps
     sigma = shift * t / (1 + (shift - 1) * t)

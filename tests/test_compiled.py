@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from scoredistill.parts import build_prior
-from scoredistill.run import Run, resolve
 from torch import Tensor, nn
 
 from scoredistill.priors import compiled
 from scoredistill.priors.compiled import compile_network
+from scoredistill.recipes.build import build_prior
+from scoredistill.recipes.recipe import PriorConfig
 
 
 class Network(nn.Module):
@@ -79,6 +79,6 @@ def test_a_copy_for_a_learner_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_flag_reaches_the_network(prior: str) -> None:
-    for said in (False, True):
-        built: Any = build_prior(resolve(Run("a red car", prior=prior, device="cpu", compile=said)))
-        assert (built.net._compiled_call_impl is not None) == said
+    for wanted in (False, True):
+        built: Any = build_prior(PriorConfig(prior, compile=wanted))
+        assert (built.net._compiled_call_impl is not None) == wanted

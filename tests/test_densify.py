@@ -1,4 +1,4 @@
-"""Densification: rows and moments move together, clones and splits do what they should, and pictures stay."""
+"""Densification: rows and moments move together, clones and splits have closed forms, renders stay equal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scoredistill.scenes.splats.densify import (
     SHRINK,
     DensifyConfig,
     Parameters,
-    Seen,
+    ScreenGradients,
     densify,
     prune,
     regather,
@@ -27,13 +27,13 @@ from scoredistill.scenes.splats.densify import (
 ALL = DensifyConfig(threshold=0.0, split_above=0.1, most=10_000)
 
 
-def dice(seed: int = 0) -> torch.Generator:
+def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
 def population(count: int, std: float = 0.05) -> tuple[Parameters, torch.optim.Adam]:
     """Random splats with an optimizer that has taken three steps, each row with moments of its own."""
-    rng = dice(count)
+    rng = generator(count)
     parameters = {
         "means": 0.3 * torch.randn(count, 3, generator=rng),
         "log_stds": math.log(std) + 0.2 * torch.randn(count, 3, generator=rng),
@@ -50,11 +50,11 @@ def population(count: int, std: float = 0.05) -> tuple[Parameters, torch.optim.A
     return parameters, optimizer
 
 
-def seen(pull: list[float], views: list[float] | None = None) -> Seen:
-    return Seen(torch.tensor(pull), torch.tensor(views or [1.0] * len(pull)))
+def accumulated(norm: list[float], views: list[float] | None = None) -> ScreenGradients:
+    return ScreenGradients(torch.tensor(norm), torch.tensor(views or [1.0] * len(norm)))
 
 
-def picture(parameters: Parameters) -> Tensor:
+def rendered(parameters: Parameters) -> Tensor:
     splats = Gaussians(
         parameters["means"],
         parameters["log_stds"].exp(),
@@ -89,35 +89,35 @@ def test_rows_and_moments_move_together() -> None:
             expected[2] = 0
             assert torch.equal(after[name][moment], expected)
     assert len(optimizer.state) == len(parameters)
-    (parameters["means"].sum() + picture(parameters).sum()).backward()
+    (parameters["means"].sum() + rendered(parameters).sum()).backward()
     optimizer.step()  # nothing is left of the old sizes
 
 
-def test_graphs_of_earlier_steps_do_not_stand_in_the_way() -> None:
+def test_graphs_of_earlier_steps_may_still_exist() -> None:
     parameters, optimizer = population(5)
-    kept = sum(value.square().sum() for value in parameters.values())
+    graph = sum(value.square().sum() for value in parameters.values())
     prune(parameters, optimizer, torch.tensor([True, False, True, True, False]))
     optimizer.zero_grad()
     sum(value.square().sum() for value in parameters.values()).backward()  # type: ignore[union-attr]
     optimizer.step()
     assert parameters["means"].shape == (3, 3)
-    assert kept is not None
+    assert graph is not None
 
 
-def test_the_order_of_the_rows_is_not_in_the_picture() -> None:
+def test_renders_do_not_depend_on_the_order_of_the_rows() -> None:
     parameters, optimizer = population(40)
-    before = picture(parameters)
-    regather(parameters, optimizer, torch.randperm(40, generator=dice()), torch.zeros(40, dtype=torch.bool))
-    torch.testing.assert_close(picture(parameters), before)
+    before = rendered(parameters)
+    regather(parameters, optimizer, torch.randperm(40, generator=generator()), torch.zeros(40, dtype=torch.bool))
+    torch.testing.assert_close(rendered(parameters), before)
 
 
 def test_small_splats_are_cloned_and_large_ones_split() -> None:
-    """By the mean gradient of a view: 0 (too little), 1 (small: cloned), 2 (large: split), 3 (never seen: stays)."""
+    """By the mean gradient of a view: 0 (too small), 1 (cloned), 2 (large: split), 3 (never visible: unchanged)."""
     parameters, optimizer = population(4)
     parameters["log_stds"].data[2] = math.log(0.2)
     before = {name: value.detach().clone() for name, value in parameters.items()}
-    settings = DensifyConfig(threshold=1.0, split_above=0.1)
-    densify(parameters, optimizer, seen([1.8, 3.0, 4.0, 0.0], [2.0, 2.0, 2.0, 0.0]), settings, dice())
+    config = DensifyConfig(threshold=1.0, split_above=0.1)
+    densify(parameters, optimizer, accumulated([1.8, 3.0, 4.0, 0.0], [2.0, 2.0, 2.0, 0.0]), config, generator())
     assert len(parameters["means"]) == 6
     for name, value in parameters.items():
         assert torch.equal(value[:3], before[name][[0, 1, 3]])
@@ -132,13 +132,13 @@ def test_small_splats_are_cloned_and_large_ones_split() -> None:
 
 
 def test_split_splats_are_samples_of_the_old_one() -> None:
-    """Their mean and covariance are those of the Gaussian that they take the place of."""
+    """Their mean and covariance are those of the Gaussian that they replace."""
     parameters, optimizer = population(1)
     parameters["log_stds"].data[:] = torch.log(torch.tensor([0.4, 0.2, 0.15]))
     many = torch.zeros(20_000, dtype=torch.long)
     regather(parameters, optimizer, many, torch.ones_like(many, dtype=torch.bool))
     mean, turn = parameters["means"][0].detach().clone(), rotation_matrices(parameters["rotations"][:1]).detach()[0]
-    densify(parameters, optimizer, seen([1.0] * len(many)), DensifyConfig(threshold=0.5), dice())
+    densify(parameters, optimizer, accumulated([1.0] * len(many)), DensifyConfig(threshold=0.5), generator())
     found = parameters["means"].detach()
     assert len(found) == 2 * len(many)
     torch.testing.assert_close(found.mean(0), mean, atol=0.01, rtol=0)
@@ -152,28 +152,28 @@ def test_two_clones_of_shared_opacity_stop_as_much_light_as_one() -> None:
     torch.testing.assert_close(1 - (1 - half) ** 2, opacity)
 
 
-def test_clones_of_shared_opacity_nearly_keep_the_picture() -> None:
-    """Two of opacity h show 1 - (1 - h g)^2: h^2 g (1 - g) more than one of 2 h - h^2, where kept ones show twice."""
+def test_clones_of_shared_opacity_nearly_preserve_the_render() -> None:
+    """Two of opacity h show 1 - (1 - h g)^2: h^2 g (1 - g) more than one of 2 h - h^2; copied ones show it twice."""
     changes = {}
-    for clones in ("shared", "kept"):
+    for clones in ("shared", "copied"):
         parameters, optimizer = population(30, std=0.08)
-        before = picture(parameters)
-        settings = DensifyConfig(threshold=0.0, split_above=1.0, most=10_000, clones=clones)  # type: ignore[arg-type]
-        densify(parameters, optimizer, seen([1.0] * 30), settings, dice())
+        before = rendered(parameters)
+        config = DensifyConfig(threshold=0.0, split_above=1.0, most=10_000, clones=clones)  # type: ignore[arg-type]
+        densify(parameters, optimizer, accumulated([1.0] * 30), config, generator())
         assert len(parameters["means"]) == 60
-        changes[clones] = float((picture(parameters) - before).abs().mean() / before.abs().mean())
+        changes[clones] = float((rendered(parameters) - before).abs().mean() / before.abs().mean())
     assert changes["shared"] < 0.1
-    assert changes["shared"] < changes["kept"] / 3
+    assert changes["shared"] < changes["copied"] / 3
 
 
-def test_what_cannot_be_seen_can_go() -> None:
-    """Pruning splats fainter than a step of 8-bit color leaves the picture to the bit."""
+def test_pruning_invisible_splats_changes_no_pixel() -> None:
+    """Pruning splats fainter than a step of 8-bit color leaves the render bit-identical."""
     parameters, optimizer = population(30)
     parameters["opacity_logits"].data[::3] = math.log(0.0035 / (1 - 0.0035))
-    before = picture(parameters)
+    before = rendered(parameters)
     prune(parameters, optimizer, torch.sigmoid(parameters["opacity_logits"].detach()) >= 0.005)
     assert len(parameters["means"]) == 20
-    assert torch.equal(picture(parameters), before)
+    assert torch.equal(rendered(parameters), before)
 
 
 @pytest.mark.parametrize(
@@ -182,15 +182,15 @@ def test_what_cannot_be_seen_can_go() -> None:
 def test_those_with_the_largest_gradients_multiply_up_to_the_most(share: float, most: int, expected: set[int]) -> None:
     parameters, optimizer = population(5)
     before = parameters["means"].detach().clone()
-    settings = DensifyConfig(threshold=0.5, split_above=1.0, share=share, most=most)
-    densify(parameters, optimizer, seen([1.0, 2.0, 4.0, 3.0, 0.1]), settings, dice())
+    config = DensifyConfig(threshold=0.5, split_above=1.0, share=share, most=most)
+    densify(parameters, optimizer, accumulated([1.0, 2.0, 4.0, 3.0, 0.1]), config, generator())
     copies = parameters["means"].detach()[5:]
     found = {int((before - copy).norm(dim=-1).argmin()) for copy in copies}
     assert found == expected
     assert len(copies) == len(expected)
 
 
-def test_reset_lowers_all_opacities_and_forgets_their_momentum() -> None:
+def test_reset_lowers_all_opacities_and_resets_their_momentum() -> None:
     parameters, optimizer = population(20)
     before = torch.sigmoid(parameters["opacity_logits"].detach())
     reset_opacity(parameters["opacity_logits"], optimizer, 0.01)

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import tiny_pipelines
 import torch
-from scoredistill.methods.learned import esd, vsd
 from torch import Tensor
 
 from scoredistill.camera import Cameras, ring
 from scoredistill.contracts import Learner, Prompt, Query
+from scoredistill.methods.esd import ESD
+from scoredistill.methods.vsd import VSD
 from scoredistill.optimize import Learning, optimize
 from scoredistill.priors.diffusers.prior import DiffusersPrior
 from scoredistill.scenes.image import Image
@@ -127,7 +128,7 @@ def test_what_is_learned_is_float32_over_a_half_precision_network(folders: dict[
     assert learner.eps(query, x_t, t, camera=True).dtype == torch.float32
 
 
-@pytest.mark.parametrize("method", [vsd, esd])
+@pytest.mark.parametrize("method", [VSD, ESD])
 @pytest.mark.parametrize("family", ["sd21", "sd3"])
 def test_two_steps_of_distillation(folders: dict[str, Path], family: str, method: type) -> None:
     """The scene moves, and so does the learner."""
@@ -136,7 +137,14 @@ def test_two_steps_of_distillation(folders: dict[str, Path], family: str, method
     start = {name: tensor.clone() for name, tensor in learner.state_dict().items()}
     scene = Image(torch.full((BATCH, 3, 16, 16), 0.5), lr=1e-2)
     steps = optimize(
-        scene, prior, method(learner), no_cameras, Prompt(PROMPT), steps=2, background=torch.ones(3), batch=BATCH
+        scene,
+        prior,
+        method().build(learner),
+        no_cameras,
+        Prompt(PROMPT),
+        steps=2,
+        background=torch.ones(3),
+        batch=BATCH,
     )
     assert len([step for step in steps if bool((step.distilled.grad != 0).all())]) == 2
     assert bool((scene.pixels != 0.5).all())

@@ -177,7 +177,7 @@ def test_the_log_survives_a_torn_line_and_rewinds(tmp_path: Path) -> None:
         ("steps: 300", "stepz: 300", "training has no setting 'stepz'; nearest known: steps"),
         ("steps: 300", "steps: 1.5", "training.steps must be int, got 1.5"),
         ("steps: 300", "steps: 0", "training.steps must be in"),
-        ("steps: 300\n", "", "training.steps is missing"),
+        ("  steps: 300\n", "", "training.steps is missing"),
         ("lr_mlp: 0.008", "lr_mlp: .nan", "scene.lr_mlp must be"),
         ("lr_mlp: 0.008", "lr_mlp: yes", "scene.lr_mlp must be float, got true"),
         ("seed: 0", "seed:", "training.seed must be int, got None"),

@@ -93,7 +93,7 @@ def test_gradients_once_and_twice() -> None:
     assert torch.autograd.gradgradcheck(lambda x, v: encode(x, v, layout, 2), (points, table), eps=1e-7)
 
 
-def test_points_that_ask_for_no_gradient_cost_none() -> None:
+def test_points_without_requires_grad_get_no_gradient() -> None:
     table, points = random_table(SMALL).requires_grad_(), random_points(6)
     encode(points, table, SMALL, 3).sum().backward()
     assert points.grad is None

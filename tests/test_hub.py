@@ -14,12 +14,12 @@ import pytest
 import tiny_pipelines
 import torch
 from safetensors.torch import load_file, save_file
-from scoredistill.methods.scores import guided_eps
 
 from scoredistill.contracts import Prompt
+from scoredistill.methods.guidance import guided_eps
 from scoredistill.priors.diffusers.hub import ALIASES, Checkpoint, find, published
-from scoredistill.priors.diffusers.scheduler import read_schedule
 from scoredistill.priors.diffusers.prior import DiffusersPrior, guidance_distilled
+from scoredistill.priors.diffusers.scheduler import read_schedule
 
 PROMPT = "a hamburger"
 REVISION, OLDER = "0" * 39 + "1", "0" * 39 + "2"
@@ -186,12 +186,12 @@ def test_distilled_guidance_refuses_what_needs_a_text_free_score(
     """It warns when it is loaded; scale 1 works, another scale says why not."""
     turbo = folder.rename(folder.with_name("sd-turbo"))
     with caplog.at_level(logging.WARNING):
-        prior = load(turbo, told="perp-neg")
+        prior = load(turbo, view_prompting="perp-neg")
     assert "turbo model" in caplog.text
     conditions = prior.conditions(Prompt(PROMPT, "ugly"), None, 1)
     x_t, t = torch.randn(1, 4, 8, 8), torch.tensor([0.5], dtype=torch.float64)
     assert guided_eps(prior, x_t, t, conditions, 1.0).shape == x_t.shape
-    with pytest.raises(ValueError, match="no text-free score"):
+    with pytest.raises(ValueError, match="no unconditional score"):
         guided_eps(prior, x_t, t, conditions, 7.5)
 
 
@@ -204,7 +204,7 @@ def test_without_the_extra_there_is_one_line(original: Path, monkeypatch: pytest
 
 def test_long_prompts_are_cut_aloud(original: Path, caplog: pytest.LogCaptureFixture) -> None:
     load(original).conditions(Prompt("a " * 80), None, 1)
-    assert "only 77 of 82 tokens are read" in caplog.text
+    assert "only 77 of 82 tokens are used" in caplog.text
 
 
 def test_sentencepiece_files_are_read(tmp_path: Path) -> None:

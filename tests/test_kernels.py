@@ -15,7 +15,7 @@ from torch import Tensor
 from scoredistill.camera import ring
 from scoredistill.kernels import backend
 from scoredistill.kernels.composite import composite
-from scoredistill.kernels.hashgrid import GridLayout, encode, slopes
+from scoredistill.kernels.hashgrid import GridLayout, encode, input_gradient
 from scoredistill.kernels.march import Samples, march
 from scoredistill.kernels.perceptron import perceptron
 from scoredistill.render.volume import render_rays
@@ -106,14 +106,14 @@ def test_the_hash_grids_second_derivatives_equal_its_references(
     count: int, active: int, device: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of slopes, as analytic normals have them, and of gradients to the table; without the reference's help."""
-    backend.explain.cache_clear()
+    backend.warn_once.cache_clear()
 
     def gradients(of: Sequence[int], *inputs: Tensor) -> list[Tensor]:
         encoded = encode(*inputs, LAYOUT, active)
         return list(torch.autograd.grad((encoded**3).sum(), [inputs[k] for k in of], create_graph=True))
 
     def pulled(points: Tensor, table: Tensor, pull: Tensor) -> list[Tensor]:
-        return [slopes(points, table, pull, LAYOUT, active)]
+        return [input_gradient(points, table, pull, LAYOUT, active)]
 
     values = points_and_table(count, device)
     with caplog.at_level(logging.WARNING):
@@ -125,7 +125,7 @@ def test_the_hash_grids_second_derivatives_equal_its_references(
 
 def test_a_fallback_to_the_reference_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """A perceptron's second derivatives are torch's."""
-    backend.explain.cache_clear()
+    backend.warn_once.cache_clear()
     values = [torch.randn(*size, generator=rng(i)) for i, size in enumerate([(9, 8), (32, 8), (1, 32)])]
 
     def slope(x: Tensor, *weights: Tensor) -> list[Tensor]:
@@ -214,7 +214,7 @@ def test_slicing_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         made = composite(albedo[:, 0].abs(), albedo, samples, 1000)
         loss = (made.albedo**2).sum() + made.depth.sum() + made.z_variance.sum()
         marched = march(origins, directions, occupied, 1.0, 0.037)
-        slope = slopes(x, v, encoded.detach(), LAYOUT, 4)
+        slope = input_gradient(x, v, encoded.detach(), LAYOUT, 4)
         bends = torch.autograd.grad(slope.square().sum(), (x, v))
         return [encoded, made.weight, slope, *bends, *torch.autograd.grad(loss, (x, v, a)), *vars(marched).values()]
 
@@ -259,28 +259,28 @@ def test_a_rendered_ray_is_the_same(normals_at: str) -> None:
 
 def test_the_choice_is_the_callers_then_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(backend.VARIABLE, "torch")
-    assert not backend.fast(torch.zeros(1))
+    assert not backend.use_warp(torch.zeros(1))
     with backend.using("auto"):
-        assert backend.fast(torch.zeros(1))
+        assert backend.use_warp(torch.zeros(1))
         with backend.using("torch"):
-            assert not backend.fast(torch.zeros(1))
+            assert not backend.use_warp(torch.zeros(1))
     monkeypatch.setenv(backend.VARIABLE, "fast")
     with pytest.raises(ValueError, match="it may say auto, torch, warp"):
-        backend.fast(torch.zeros(1))
+        backend.use_warp(torch.zeros(1))
 
 
 def test_other_types_and_devices_fall_back_aloud_and_once(caplog: pytest.LogCaptureFixture) -> None:
-    backend.explain.cache_clear()
+    backend.warn_once.cache_clear()
     with backend.using("auto"), caplog.at_level(logging.WARNING):
         for _ in range(2):
-            assert not backend.fast(torch.zeros(1, dtype=torch.float64))
-            assert not backend.fast(torch.zeros(1, device="meta"))
+            assert not backend.use_warp(torch.zeros(1, dtype=torch.float64))
+            assert not backend.use_warp(torch.zeros(1, device="meta"))
     assert [record.message.split(": ")[1] for record in caplog.records] == [
         "warp's kernels are for float32, not torch.float64",
         "warp has no kernels for meta",
     ]
     with backend.using("warp"), pytest.raises(ValueError, match="no kernels for meta"):
-        backend.fast(torch.zeros(1, device="meta"))
+        backend.use_warp(torch.zeros(1, device="meta"))
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name not in CPU_ONLY])

@@ -12,7 +12,6 @@ import torch
 from test_folder import same
 from tiny import PROMPT, SHAPE
 
-from scoredistill.runs import checkpoint
 from scoredistill.camera import Cameras, ring
 from scoredistill.contracts import Learner, Prompt, Query, Step
 from scoredistill.methods import noise, scores, time
@@ -21,6 +20,7 @@ from scoredistill.optimize import Learning, optimize
 from scoredistill.priors.low_rank_learner import LoraLearner
 from scoredistill.priors.toybox import ToyboxPrior
 from scoredistill.priors.toybox.unet import UNet
+from scoredistill.runs import checkpoint
 from scoredistill.scenes.image import Image
 from scoredistill.views import no_cameras
 

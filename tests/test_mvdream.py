@@ -14,22 +14,25 @@ from conftest import analytic, query, times
 from conftest import randn as doubles
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
-from scoredistill.methods.classics import mvdream, sds
-from scoredistill.methods.time import sbar
-from scoredistill.methods.trajectories import dsd, sdi
-from scoredistill.presets.tasks import MVDREAM_VIEWS
-from scoredistill.run import Run, preset_of, resolve
 from torch import Tensor, nn
 
 from scoredistill.camera import orbit, ring
 from scoredistill.cli import main
 from scoredistill.contracts import Prompt
+from scoredistill.methods.dsd import DSD
+from scoredistill.methods.mvdream import MVDream
+from scoredistill.methods.sdi import SDI
+from scoredistill.methods.sds import SDS
 from scoredistill.optimize import optimize
-from scoredistill.priors import mvdream_unet
+from scoredistill.priors.camera_pose import camera_pose
 from scoredistill.priors.diffusers.hub import find
-from scoredistill.priors.mvdream import MVDreamPrior, poses
+from scoredistill.priors.mvdream import MVDreamPrior
+from scoredistill.priors.mvdream import unet as mvdream_unet
+from scoredistill.recipes.fast import fast
+from scoredistill.recipes.paper import paper
 from scoredistill.scenes.image import Image
-from scoredistill.views import no_cameras
+from scoredistill.scenes.nerf import NerfConfig
+from scoredistill.views import MVDREAM_ORBIT, no_cameras
 
 PUBLISHED = tiny_views.SETTINGS | {
     "model_channels": 320,
@@ -72,8 +75,8 @@ def test_names_are_those_of_the_libraries_own_converter() -> None:
     cameras = {f"class_embedding.linear_{n}.{kind}" for n in (1, 2) for kind in ("weight", "bias")}
     assert network.keys() <= converted.keys() | cameras
     assert cameras <= network.keys()
-    stable_diffusion, told = 865_910_724, 16 * 1280 + 1280 + 1280 * 1280 + 1280
-    assert sum(tensor.numel() for tensor in network.values()) == stable_diffusion + told
+    stable_diffusion, camera_layers = 865_910_724, 16 * 1280 + 1280 + 1280 * 1280 + 1280
+    assert sum(tensor.numel() for tensor in network.values()) == stable_diffusion + camera_layers
 
 
 @pytest.mark.parametrize("views", [1, 4])
@@ -117,16 +120,16 @@ def test_poses_of_known_cameras() -> None:
     front = [[0, 0, 1, 1], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]]
     side = [[-1, 0, 0, 0], [0, 0, 1, 1], [0, 1, 0, 0], [0, 0, 0, 1]]
     above = [[0, -s, c, c], [1, 0, 0, 0], [0, c, s, s], [0, 0, 0, 1]]
-    close(poses(cameras).reshape(3, 4, 4), torch.tensor([front, side, above]), 1e-6)
+    close(camera_pose(cameras).reshape(3, 4, 4), torch.tensor([front, side, above]), 1e-6)
     assert torch.equal(cameras.c2w, before)
 
 
-def test_every_row_is_told_its_camera_and_the_text_free_ones_too(prior: MVDreamPrior) -> None:
+def test_every_row_has_its_camera_and_the_unconditional_ones_too(prior: MVDreamPrior) -> None:
     cameras = ring(4, 8)
     conditions = prior.conditions(Prompt("a hamburger"), cameras, 4)
     assert conditions.null is conditions.empty
     for condition in (conditions.text, conditions.null, conditions.plain):
-        assert torch.equal(condition.pooled, poses(cameras))
+        assert torch.equal(condition.pooled, camera_pose(cameras))
     assert conditions.keys == tuple(f"a hamburger, {view} view" for view in ("front", "side", "back", "side"))
 
 
@@ -150,7 +153,7 @@ def test_the_reconstruction_form_is_regression_onto_a_denoised_image_of_less_con
     prior.views = 2  # type: ignore[misc] (what an analytic prior says of each image it says of groups of them)
     x, asked, t = doubles(4, 2, 3, 3, seed=1), query(prior, seed=3, count=4), 0.4
     window = {"t_min_start": t, "t_min": t, "t_max": t, "t_max_late": t}
-    found = mvdream(scale=50.0, rescale=0.5, **window)(asked, x)
+    found = MVDream(scale=50.0, rescale=0.5, **window)(asked, x)
     at, x_t = prior.schedule.snap(times(t, 4)), found.probe["x_t"]
     text, null = prior.eps(x_t, at, asked.conditions.text, asked.conditions.null)
     expected = []
@@ -159,12 +162,12 @@ def test_the_reconstruction_form_is_regression_onto_a_denoised_image_of_less_con
         plain = prior.schedule.clean(x_t, text, at)[group]
         expected.append(x[group] - 0.5 * guided - 0.5 * guided * plain.std() / guided.std())
     close(4 * found.grad, torch.cat(expected), 1e-10)
-    as_sds = mvdream(scale=50.0, rescale=0.0, **window)(query(prior, seed=3, count=4), x)
-    same = sds(scale=50.0, t_min=t, t_max=t, weight=sbar)(query(prior, seed=3, count=4), x)
+    as_sds = MVDream(scale=50.0, rescale=0.0, **window)(query(prior, seed=3, count=4), x)
+    same = SDS(scale=50.0, t_min=t, t_max=t, weight="sbar")(query(prior, seed=3, count=4), x)
     close(as_sds.grad, same.grad, 1e-10)
 
 
-@pytest.mark.parametrize("method", [sdi(steps_per_unit=2), dsd(ode_steps=2)], ids=["sdi", "dsd"])
+@pytest.mark.parametrize("method", [SDI(steps_per_unit=2.0), DSD(ode_steps=2)], ids=["sdi", "dsd"])
 def test_two_steps(method: Any, prior: MVDreamPrior) -> None:
     start = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     scene = Image(start, lr=1e-2)
@@ -185,40 +188,42 @@ def test_another_model_is_refused_in_one_line(tmp_path: Path) -> None:
 
 def test_cameras_come_in_groups() -> None:
     """Four a quarter turn apart, alike in all else; METHODS 8.2's ranges, apparent size instead of distance."""
-    views = replace(MVDREAM_VIEWS, group=4, size=8)
-    cameras = views(0.0, 8, torch.Generator().manual_seed(0))
+    cameras = MVDREAM_ORBIT.cameras(8, torch.Generator().manual_seed(0), resolution=8, group=4)
     for group in (cameras[:4], cameras[4:]):
         turns = (group.azimuth - group.azimuth[0]).rad2deg()
         torch.testing.assert_close(turns, torch.tensor([0.0, 90, 180, 270]), atol=1e-3, rtol=0)
         for same in (group.elevation, group.radius, group.fov):
             assert len(set(same.tolist())) == 1
-    many = views(0.0, 4000, torch.Generator().manual_seed(0))
+    many = MVDREAM_ORBIT.cameras(4000, torch.Generator().manual_seed(0), resolution=8, group=4)
     extent = many.radius * torch.tan(many.fov / 2)
     for found, low, high in ((many.elevation.rad2deg(), 0, 30), (many.fov.rad2deg(), 15, 60), (extent, 0.8, 1.0)):
         assert low <= found.min() < low + 0.01 * (high - low)
         assert high >= found.max() > high - 0.01 * (high - low)
     starts = many.azimuth[::4].rad2deg()
     assert [starts.min(), starts.max()] == pytest.approx([-180, -90], abs=0.2)
-    assert views.middle() == (pytest.approx(0.9 / math.tan(math.radians(37.5) / 2)), 37.5)
+    assert MVDREAM_ORBIT.middle() == (pytest.approx(0.9 / math.tan(math.radians(37.5) / 2)), 37.5)
 
 
 def test_the_official_recipe() -> None:
-    run = resolve(Run("a hamburger", prior="mvdream", method="mvdream", preset="paper", device="cpu"))
-    assert (run.batch, run.size, run.lr_grid, run.lr_mlp, run.view_text) == (4, 256, 0.01, 0.001, "words")
-    assert (run.settings["scale"], run.settings["rescale"], run.settings["reduction"]) == (50, 0.5, "sum_over_latent")
-    assert [preset_of(run).nerf.regularizers.orient(p) for p in (0.0, 0.5)] == [10, 1000]
-    assert preset_of(resolve(replace(run, preset="fast", settings={}))).views.group == 4
+    recipe = paper("a hamburger", prior="mvdream", method="mvdream", device="cpu")
+    scene, training, method = recipe.scene, recipe.training, recipe.method
+    assert isinstance(scene, NerfConfig) and isinstance(method, MVDream)
+    assert (training.batch, training.resolution, scene.lr_grid, scene.lr_mlp) == (4, 256, 0.01, 0.001)
+    assert (recipe.prior.view_prompting, recipe.prior.front_deg, recipe.views) == ("words", 30.0, MVDREAM_ORBIT)
+    assert (method.scale, method.rescale, method.reduction) == (50, 0.5, "sum_over_latent")
+    assert [scene.regularizers.orient(p) for p in (0.0, 0.5)] == [10, 1000]
+    assert fast("a hamburger", prior="mvdream", device="cpu").training.batch == 4
 
 
 def test_four_views_become_a_model(tmp_path: Path, saved: tuple[Path, nn.Module], toy_presets: None) -> None:
-    flags = ["--prior", str(saved[0]), "--device", "cpu", "--size", "16", "--steps", "2", "--steps-per-unit", "2"]
-    asked = ["generate", "a hamburger", *flags, "--method", "sdi", "--view-text", "words"]
-    assert main([*asked, "--batch", "4", "--out", str(tmp_path / "run")]) == 0
+    flags = ["--prior", str(saved[0]), "--device", "cpu", "--resolution", "16", "--steps", "2"]
+    command = ["generate", "a hamburger", *flags, "--method", "sdi", "--method.steps-per-unit", "2"]
+    assert main([*command, "--batch", "4", "--out", str(tmp_path / "run")]) == 0
 
 
 def test_views_that_make_no_group_are_refused(
     tmp_path: Path, saved: tuple[Path, nn.Module], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ["generate", "a hamburger", "--prior", str(saved[0]), "--device", "cpu", "--out", str(tmp_path / "run")]
-    assert main([*asked, "--batch", "6"]) == 2
-    assert "denoises 4 views jointly: take a multiple of that a step" in capsys.readouterr().err
+    command = ["generate", "a hamburger", "--prior", str(saved[0]), "--device", "cpu", "--out", str(tmp_path / "run")]
+    assert main([*command, "--batch", "6"]) == 2
+    assert "denoises 4 views jointly: set --batch to a multiple of 4" in capsys.readouterr().err

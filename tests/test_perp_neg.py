@@ -1,4 +1,4 @@
-"""How the view is told: words, embeddings in between, and Perp-Neg, whose rows are each sample's own."""
+"""View-dependent prompting: words, embeddings in between, and Perp-Neg, whose rows are each sample's own."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ from pathlib import Path
 import pytest
 import tiny_pipelines
 import torch
-from scoredistill.methods.scores import guided_eps
 from torch import Tensor
 
 from scoredistill.camera import Cameras, orbit
 from scoredistill.contracts import Conditions, Prompt
-from scoredistill.priors.diffusers.view_prompting import BACK, FRONT, OVERHEAD, SIDE, Told, ViewAngles, with_view
+from scoredistill.methods.guidance import guided_eps
 from scoredistill.priors.diffusers.prior import DiffusersPrior
+from scoredistill.priors.diffusers.view_prompting import (
+    BACK,
+    FRONT,
+    OVERHEAD,
+    SIDE,
+    ViewAngles,
+    ViewPrompting,
+    with_view,
+)
 
 PROMPT = "a hamburger"
 
@@ -26,8 +34,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def load(folder: Path, told: Told) -> DiffusersPrior:
-    return DiffusersPrior.load(str(folder), dtype=torch.float32, told=told)
+def load(folder: Path, prompting: ViewPrompting) -> DiffusersPrior:
+    return DiffusersPrior.load(str(folder), dtype=torch.float32, view_prompting=prompting)
 
 
 def radians(*degrees: float) -> Tensor:
@@ -44,10 +52,10 @@ def test_words_follow_the_thresholds() -> None:
     """METHODS 1.5: front within 45 degrees, back beyond 135, overhead above 60 whatever the azimuth; all narrower."""
     azimuth = radians(0, 44, -44, 46, -90, 134, 136, -179, 405, 0)
     elevation = radians(*[15] * 9, 61)
-    seen = ["front"] * 3 + ["side"] * 3 + ["back"] * 2 + ["side", "overhead"]
-    seen[8] = "side"  # 405 is 45, which is no longer within 45
-    assert ViewAngles().seen(azimuth, elevation) == seen
-    assert ViewAngles(30, 30).seen(radians(31, 149, 151), radians(0, 0, 0)) == ["side", "side", "back"]
+    views = ["front"] * 3 + ["side"] * 3 + ["back"] * 2 + ["side", "overhead"]
+    views[8] = "side"  # 405 is 45, which is no longer within 45
+    assert ViewAngles().views(azimuth, elevation) == views
+    assert ViewAngles(30, 30).views(radians(31, 149, 151), radians(0, 0, 0)) == ["side", "side", "back"]
     assert with_view(PROMPT, "back") == "a hamburger, back view"
 
 
@@ -75,10 +83,10 @@ def ask(prior: DiffusersPrior, look: Cameras, x_t: Tensor, t: Tensor) -> Tensor:
     return guided_eps(prior, x_t, t, prior.conditions(Prompt(PROMPT), look, len(look)), 7.5)
 
 
-@pytest.mark.parametrize("told", ["words", "interpolated", "perp-neg"])
-def test_a_batch_of_two_is_two_batches_of_one(folder: Path, told: Told) -> None:
+@pytest.mark.parametrize("prompting", ["words", "interpolated", "perp-neg"])
+def test_a_batch_of_two_is_two_batches_of_one(folder: Path, prompting: ViewPrompting) -> None:
     """At views, times and latents of their own; swapping the two swaps the answers."""
-    prior = load(folder, told)
+    prior = load(folder, prompting)
     x_t = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     t = torch.tensor([0.3, 0.8], dtype=torch.float64)
     both = ask(prior, cameras(20, 160), x_t, t)
@@ -120,7 +128,10 @@ def keys(conditions: Conditions) -> tuple[str, ...] | None:
 def test_only_words_have_names_and_only_perp_neg_leads_away(folder: Path) -> None:
     """Embeddings that vary without end cannot be remembered by name; without cameras there is no view at all."""
     look, prompt = cameras(10, 100), Prompt(PROMPT, "ugly")
-    found = {told: load(folder, told).conditions(prompt, look, 2) for told in ("words", "interpolated", "perp-neg")}
+    found = {
+        prompting: load(folder, prompting).conditions(prompt, look, 2)
+        for prompting in ("words", "interpolated", "perp-neg")
+    }
     assert keys(found["words"]) == (f"{PROMPT}, front view", f"{PROMPT}, side view")
     assert keys(found["interpolated"]) is keys(found["perp-neg"]) is None
     assert [len(conditions.perpendicular) for conditions in found.values()] == [0, 0, 2]

@@ -1,4 +1,4 @@
-"""The picture a single-view run starts from: what is cut out, how it is framed, what is refused; and its losses."""
+"""The input picture of a single-view run: cutting out, framing, refused files; and the losses on it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch import Tensor
 
 from scoredistill.camera import Cameras, ring
 from scoredistill.contracts import Photo
-from scoredistill.scenes.picture import read_photo
 from scoredistill.scenes.nerf import NeRF
-from scoredistill.scenes.photo import PhotoScene, PhotoLoss
+from scoredistill.scenes.photo import PhotoLoss, PhotoScene
+from scoredistill.scenes.picture import read_photo
 from scoredistill.scenes.regularizers import Ramp, constant
 
 TEAL, RED = (40, 120, 120), (220, 30, 20)
@@ -60,7 +60,7 @@ def test_transparency_is_taken_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
-def test_a_plain_background_is_cut_away_but_not_its_color_inside(tmp_path: Path, suffix: str) -> None:
+def test_a_plain_background_is_removed_but_not_its_color_inside_the_object(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(square()).save(path, **({"quality": 95, "subsampling": 0} if suffix == "jpg" else {}))
     found = read_photo(path, camera())
@@ -69,7 +69,7 @@ def test_a_plain_background_is_cut_away_but_not_its_color_inside(tmp_path: Path,
     assert found.rgb[:, 17, 19].tolist() == pytest.approx([value / 255 for value in TEAL], abs=0.03)
 
 
-def test_framing_puts_the_object_in_the_middle(tmp_path: Path) -> None:
+def test_framing_centers_the_object(tmp_path: Path) -> None:
     path = written(tmp_path / "a.png", square(30, 60, 4, 30, 20))
     found = read_photo(path, camera(), fill=0.8)
     expected = torch.zeros(25, 25)
@@ -82,13 +82,13 @@ def test_framing_puts_the_object_in_the_middle(tmp_path: Path) -> None:
 
 
 def test_large_pictures_are_made_smaller_without_dark_edges(tmp_path: Path) -> None:
-    """Colors are averaged times opacity: what is transparent has no color to give."""
+    """Colors are averaged times opacity: transparent pixels have no weight."""
     pixels = np.zeros((1024, 1024, 4), np.uint8)
     pixels[200:801, 200:801] = (*RED, 255)
     found = read_photo(written(tmp_path / "a.png", pixels), camera())
     assert found.opacity.shape == (1, 512, 512)
-    seen = found.opacity[0] > 0.01
-    colors = (found.rgb[:, seen] / found.opacity[0, seen]).T
+    solid = found.opacity[0] > 0.01
+    colors = (found.rgb[:, solid] / found.opacity[0, solid]).T
     torch.testing.assert_close(colors, (torch.tensor(RED) / 255).expand_as(colors), atol=1e-5, rtol=0)
     assert 0.01 < float(found.opacity[0, 300, 400]) < 0.99
 
@@ -102,14 +102,14 @@ def test_a_turned_picture_is_turned_upright(tmp_path: Path) -> None:
     assert torch.equal(read_photo(path, camera()).opacity[0], inside(40, 40, 2, 12, 16))
 
 
-def test_a_cut_off_object_is_told_aloud(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_object_at_the_border_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pixels = np.dstack([square(), 255 * inside(top=0).numpy().astype(np.uint8)])
     with caplog.at_level(logging.WARNING):
         read_photo(written(tmp_path / "a.png", pixels), camera(), fill=0.8)
     assert "touches the border" in caplog.text
 
 
-def test_what_cannot_be_used_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_unusable_pictures_are_refused_in_one_line(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     noise = written(tmp_path / "noise.png", rng.integers(0, 255, (20, 20, 3), dtype=np.uint8))
     empty = written(tmp_path / "empty.png", np.full((20, 20, 3), 200, np.uint8))
@@ -135,25 +135,25 @@ def test_what_cannot_be_used_is_refused_in_one_line(tmp_path: Path) -> None:
 
 @pytest.fixture
 def field() -> NeRF:
-    return NeRF(tiny.fast("sdi", "nerf").nerf, torch.Generator().manual_seed(0))
+    return NeRF(tiny.fast().scene, torch.Generator().manual_seed(0))
 
 
 def test_losses_of_a_photo_are_mean_squares_and_the_truth_has_none(field: NeRF) -> None:
-    white, settings = torch.ones(3), PhotoLoss(Ramp(2.0, 4.0), constant(3.0))
-    seen = field.render(camera(), white)
-    truth = Photo((seen.rgb - (1 - seen.opacity))[0].detach(), seen.opacity[0].detach(), camera())
-    assert float(PhotoScene(field, truth, white, settings).loss(0.0)) < 1e-10
+    white, loss = torch.ones(3), PhotoLoss(Ramp(2.0, 4.0), constant(3.0))
+    frame = field.render(camera(), white)
+    truth = Photo((frame.rgb - (1 - frame.opacity))[0].detach(), frame.opacity[0].detach(), camera())
+    assert float(PhotoScene(field, truth, white, loss).loss(0.0)) < 1e-10
     none = Photo(torch.zeros(3, 16, 16), torch.zeros(1, 16, 16), camera())
-    scene = PhotoScene(field, none, white, settings)
-    rgb, mask = (seen.rgb - 1).square().mean(), seen.opacity.square().mean()
+    scene = PhotoScene(field, none, white, loss)
+    rgb, mask = (frame.rgb - 1).square().mean(), frame.opacity.square().mean()
     for progress, weight in ((0.0, 2.0), (0.5, 3.0)):
         torch.testing.assert_close(scene.loss(progress), weight * rgb + 3 * mask)
-    own = field.regularizer(seen, camera(), 0.5)
-    torch.testing.assert_close(scene.regularizer(seen, camera(), 0.5), own + scene.loss(0.5))
+    own = field.regularizer(frame, camera(), 0.5)
+    torch.testing.assert_close(scene.regularizer(frame, camera(), 0.5), own + scene.loss(0.5))
 
 
-def test_a_photo_alone_makes_the_scene_look_like_it(field: NeRF) -> None:
-    """Its losses flow into every parameter; the checkpoint is the scene's own."""
+def test_optimizing_the_photo_losses_alone_fits_the_photo(field: NeRF) -> None:
+    """They have gradients in every parameter; the checkpoint is the scene's own."""
     opacity = torch.zeros(1, 16, 16)
     opacity[:, 5:11, 5:11] = 1
     picture = Photo(opacity * torch.tensor([0.9, 0.1, 0.1])[:, None, None], opacity, camera())

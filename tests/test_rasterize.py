@@ -13,7 +13,7 @@ from scoredistill.camera import Cameras, orbit, ring
 from scoredistill.kernels import backend
 from scoredistill.kernels.project import LOW_PASS, Footprints, project, rotation_matrices
 from scoredistill.kernels.project import reference as project_reference
-from scoredistill.kernels.rasterize import CHANNELS, DARK, FAINT, SOLID, rasterize, reach, tiles
+from scoredistill.kernels.rasterize import CHANNELS, MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE, rasterize, reach, tiles
 from scoredistill.kernels.rasterize import reference as rasterize_reference
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
@@ -91,14 +91,14 @@ def test_covariances_are_those_of_projected_samples() -> None:
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("kernels", ["torch", "warp"])
 def test_one_splat_is_a_gaussian(kernels: str, device: str) -> None:
-    """opacity = o exp(-|d|^2 / (2 variance)) where that is at least FAINT and at most SOLID."""
+    """opacity = o exp(-|d|^2 / (2 variance)) where that is at least MIN_ALPHA and at most MAX_ALPHA."""
     footprints, opacity = flat([[9.3, 6.1]], 4.0, [1.0]), torch.tensor([0.8])
     footprints = Footprints(*(value.float().to(device) for value in vars(footprints).values()))
     with backend.using(kernels):
         image, seen = rasterize(footprints, opacity.to(device), one_hot(1).float().to(device), 13, 18)
     v, u = torch.meshgrid(torch.arange(13) + 0.5, torch.arange(18) + 0.5, indexing="ij")
     expected = 0.8 * torch.exp(-((u - 9.3) ** 2 + (v - 6.1) ** 2) / 8)
-    expected = expected.where(expected >= FAINT, 0)
+    expected = expected.where(expected >= MIN_ALPHA, 0)
     torch.testing.assert_close(seen[0, 0].cpu(), expected, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(image[0, 0], seen[0, 0])
 
@@ -116,14 +116,16 @@ def test_the_nearest_is_in_front(kernels: str) -> None:
 
 @pytest.mark.parametrize("kernels", ["torch", "warp"])
 def test_nothing_is_seen_behind_what_is_solid(kernels: str) -> None:
-    """Opacities are cut at SOLID; the splat that would leave less than DARK is not drawn, nor any behind it."""
+    """Opacities are cut at MAX_ALPHA; the splat that would leave less than MIN_TRANSMITTANCE is not drawn, nor any behind it."""
     footprints = flat([[4.5, 4.5]] * 4, 1e6, [1.0, 2.0, 3.0, 4.0])
     footprints = Footprints(*(value.float() for value in vars(footprints).values()))
     with backend.using(kernels):
         image, _ = rasterize(footprints, torch.tensor([0.999, 0.9, 0.95, 0.5]), one_hot(4).float(), 9, 9)
     weights = image[0, :4, 4, 4]
-    assert (1 - SOLID) * 0.1 * 0.05 < DARK
-    torch.testing.assert_close(weights, torch.tensor([SOLID, (1 - SOLID) * 0.9, 0.0, 0.0]), atol=1e-6, rtol=1e-5)
+    assert (1 - MAX_ALPHA) * 0.1 * 0.05 < MIN_TRANSMITTANCE
+    torch.testing.assert_close(
+        weights, torch.tensor([MAX_ALPHA, (1 - MAX_ALPHA) * 0.9, 0.0, 0.0]), atol=1e-6, rtol=1e-5
+    )
 
 
 def test_tiles_leave_no_trace() -> None:

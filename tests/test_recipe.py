@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from pathlib import Path
 
@@ -147,13 +146,11 @@ def test_every_number_states_its_range(config: Config, name: str) -> None:
     assert rules, f"{type(config).__name__}.{name} states no range"
     for value in (float("nan"), float("inf"), -float("inf")):
         with pytest.raises(ValueError, match=name):
-            dataclasses.replace(config, **{name: value})
+            changed(config, name, value)
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.dictionaries(st.sampled_from([name for name in hints(SDI)]), st.floats() | st.integers() | st.text() | st.none())
-)
+@given(st.dictionaries(st.sampled_from(list(hints(SDI))), st.floats() | st.integers() | st.text() | st.none()))
 def test_any_tree_is_read_or_refused_in_one_line(values: dict[str, object]) -> None:
     try:
         config = from_plain(SDI, values, "method")
@@ -209,7 +206,7 @@ def test_what_the_papers_state_for_published_models() -> None:
 
 
 def test_scenes_are_rendered_over_the_background_of_the_priors_training() -> None:
-    """Toybox's own color, gray for published models, a learned environment around the NeRF of `paper`, white for pictures."""
+    """Toybox's own color, gray for published models, a learned environment in `paper`, white for pictures."""
 
     def environment(recipe: Recipe) -> object:
         assert isinstance(recipe.scene, NerfConfig)

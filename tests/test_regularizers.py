@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from scoredistill.camera import orbit
+from scoredistill.scenes.nerf import NerfRegularizers
 from scoredistill.scenes.regularizers import (
     Ramp,
     constant,
     convexity,
     opaqueness,
     orientation,
+    scaled_by,
     sparsity,
     z_variance,
 )
@@ -92,3 +95,12 @@ def test_ramps() -> None:
     switch = Ramp(0.1, 0.0, 0.4, 0.4)
     assert (switch(0.39), switch(0.4)) == (0.1, 0.0)
     assert constant(2.0)(0.7) == 2.0
+
+
+def test_a_factor_scales_all_ramps_and_nothing_else() -> None:
+    weights = replace(NerfRegularizers(), sparsity=Ramp(0.5, 0.25, 0.1, 0.3), convexity_form="linear")
+    scaled = scaled_by(weights, 2.0)
+    assert scaled.sparsity == Ramp(1.0, 0.5, 0.1, 0.3)
+    assert scaled.z_variance == constant(2 * weights.z_variance.start)
+    assert scaled.convexity_form == "linear"
+    assert scaled_by(weights, 1.0) == weights

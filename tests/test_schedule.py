@@ -7,10 +7,10 @@ import itertools
 import pytest
 import torch
 from conftest import analytic, query, randn, times
-from scoredistill.methods.scores import guided_eps, perpendicular
 
 from scoredistill import schedule
-from scoredistill.methods import noise
+from scoredistill.methods import inversion
+from scoredistill.methods.guidance import guided_eps, perpendicular
 from scoredistill.priors.analytic import AnalyticPrior, gaussian
 from scoredistill.schedule import NoiseSchedule
 
@@ -136,7 +136,7 @@ def test_I7_inversion_is_the_weighted_mean_of_its_predictions() -> None:
     prior, x = analytic(levels), randn(1, 2, 3, 3)
     grid = torch.arange(65, dtype=torch.float64)[:, None] / 65
     conditions = query(prior, count=1).conditions
-    kappa = noise.invert(prior, x, grid, conditions, 1.0)
+    kappa = inversion.invert(prior, x, grid, conditions, 1.0)
     xbar, total = x, torch.zeros_like(x)
     for low, high in itertools.pairwise(grid):
         eps = prior.eps(levels.alpha(low, x) * xbar, low, prior.text)[0]
@@ -155,7 +155,7 @@ def test_I7_inversion_of_a_gaussian_converges_to_the_closed_form() -> None:
         levels = _log_grid(count)
         prior = AnalyticPrior(gaussian(mean, std), gaussian(mean, 1.0), levels)
         grid = torch.arange(count + 1, dtype=torch.float64)[:, None] / (count + 1)
-        kappa = noise.invert(prior, x, grid, query(prior, count=1).conditions, 1.0)
+        kappa = inversion.invert(prior, x, grid, query(prior, count=1).conditions, 1.0)
         errors.append(float((kappa - _ode_noise(x, mean, std, levels.sbar(grid[-1], x))).norm()))
     assert errors[0] > errors[1] > errors[2]
     assert 1.7 < errors[1] / errors[2] < 2.1

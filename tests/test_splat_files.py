@@ -196,14 +196,26 @@ def test_runs_of_splats_are_exported_and_others_say_why_not(prior: str, tmp_path
     from tiny import FLAGS, PROMPT
 
     folder = tmp_path / "run"
-    run = ["generate", PROMPT, "--scene", "splats", "--prior", prior, "--out", str(folder), "--count", "300", *FLAGS]
+    run = [
+        "generate",
+        PROMPT,
+        "--scene",
+        "splats",
+        "--prior",
+        prior,
+        "--out",
+        str(folder),
+        "--scene.count",
+        "300",
+        *FLAGS[2:],
+    ]
     assert main([*run, "--steps", "2"]) == 0
     assert main(["export", str(folder), "--format", "splat-ply"]) == 0
     assert main(["export", str(folder), "--format", "splat-glb"]) == 0
     count = len(read_ply(folder / "splats.ply"))
     assert len(read_glb(folder / "splats.glb")[1]["POSITION"]) == count
     assert f"{count} splats" in capsys.readouterr().out
-    field = ["generate", PROMPT, "--prior", prior, "--out", str(tmp_path / "field"), *FLAGS, "--steps", "2"]
+    field = ["generate", PROMPT, "--prior", prior, "--out", str(tmp_path / "field"), *FLAGS[2:], "--steps", "2"]
     assert main(field) in (0, 1)
     assert main(["export", str(tmp_path / "field"), "--format", "splat-ply"]) == 2
     assert "a format of splats" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Splats as a scene: harmonics, pictures, starts, the volume for the mesh, learning, and runs that are resumed."""
+"""Splats as a scene: harmonics, renders, starts, the volume for the mesh, optimization, and resumed runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from scoredistill.runs.folder import RunFolder
 from test_folder import same
 from tiny import FLAGS, PROMPT
 from torch import Tensor
@@ -22,10 +21,11 @@ from scoredistill.kernels import backend
 from scoredistill.kernels.mixture import REACH, evaluate, mixture
 from scoredistill.render.harmonics import basis, color, constant
 from scoredistill.render.splat import render_splats
+from scoredistill.runs.folder import RunFolder
 from scoredistill.scenes import regularizers as losses
+from scoredistill.scenes.splats import Splats, SplatsConfig
 from scoredistill.scenes.splats.densify import DensifyConfig
 from scoredistill.scenes.splats.start import at_points, ball, on_mesh
-from scoredistill.scenes.splats import Splats, SplatsConfig
 
 WHITE = torch.ones(3)
 GROWING = DensifyConfig(begin=2, until=30, every=4, threshold=0.0, share=0.2, most=120, reset_every=0)
@@ -36,21 +36,20 @@ SMALL = SplatsConfig(
     lr_color=5e-2,
     lr_spread=2e-2,
     lr_rotation=2e-2,
-    steps=60,
     densify=GROWING,
 )
 
 
-def dice(seed: int = 0) -> torch.Generator:
+def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def scene(settings: SplatsConfig = SMALL) -> Splats:
-    return Splats(settings, ball(settings.count, settings.radius, settings.opacity, settings.degree, dice()))
+def scene(config: SplatsConfig = SMALL) -> Splats:
+    return config.build(rng=generator(), steps=60, resolution=64)
 
 
 def disc(std: tuple[float, float, float], opacity: float) -> Gaussians:
-    """One red splat in the centre, its own axes the world's."""
+    """One red splat in the center, its own axes the world's."""
     harmonics = constant(torch.tensor([[0.9, 0.2, 0.1]]))[:, None]
     rotation = torch.tensor([[1.0, 0, 0, 0]])
     return Gaussians(torch.zeros(1, 3), torch.tensor([std]), rotation, torch.tensor([opacity]), harmonics)
@@ -97,7 +96,7 @@ def test_colors_are_those_given_and_never_negative() -> None:
 
 
 def test_a_disc_has_its_color_depth_and_normal() -> None:
-    """Seen from the front and from behind, its shortest axis faces the camera; its distance is that of the orbit."""
+    """From the front and from behind, its shortest axis faces the camera; its distance is that of the orbit."""
     azimuth = torch.tensor([0.0, math.pi])
     cameras = orbit(azimuth, torch.zeros(2), torch.full((2,), 2.5), torch.full((2,), 0.7), 33)
     images = render_splats(disc((0.3, 0.2, 0.01), 0.95), cameras)
@@ -126,7 +125,7 @@ def test_the_variance_of_the_distance_is_that_of_two_discs() -> None:
 
 def test_a_ray_through_a_splats_volume_is_stopped_by_its_opacity() -> None:
     """The optical depth along the longest axis is -ln(1 - opacity), and the color its own."""
-    volume = Splats(SMALL, disc((0.1, 0.2, 0.3), 0.8)).volume()
+    volume = Splats(SMALL, disc((0.1, 0.2, 0.3), 0.8), steps=60).volume()
     z = torch.linspace(-1, 1, 4001)
     ray = torch.stack([torch.zeros_like(z), torch.zeros_like(z), z], -1)
     depth = float(torch.trapezoid(volume.density(ray), z))
@@ -138,7 +137,7 @@ def test_a_ray_through_a_splats_volume_is_stopped_by_its_opacity() -> None:
 
 @pytest.mark.parametrize("kernels", ["torch", "warp"])
 def test_sums_of_gaussians_equal_the_sum_over_all(kernels: str) -> None:
-    rng = dice(3)
+    rng = generator(3)
     means, axes = torch.rand(50, 3, generator=rng) * 2.4 - 1.2, 0.1 * torch.randn(50, 3, 3, generator=rng)
     values, points = torch.rand(50, 4, generator=rng), torch.rand(5000, 3, generator=rng) * 2 - 1
     with backend.using(kernels):
@@ -151,8 +150,8 @@ def test_sums_of_gaussians_equal_the_sum_over_all(kernels: str) -> None:
 
 def test_a_mesh_of_splats_lies_where_they_do(tmp_path: Path) -> None:
     """The mesh of a shell of splats is as large as the render; splats that start on it lie on it, in its color."""
-    points = 0.6 * torch.nn.functional.normalize(torch.randn(3000, 3, generator=dice()), dim=-1)
-    shell = Splats(SMALL, at_points(points, torch.tensor([[0.8, 0.3, 0.1]]).expand(3000, 3), 0.9, 0))
+    points = 0.6 * torch.nn.functional.normalize(torch.randn(3000, 3, generator=generator()), dim=-1)
+    shell = Splats(SMALL, at_points(points, torch.tensor([[0.8, 0.3, 0.1]]).expand(3000, 3), 0.9, 0), steps=60)
     mesh = extract(shell.volume(), resolution=48)
     radius = mesh.vertices.norm(dim=-1)
     cameras = ring(1, 128)
@@ -161,7 +160,7 @@ def test_a_mesh_of_splats_lies_where_they_do(tmp_path: Path) -> None:
     assert float(radius.mean()) == pytest.approx(2.8 * math.sin(angle), abs=0.02)
     torch.testing.assert_close(mesh.colors.mean(0), torch.tensor([0.8, 0.3, 0.1]), atol=0.01, rtol=0)
     write_glb(mesh, tmp_path / "mesh.glb")
-    start = on_mesh(tmp_path / "mesh.glb", 500, 0.1, 2, dice())
+    start = on_mesh(tmp_path / "mesh.glb", 500, 0.1, 2, generator())
     assert start.harmonics.shape == (500, 9, 3)
     assert float((start.means.norm(dim=-1) - radius.mean()).abs().max()) < 0.05
     seen = color(start.harmonics[:, :1], torch.zeros(1, 500, 3))[0]
@@ -171,14 +170,14 @@ def test_a_mesh_of_splats_lies_where_they_do(tmp_path: Path) -> None:
 def test_a_start_without_a_mesh_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "words.glb").write_text("no mesh")
     for path in (tmp_path / "none.glb", tmp_path / "words.glb"):
-        with pytest.raises(ValueError, match="splats cannot begin as"):
-            on_mesh(path, 10, 0.1, 0, dice())
+        with pytest.raises(ValueError, match="that splats can start from"):
+            on_mesh(path, 10, 0.1, 0, generator())
     with pytest.raises(ValueError, match="at least 4, got 3"):
-        ball(3, 0.5, 0.1, 0, dice())
+        ball(3, 0.5, 0.1, 0, generator())
 
 
 def test_points_in_a_ball_are_even_and_as_wide_as_their_distance() -> None:
-    start = ball(4000, 0.5, 0.1, 0, dice())
+    start = ball(4000, 0.5, 0.1, 0, generator())
     radius = start.means.norm(dim=-1)
     assert float(radius.max()) <= 0.5
     assert float((radius / 0.5).pow(3).mean()) == pytest.approx(0.5, abs=0.02)
@@ -186,12 +185,12 @@ def test_points_in_a_ball_are_even_and_as_wide_as_their_distance() -> None:
     assert 0.5 < float(start.stds.mean()) / spacing < 1.2
 
 
-def test_a_known_picture_is_learnt_and_splats_multiply() -> None:
-    """Regression on views of a red disc before white: the error falls fivefold, splats grow up to the most."""
-    truth = Splats(SMALL, disc((0.4, 0.3, 0.02), 0.95))
+def test_regression_on_known_renders_converges_and_densifies() -> None:
+    """Regression on views of a red disc on white: the error falls fivefold, the number of splats grows to its limit."""
+    truth = Splats(SMALL, disc((0.4, 0.3, 0.02), 0.95), steps=60)
     model = scene()
     assert isinstance(model, Scene)
-    optimizer, rng = torch.optim.Adam(model.param_groups(), betas=(0.9, 0.99), eps=1e-15), dice(5)
+    optimizer, rng = torch.optim.Adam(model.param_groups(), betas=(0.9, 0.99), eps=1e-15), generator(5)
     errors = []
     for step in range(60):
         azimuth = torch.rand(2, generator=rng) * 2 - 1
@@ -208,11 +207,11 @@ def test_a_known_picture_is_learnt_and_splats_multiply() -> None:
     assert sum(errors[-5:]) < sum(errors[:5]) / 5
     assert SMALL.count < len(model.means) <= GROWING.most
     rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
-    assert rates["means"] == pytest.approx(SMALL.lr_position * SMALL.left["means"])
+    assert rates["means"] == pytest.approx(SMALL.lr_position * SMALL.decay.means)
     assert rates["opacity_logits"] == SMALL.lr_opacity
 
 
-def test_harmonics_join_one_degree_after_the_other() -> None:
+def test_degrees_of_harmonics_become_active_one_by_one() -> None:
     model = scene(replace(SMALL, degree=2, degree_every=10))
     for age, count in ((0, 1), (9, 1), (10, 4), (20, 9), (500, 9)):
         model.age.fill_(age)
@@ -220,7 +219,7 @@ def test_harmonics_join_one_degree_after_the_other() -> None:
 
 
 def test_losses_of_splats() -> None:
-    """Needles by the two longer axes; the variation of a ramp; closeness of what is there."""
+    """Needles by the two longer axes; the variation of a ramp; closeness in [0, 1]."""
     logs = torch.log(torch.tensor([[1.0, 1.0, 0.01], [8.0, 1.0, 1.0], [12.0, 2.0, 1.0]]))
     assert float(losses.needles(logs)) == pytest.approx((0 + 4 + 2) / 3, rel=1e-5)
     ramp = torch.linspace(0, 1, 11).expand(1, 1, 5, 11)
@@ -231,14 +230,14 @@ def test_losses_of_splats() -> None:
 
 
 @pytest.mark.usefixtures("toy_presets")
-def test_a_run_of_splats_goes_on_to_the_very_bits(prior: str, tmp_path: Path) -> None:
-    """Stopped where splats have multiplied: scene, optimizer and dice are those of a run that never stopped."""
-    flags = [PROMPT, "--scene", "splats", "--prior", prior, *FLAGS, "--steps", "12", "--count", "300"]
+def test_a_resumed_run_of_splats_is_bit_identical(prior: str, tmp_path: Path) -> None:
+    """Stopped after densification: scene, optimizer and streams are those of a run that never stopped."""
+    flags = [PROMPT, "--scene", "splats", "--prior", prior, *FLAGS[2:], "--steps", "12", "--scene.count", "300"]
     assert main(["generate", *flags, "--out", str(tmp_path / "whole")]) == 0
     whole = RunFolder.open(tmp_path / "whole")
     expected = whole.load()
     assert expected is not None
-    assert len(expected["scene"]["means"]) > whole.run.count
+    assert len(expected["scene"]["means"]) > whole.recipe.scene.count  # type: ignore[attr-defined]
     assert (whole / "mesh.glb").exists()
     newest = max((whole / "checkpoint").glob("*.json"))
     for path in (newest, newest.with_suffix(".safetensors")):

@@ -12,18 +12,19 @@ import pytest
 import tiny_pipelines
 import torch
 from diffusers import DDIMInverseScheduler, DDIMScheduler, DiffusionPipeline
-from scoredistill.methods.scores import guided_eps
-from scoredistill.methods.trajectories import dsd, sdi
 from torch import Tensor
 
 from scoredistill import schedule
 from scoredistill.camera import ring
 from scoredistill.contracts import Conditions, Prior, Prompt
-from scoredistill.methods.noise import climb
+from scoredistill.methods.dsd import DSD
+from scoredistill.methods.guidance import guided_eps
+from scoredistill.methods.inversion import ascend
+from scoredistill.methods.sdi import SDI
 from scoredistill.optimize import optimize
-from scoredistill.priors.parametrization import eps_from
-from scoredistill.priors.diffusers.scheduler import read_schedule
 from scoredistill.priors.diffusers.prior import DiffusersPrior
+from scoredistill.priors.diffusers.scheduler import read_schedule
+from scoredistill.priors.parametrization import eps_from
 from scoredistill.scenes.image import Image
 from scoredistill.views import no_cameras
 
@@ -211,12 +212,12 @@ def test_inversion_is_the_inverse_schedulers(saved: dict[str, Saved], priors: di
     for source, target in itertools.pairwise(levels):
         eps = guided_eps(prior, x_t, source, conditions, -2.0)
         x_t = back.step(eps, round(1000 * float(target)), x_t).prev_sample
-    found = prior.schedule.alpha(levels[-1], x) * climb(prior, x, levels, conditions, -2.0)
+    found = prior.schedule.alpha(levels[-1], x) * ascend(prior, x, levels, conditions, -2.0)
     close(found, x_t)
 
 
 @pytest.mark.parametrize("family", tiny_pipelines.FAMILIES)
-@pytest.mark.parametrize("method", [sdi, dsd])
+@pytest.mark.parametrize("method", [SDI, DSD])
 def test_two_steps_of_distillation(family: str, method: Any, priors: dict[str, DiffusersPrior]) -> None:
     """Gradients of the latents' shape reach every pixel of every image, and the pixels move by the learning rate."""
     prior = priors[family]
@@ -271,7 +272,9 @@ def test_half_precision_says_nearly_the_same(saved: dict[str, Saved], priors: di
         close(found, expected, 0.05)
 
 
-def test_in_float16_small_gradients_reach_the_pixels(saved: dict[str, Saved], priors: dict[str, DiffusersPrior]) -> None:
+def test_in_float16_small_gradients_reach_the_pixels(
+    saved: dict[str, Saved], priors: dict[str, DiffusersPrior]
+) -> None:
     """A pull of 1e-8 a latent, too small for float16: the autoencoder stays in float32."""
     for family in ("sd21", "sdxl"):
         half = DiffusersPrior.load(str(saved[family][0]), dtype=torch.float16)

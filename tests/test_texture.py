@@ -20,7 +20,7 @@ from scoredistill.export.glb import write_glb
 from scoredistill.export.mesh import Mesh, extract
 from scoredistill.export.obj import write_obj
 from scoredistill.export.surface import simplify
-from scoredistill.export.texture import Atlas, bake, seen_colors, unwrap
+from scoredistill.export.texture import Atlas, bake, rendered_colors, unwrap
 
 SIZE = 128
 
@@ -116,7 +116,7 @@ def test_a_ray_composites_what_it_passes() -> None:
     cell, start = 0.1, torch.tensor([[0.2, -0.1, -0.05]])
     q, depths = math.exp(-5 * cell), 0.05 + cell * np.arange(7)
     weights = (1 - q) * q ** np.arange(7)
-    seen = seen_colors(Layers(), start, torch.tensor([[0.0, 0.0, 1.0]]), cell)
+    seen = rendered_colors(Layers(), start, torch.tensor([[0.0, 0.0, 1.0]]), cell)
     assert seen[0].tolist() == pytest.approx([(weights * depths).sum() / weights.sum()] * 3, abs=1e-5)
 
 

@@ -6,18 +6,18 @@ from dataclasses import replace
 
 import pytest
 import torch
-from scoredistill.presets import PRESETS
 from torch import Tensor
 
 from benchmarks.memory import Peak
 from scoredistill.camera import Cameras, orbit
 from scoredistill.contracts import Frame
 from scoredistill.kernels import backend
-from scoredistill.kernels.hashgrid import GridLayout
-from scoredistill.scenes.nerf import LambertConfig, NeRF, NerfConfig
+from scoredistill.recipes.presets import PRESETS
+from scoredistill.recipes.recipe import changed
+from scoredistill.scenes.nerf import GridConfig, LambertConfig, NeRF, NerfConfig
 
-SETTINGS = NerfConfig(
-    grid=GridLayout(levels=3, coarsest=8, finest=32, table=2**12),
+CONFIG = NerfConfig(
+    grid=GridConfig(levels=3, coarsest=8, finest=32, table=2**12),
     samples=64,
     hidden=16,
     shading="lambert",
@@ -27,7 +27,7 @@ NORMALS = {"finite": {"normals": "finite"}, "analytic": {"normals": "analytic", 
 WHITE = torch.ones(3)
 
 
-def dice(seed: int = 0) -> torch.Generator:
+def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
@@ -39,7 +39,7 @@ def views(size: int, dtype: torch.dtype = torch.float32) -> Cameras:
 def stepped(nerf: NeRF, cameras: Cameras) -> tuple[Frame, list[Tensor]]:
     """A training render, and the gradients of a loss on all that is rendered."""
     background = WHITE.to(next(nerf.parameters()))
-    frame = nerf.render(cameras, background, dice(1))
+    frame = nerf.render(cameras, background, generator(1))
     images = (frame.rgb, frame.opacity, frame.depth, frame.normal, *frame.ray_losses.values())
     loss = sum((image - 0.3).square().mean() for image in images)
     return frame, list(torch.autograd.grad(loss, list(nerf.parameters())))  # type: ignore[arg-type] (a sum of six)
@@ -47,7 +47,7 @@ def stepped(nerf: NeRF, cameras: Cameras) -> tuple[Frame, list[Tensor]]:
 
 def both(tile: int, cameras: Cameras, dtype: torch.dtype, normals: str) -> list[tuple[Frame, list[Tensor]]]:
     """One pass, and tiles."""
-    made = [NeRF(replace(SETTINGS, tile=size, **NORMALS[normals]), dice()).to(dtype) for size in (None, tile)]
+    made = [NeRF(replace(CONFIG, tile=size, **NORMALS[normals]), generator()).to(dtype) for size in (0, tile)]
     return [stepped(nerf, cameras) for nerf in made]
 
 
@@ -78,10 +78,10 @@ def test_in_double_precision_they_are_the_same(normals: str) -> None:
         close(gradient, reference, 1e-12)
 
 
-def test_without_a_gradient_tiles_show_the_same() -> None:
+def test_without_gradients_tiles_render_the_same() -> None:
     frames = []
-    for tile in (None, 50, 10_000):
-        nerf = NeRF(replace(SETTINGS, tile=tile), dice())
+    for tile in (0, 50, 10_000):
+        nerf = NeRF(replace(CONFIG, tile=tile), generator())
         with torch.no_grad():
             frames.append(nerf.render(views(12), WHITE))
     assert not frames[1].rgb.requires_grad
@@ -89,11 +89,11 @@ def test_without_a_gradient_tiles_show_the_same() -> None:
         torch.testing.assert_close(frame.rgb, frames[0].rgb, rtol=0, atol=1e-6)
 
 
-def peak(size: int, tile: int | None, normals: str) -> int:
+def peak(size: int, tile: int, normals: str) -> int:
     """Bytes that the tensors of a training step take."""
-    grid = GridLayout(levels=6, coarsest=4, finest=32, table=2**8)  # few entries, all of whose gradients are kept
-    settings = replace(SETTINGS, grid=grid, samples=256, tile=tile, **NORMALS[normals])
-    nerf = NeRF(settings, dice())
+    grid = GridConfig(levels=6, coarsest=4, finest=32, table=2**8)  # few entries: their gradients stay in memory
+    config = replace(CONFIG, grid=grid, samples=256, tile=tile, **NORMALS[normals])
+    nerf = NeRF(config, generator())
     with Peak() as memory:
         stepped(nerf, views(size))
     return memory.bytes
@@ -103,17 +103,15 @@ def peak(size: int, tile: int | None, normals: str) -> int:
 def test_memory_grows_with_the_tile_and_not_with_the_image(normals: str) -> None:
     """At most a quarter of one pass's; of a larger image only its pixels are added, at some hundred bytes each."""
     rays = 2 * 24**2
-    whole, tiled = peak(24, None, normals), peak(24, rays // 14, normals)
+    whole, tiled = peak(24, 0, normals), peak(24, rays // 14, normals)
     assert tiled < whole / 4
     assert (peak(36, rays // 14, normals) - tiled) / (1.25 * rays) < 300
     assert peak(24, rays // 4, normals) > 1.5 * tiled
 
 
-def test_the_published_settings_are_rendered_in_tiles() -> None:
-    tiles = {name: make("sdi", "nerf").nerf.tile for name, make in PRESETS.items()}
-    assert tiles["fast"] is None
-    assert tiles["low-vram"] is not None
-    assert tiles["paper"] is not None
-    assert tiles["low-vram"] < tiles["paper"] < 512**2
-    official, small = PRESETS["paper"]("sdi", "nerf"), PRESETS["low-vram"]("sdi", "nerf")
-    assert replace(small, nerf=replace(small.nerf, tile=official.nerf.tile)) == official
+def test_the_published_presets_are_rendered_in_tiles() -> None:
+    recipes = {name: make() for name, make in PRESETS.items()}
+    tiles = {name: recipe.scene.tile for name, recipe in recipes.items()}  # type: ignore[attr-defined]
+    assert tiles["fast"] == 0, "all rays at once"
+    assert 0 < tiles["low-vram"] < tiles["paper"] < 512**2
+    assert changed(recipes["low-vram"], "scene.tile", tiles["paper"]) == recipes["paper"]

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 from scoredistill.camera import ring
 from scoredistill.contracts import Prompt, Query
-from scoredistill.methods import noise, scores, time
-from scoredistill.methods.distillation import Distillation
+from scoredistill.methods import guidance
+from scoredistill.methods.sdi import cached_noise_sdi
 from scoredistill.priors import toybox
 from scoredistill.priors.toybox import ToyboxPrior
 from scoredistill.toybox import captions
@@ -75,15 +75,12 @@ def test_cached_sdi_is_ddim_on_a_network(prior: ToyboxPrior, scale: float) -> No
     conditions = prior.conditions(Prompt("a purple snowman"), None, 2)
     grid = [0.95, 0.75, 0.5, 0.25, 0.05]
     t, x_t = levels.snap(times(1.0)), x_T
-    eps = scores.guided_eps(prior, x_t, t, conditions, scale)
+    eps = guidance.guided_eps(prior, x_t, t, conditions, scale)
     for s in grid:
         x_t, t = levels.move(x_t, eps, t, times(s)), times(s)
-        eps = scores.guided_eps(prior, x_t, t, conditions, scale)
+        eps = guidance.guided_eps(prior, x_t, t, conditions, scale)
     query = Query(prior, conditions, 0.0, torch.Generator().manual_seed(0))
-    x = noise.ddim_start(query, x_T, scale)
-    for s in grid:
-        method = Distillation(time.annealed(s, s), noise.cached, scores.guided(scale), scores.put_in, time.sbar)
-        x = x - 2 * method(query, x).grad
+    *_, x = cached_noise_sdi(query, x_T, scale=scale, times=grid)
     assert float((x - levels.clean(x_t, eps, t)).abs().max()) < 1e-3
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import math
 import sys
 from dataclasses import replace
@@ -14,20 +13,23 @@ import pytest
 import tiny
 import torch
 from PIL import Image
-from scoredistill.run import Run, resolve
 from torch import Tensor
 
 from scoredistill.camera import orbit, ring
 from scoredistill.cli import main
 from scoredistill.contracts import Photo, Prompt, Query
 from scoredistill.methods.catalogue import METHODS
-from scoredistill.priors import toybox, toybox_tasks
+from scoredistill.priors import toybox
 from scoredistill.priors.camera_pose import camera_pose
-from scoredistill.priors.toybox_tasks import ToyboxPosePrior, ToyboxViewsPrior
+from scoredistill.priors.toybox import ToyboxPosePrior, ToyboxViewsPrior
+from scoredistill.priors.toybox.pose import READ_AT
+from scoredistill.priors.toybox.prior import network_of
 from scoredistill.priors.toybox.unet import Attention, UNet
-from scoredistill.priors.toybox.unet_tasks import PoseUNet, ViewsUNet, begun
+from scoredistill.priors.toybox.unet_tasks import PoseUNet, ViewsUNet, start_from
+from scoredistill.priors.toybox.views import PosedCaption
+from scoredistill.recipes.fast import fast
 from scoredistill.toybox import dataset
-from scoredistill.toybox.captions import CONTEXT, FACING
+from scoredistill.toybox.captions import CANONICAL_FRONT, CONTEXT
 from scoredistill.toybox.render import BACKGROUND
 from tools import train_toybox_mv, train_toybox_pose
 
@@ -66,7 +68,7 @@ def close(found: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
 
 def test_four_views_begin_as_the_trained_prior() -> None:
     trained, net = tiny.lively_net(), ViewsUNet(tiny.SHAPE)
-    begun(net, trained)
+    start_from(net, trained)
     single = toybox.ToyboxPrior(trained, dtype=torch.float32)
     cameras, prompt = ring(4, 16), Prompt("a red car")
     several = views_prior(net)
@@ -78,33 +80,34 @@ def test_views_see_each_other_and_their_cameras() -> None:
     """A change of one view is seen by the three others of its group and by no other group; so is one of its pose."""
     prior = views_prior()
     text = prior.conditions(Prompt("a red car"), ring(8, 16), 8).text
-    assert torch.equal(text.pose, poses(ring(8, 16)))
+    assert torch.equal(text.pose, camera_pose(ring(8, 16)))
     t, changed = T.repeat(2), x_t(8)
     changed[1] += 1
     before, after = prior.eps(x_t(8), t, text)[0], prior.eps(changed, t, text)[0]
     moved = (after - before).abs().amax((1, 2, 3))
     assert moved[:4].min() > 1e-4
     assert moved[4:].max() == 0
-    other = toybox_tasks.Posed(text.features, text.mask, text.pose.roll(1, 0))
+    other = PosedCaption(text.features, text.mask, text.pose.roll(1, 0))
     assert (prior.eps(x_t(8), t, other)[0] - before).abs().amax((1, 2, 3)).min() > 1e-4
     with pytest.raises(ValueError, match="4 views jointly, got 6"):
         prior.eps(x_t(6), t[:6], text)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_asks_a_prior_of_several_views(name: str) -> None:
+def test_every_method_works_with_a_prior_of_several_views(name: str) -> None:
     prior, views = views_prior(), ring(8, 64)
-    learner = {"learner": prior.learner()} if "learner" in inspect.signature(METHODS[name]).parameters else {}
-    asked = Query(
+    method = METHODS[name]().prepare(prior, 0)
+    start = getattr(method, "start", None)
+    query = Query(
         prior,
         prior.conditions(Prompt("a red car"), views, 8),
         0.3,
         torch.Generator().manual_seed(0),
-        {},
+        None if start is None else start(),
         views,
         prior.decode(x_t(8)),
     )
-    distilled = METHODS[name](**learner)(asked, x_t(8))
+    distilled = method(query, x_t(8))
     for grad in (distilled.grad, distilled.grad_rgb):
         assert grad is None or (grad.shape == (8, 3, 64, 64) and float(grad.abs().amax((1, 2, 3)).min()) > 0)
 
@@ -136,42 +139,43 @@ def test_the_picture_and_both_cameras_are_seen_and_nothing_is_no_picture() -> No
     views = ring(4, 16)
     conditions = prior.conditions(Prompt("", photo=photo()), views, 4)
     shown = conditions.text
-    _, (caption, seen) = prior.sight(Prompt("", photo=photo()))
+    _, (caption, picture) = prior.pictures(Prompt("", photo=photo()))
     words = prior.encode_text([caption])
-    pose = prior.net.camera(poses(photo().camera))
-    close(seen, prior.net.look(2 * photo().rgb[None] - 1, words.features, words.mask, pose))
-    close(shown.seen, seen.expand(4, -1, -1))
+    pose = prior.net.camera(camera_pose(photo().camera))
+    close(picture, prior.net.encode_picture(2 * photo().rgb[None] - 1, words.features, words.mask, pose))
+    close(shown.picture, picture.expand(4, -1, -1))
     close(shown.features, words.features.expand(4, -1, -1))
-    assert torch.equal(shown.pose, poses(views))
+    assert torch.equal(shown.pose, camera_pose(views))
     assert conditions.null is conditions.empty
-    assert not bool(conditions.null.told.any())
+    assert not bool(conditions.null.use_picture.any())
     both = prior.eps(x_t(), T, shown, conditions.null)
     close(both[0], prior.eps(x_t(), T, shown)[0])
-    blind = replace(conditions.null, seen=shown.seen.flip(1))
+    blind = replace(conditions.null, picture=shown.picture.flip(1))
     close(both[1], prior.eps(x_t(), T, blind)[0])
     turned = replace(shown, pose=shown.pose.roll(1, 0))
-    other = replace(shown, seen=shown.seen.flip(1) + 1)
-    spoken = prior.shown(["two red cars"] * 4, shown.pose, shown.seen)
+    other = replace(shown, picture=shown.picture.flip(1) + 1)
+    spoken = prior.pictured(["two red cars"] * 4, shown.pose, shown.picture)
     for changed in (turned, other, spoken):
         assert (prior.eps(x_t(), T, changed)[0] - both[0]).abs().amax((1, 2, 3)).min() > 1e-5
-    with pytest.raises(ValueError, match="was given none: name one"):
+    with pytest.raises(ValueError, match="generates views of a picture: name one"):
         prior.conditions(Prompt("a red car"), views, 4)
 
 
 def test_a_picture_is_read_as_what_it_is_denoised_best_with() -> None:
     """Against the error of each caption, one by one, at the same noise."""
-    prior, x, pose = pose_prior(), 2 * photo().rgb[None] - 1, poses(photo().camera)
+    prior, x, pose = pose_prior(), 2 * photo().rgb[None] - 1, camera_pose(photo().camera)
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-    unseen = prior.net.look(x, *words(prior.net, 1), prior.net.camera(pose))
+    features = prior.net.encode_picture(x, *words(prior.net, 1), prior.net.camera(pose))
 
     def error(caption: str) -> float:
-        told = replace(prior.shown([caption], pose, unseen), told=torch.zeros(1, dtype=torch.bool))
-        times = (torch.full((1,), t) for t in toybox_tasks.READ_AT)
+        condition = replace(prior.pictured([caption], pose, features), use_picture=torch.zeros(1, dtype=torch.bool))
+        times = (torch.full((1,), t) for t in READ_AT)
         return sum(
-            float((prior.eps(prior.schedule.diffuse(x, noise, t), t, told)[0] - noise).square().mean()) for t in times
+            float((prior.eps(prior.schedule.diffuse(x, noise, t), t, condition)[0] - noise).square().mean())
+            for t in times
         )
 
-    read = prior.read(x, pose)
+    read = prior.infer_caption(x, pose)
     assert (
         error(read) <= min(error(other) for other in ("a red car", "a blue duck", "a black mug", "a white cat")) + 1e-6
     )
@@ -191,7 +195,7 @@ def test_views_of_a_picture_do_not_see_each_other() -> None:
 def test_the_network_of_a_picture_begins_as_a_trained_one(kind: type[UNet]) -> None:
     """As the plain one until it has learned to look; as one of four views alike where there is no picture."""
     trained, net = lively(kind(tiny.SHAPE)), PoseUNet(tiny.SHAPE)
-    begun(net, trained)
+    start_from(net, trained)
     seen = torch.randn(4, 2 * 64, tiny.SHAPE.widths[-1])
     told = torch.full((4,), kind is UNet)
     alike, t = x_t()[:1].expand(4, -1, -1, -1), torch.full((4,), 0.4)
@@ -206,7 +210,7 @@ def test_what_is_looked_up_of_a_picture_is_attended_beside_ones_own_pixels() -> 
     x, shown = torch.randn(2, 16, 2, 2, dtype=torch.float64), torch.randn(2, 4, 16, dtype=torch.float64)
     told = torch.tensor([True, False])
     alone = super(type(bottom), bottom).forward(x, *words(net, 2)).flatten(2).transpose(1, 2)
-    found, own = bottom.look(x, *words(net, 2), shown, told)
+    found, own = bottom.mix_with_picture(x, *words(net, 2), shown, told)
     close(own, alone, 1e-12)
     for row in range(2):
         seen = torch.cat([alone[row], shown[row]]) if told[row] else alone[row]
@@ -215,10 +219,6 @@ def test_what_is_looked_up_of_a_picture_is_attended_beside_ones_own_pixels() -> 
         heads = [slice(4 * head, 4 * head + 4) for head in range(4)]
         mixed = [(k[:, head] @ q[head] / 2).softmax(0) @ v[:, head] for head in heads]
         close(found[row, :, 1, 1] - alone[row, 3], across.out(torch.cat(mixed)), 1e-10)
-
-
-def test_the_background_is_toyboxs_own() -> None:
-    assert toybox_tasks.BACKGROUND == BACKGROUND
 
 
 def test_rings_of_a_data_set(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_a_few_steps_of_training(tool: Any, tmp_path: Path, monkeypatch: pytest.
     kind = ToyboxViewsPrior if tool is train_toybox_mv else ToyboxPosePrior
     prior = kind.load(weights, dtype=torch.float32)
     assert bool(torch.cat([weight.flatten() for weight in prior.net.camera[2].parameters()]).any())  # type: ignore[union-attr,index]
-    assert toybox.network_of(weights) == kind.network.__name__
+    assert network_of(weights) == kind.network.__name__
     with pytest.raises(ValueError, match=f"holds no {kind.network.__name__}: "):
         kind.load(begin)
     places = ["--out", str(tmp_path / "further"), "--weights", str(weights), "--begin", str(weights)]
@@ -261,7 +261,7 @@ def test_a_few_steps_of_training(tool: Any, tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("kind", [ViewsUNet, PoseUNet])
 def test_a_network_begins_as_one_of_its_own_task(kind: type[ViewsUNet | PoseUNet]) -> None:
     trained, net = kind(tiny.SHAPE), kind(tiny.SHAPE)
-    begun(net, trained)
+    start_from(net, trained)
     assert all(torch.equal(value, trained.state_dict()[name]) for name, value in net.state_dict().items())
 
 
@@ -277,7 +277,7 @@ def test_a_batch_of_rings_has_one_time_one_wording_and_the_cameras_of_its_views(
     for start in (0, 4):
         assert len(set(t[start : start + 4].tolist())) == 1
         assert len({tuple(row[:2]) for row in tokens[start : start + 4].tolist()}) == 1
-    known = poses(orbit(batches.views.azimuth, batches.views.elevation, batches.views.radius, torch.ones(32), 1))
+    known = camera_pose(orbit(batches.views.azimuth, batches.views.elevation, batches.views.radius, torch.ones(32), 1))
     for row in range(8):
         shown = (batches.views.rgb.float() / 127.5 - 1 - x[row]).abs().amax((1, 2, 3)).argmin()
         torch.testing.assert_close(pose[row], known[shown])
@@ -287,7 +287,7 @@ def test_half_of_a_batch_of_rings_are_toys_that_have_a_front(tmp_path: Path) -> 
     dataset.make(tmp_path, 512, seed=0, views_per_toy=8, size=8, workers=1, ring=4)
     batches = train_toybox_mv.Rings(tmp_path, 8, seed=0)
     alone = [not toy.composed for toy in batches.views.descriptions]
-    facing = [toy.kind in FACING for toy in batches.views.descriptions]
+    facing = [toy.kind in CANONICAL_FRONT for toy in batches.views.descriptions]
     shares = [
         sum(chance for chance, *found in zip(batches.chance, alone, facing, strict=True) if found == group)
         for group in ([True, True], [True, False])
@@ -301,11 +301,12 @@ def test_a_batch_shows_three_views_of_each_pictures_toy(tmp_path: Path) -> None:
     x, t, pictures, words, known, pose, told = batches()
     assert (len(x), len(t), len(pictures), len(words), len(told)) == (24, 24, 8, 8, 8)
     views = batches.views.rgb.float() / 127.5 - 1
-    every = poses(orbit(batches.views.azimuth, batches.views.elevation, batches.views.radius, torch.ones(32), 1))
+    every = camera_pose(orbit(batches.views.azimuth, batches.views.elevation, batches.views.radius, torch.ones(32), 1))
     for row in range(24):
         both = zip((x[row], pictures[row // 3]), (pose[row], known[row // 3]), strict=True)
         target, picture = (
-            int(((views - each).abs().amax((1, 2, 3)) + (every - told).abs().amax(1)).argmin()) for each, told in both
+            int(((views - each).abs().amax((1, 2, 3)) + (every - pose_of_each).abs().amax(1)).argmin())
+            for each, pose_of_each in both
         )
         assert target // 8 == picture // 8
 
@@ -319,13 +320,13 @@ def test_whole_commands(network: Any, method: str, tmp_path: Path, toy_presets: 
     picture = Image.open(tmp_path / "plain.png")
     picture.paste((200, 30, 20), (20, 20, 44, 44))
     picture.save(tmp_path / "toy.png")
-    asked = ["--image", str(tmp_path / "toy.png")] if network is PoseUNet else ["a red car"]
-    few = {"sdi": ["--steps-per-unit", "2"], "dsd": ["--ode-steps", "2"]}[method]
-    size = ["--steps", "2", "--size", "16", "--batch", "4", "--device", "cpu", "--out", str(tmp_path / "run")]
-    assert main(["generate", *asked, "--prior", str(weights), "--method", method, *few, *size]) == 0
+    wanted = ["--image", str(tmp_path / "toy.png")] if network is PoseUNet else ["a red car"]
+    few = {"sdi": ["--method.steps-per-unit", "2"], "dsd": ["--method.ode-steps", "2"]}[method]
+    size = ["--steps", "2", "--resolution", "16", "--batch", "4", "--device", "cpu", "--out", str(tmp_path / "run")]
+    assert main(["generate", *wanted, "--prior", str(weights), "--method", method, *few, *size]) == 0
 
 
-def test_a_picture_alone_asks_for_the_embedded_prior_of_pictures() -> None:
-    assert resolve(Run(image="toy.png", device="cpu")).prior == "toybox-pose"
-    run = resolve(Run("a red car", prior="toybox-mv", device="cpu"))
-    assert (run.batch, run.view_text) == (4, None)
+def test_a_picture_alone_selects_the_embedded_prior_of_pictures() -> None:
+    assert fast(picture="/nowhere/toy.png", device="cpu").prior.name == "toybox-pose"
+    recipe = fast("a red car", device="cpu")
+    assert (recipe.prior.name, recipe.training.batch, recipe.prior.view_prompting) == ("toybox-mv", 4, "words")

@@ -12,17 +12,16 @@ import pytest
 import tiny
 import torch
 from balls import ORANGE, ball
-from scoredistill.runs.mesh_metrics import mesh_metrics, picture
-from scoredistill.parts import build_scene
-from scoredistill.presets import PRESETS
-from scoredistill.run import Run, resolve
 from torch import Tensor
 
-from scoredistill import fidelity
 from scoredistill.camera import Cameras, look_at, ring
 from scoredistill.export.mesh import Mesh, extract
+from scoredistill.recipes.build import build_scene
+from scoredistill.recipes.recipe import Recipe
 from scoredistill.render import triangles
 from scoredistill.render.shading import AMBIENT, HEAD, SKY
+from scoredistill.runs import mesh_metrics as mesh_metrics_module
+from scoredistill.runs.mesh_metrics import mesh_metrics, picture
 
 CUBE = torch.tensor([[x, y, z] for x in (-1.0, 1) for y in (-1.0, 1) for z in (-1.0, 1)])
 SIDES = torch.tensor([[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1]])
@@ -51,7 +50,7 @@ def test_every_pixel_shows_the_first_face_on_its_ray(portion: int, monkeypatch: 
     monkeypatch.setattr(triangles, "PAIRS", portion)
     vertices, faces = soup(60)
     cameras = ring(2, 12, radius=1.2, fov_deg=70.0)  # among the triangles
-    hits = triangles.see(vertices, faces, cameras)
+    hits = triangles.rasterize_mesh(vertices, faces, cameras)
     origins, directions = (rays.double().numpy() for rays in cameras.rays())
     corners = vertices[faces].double().numpy()
     where = hits.interpolate(vertices, faces).double().numpy()
@@ -66,7 +65,7 @@ def test_every_pixel_shows_the_first_face_on_its_ray(portion: int, monkeypatch: 
 def test_no_ray_slips_through_an_edge() -> None:
     """Pixel centers lie exactly on the diagonals that the faces of each side share."""
     flat = torch.tensor([[0.0, 0, 1], [8, 0, 1], [8, 8, 1], [0, 8, 1]])
-    hits = triangles.cover(flat[torch.tensor([[0, 1, 2], [0, 2, 3]])], 8, 8)
+    hits = triangles.rasterize_triangles(flat[torch.tensor([[0, 1, 2], [0, 2, 3]])], 8, 8)
     assert (hits.face >= 0).all()
     assert torch.allclose(hits.weights.sum(-1), torch.ones(8, 8))
 
@@ -76,7 +75,7 @@ def test_a_camera_inside_sees_nothing_but_walls() -> None:
     pose = look_at(eye, torch.tensor([[0.3, 0.2, 1.0]]), torch.tensor([[0.0, 1, 0]]))
     one = torch.ones(1)
     cameras = Cameras(pose, one * math.radians(120), 16, 16, 0 * one, 0 * one, 0 * one)
-    hits = triangles.see(CUBE, SIDES, cameras)
+    hits = triangles.rasterize_mesh(CUBE, SIDES, cameras)
     assert (hits.face >= 0).all()
     assert torch.allclose(hits.interpolate(CUBE, SIDES).abs().amax(-1), torch.ones(1, 16, 16), atol=1e-5)
 
@@ -99,16 +98,15 @@ def test_a_ball_is_seen_where_it_is_and_lit_as_it_should() -> None:
 
 
 @pytest.fixture
-def blob(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Run, Any]]:
+def blob(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Recipe, Any]]:
     """An untrained scene: a soft ball."""
-    monkeypatch.setitem(PRESETS, "fast", tiny.fast)
-    monkeypatch.setattr(fidelity, "SIZE", 64)
-    run = resolve(Run("a red car"))
+    monkeypatch.setattr(mesh_metrics_module, "RESOLUTION", 64)
+    recipe = tiny.fast("a red car")
     with torch.no_grad():
-        yield run, build_scene(run)
+        yield recipe, build_scene(recipe)
 
 
-def test_the_mesh_of_a_scene_looks_like_it_and_a_worse_one_less(blob: tuple[Run, Any]) -> None:
+def test_the_mesh_of_a_scene_looks_like_it_and_a_worse_one_less(blob: tuple[Recipe, Any]) -> None:
     mesh = extract(blob[1].volume(), resolution=32, faces=0, texture=0)
     gray = dataclasses.replace(mesh, colors=0 * mesh.colors)
     psnr = [

@@ -24,7 +24,7 @@ def example(folder: Path, name: str, *arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the tutorial left its pictures and numbers."""
+    """The folder of the tutorial's pictures and numbers."""
     here = tmp_path_factory.mktemp("tutorial")
     example(here, "tutorial.py")
     return here / "tutorial"
@@ -38,7 +38,7 @@ def numbers(folder: Path) -> dict[str, Any]:
 def test_every_picture_is_drawn(folder: Path) -> None:
     assert {path.stem for path in folder.glob("*.png")} == set(PICTURES)
     text = (ROOT / "examples" / "tutorial.py").read_text()
-    assert all(f"# `{name}.png`." in text for name in PICTURES), "each picture is talked about"
+    assert all(f"# `{name}.png`." in text for name in PICTURES), "each picture is described"
 
 
 def test_sds_has_the_mean_and_deviation_of_its_closed_form(numbers: dict[str, Any]) -> None:
@@ -47,10 +47,10 @@ def test_sds_has_the_mean_and_deviation_of_its_closed_form(numbers: dict[str, An
     assert 38 < numbers["standard deviation of SDS, three clusters over one, largest"] < 40
 
 
-def test_sdi_that_remembers_is_ddim(numbers: dict[str, Any]) -> None:
+def test_sdi_with_cached_noise_is_ddim(numbers: dict[str, Any]) -> None:
     assert numbers["cached SDI minus DDIM, largest"] < 1e-12
-    fresh, kept, cached = numbers["same cluster as DDIM, by noise"]
-    assert fresh < 0.5 < 0.9 < kept < cached == 1
+    fresh, fixed, cached = numbers["same cluster as DDIM, by noise"]
+    assert fresh < 0.5 < 0.9 < fixed < cached == 1
 
 
 def test_inverted_noise_makes_sharp_images(numbers: dict[str, Any]) -> None:
@@ -67,7 +67,7 @@ def test_dsd_lands_on_the_ddim_sample_of_its_own_noise(numbers: dict[str, Any]) 
 
 @pytest.mark.parametrize(
     ("method", "covered"),
-    [("DDIM", 3), ("SDS", 2), ("SDS, scale 101", 2), ("SDI", 1), ("SDI, noise kept", 3), ("DSD", 3)],
+    [("DDIM", 3), ("SDS", 2), ("SDS, scale 101", 2), ("SDI", 1), ("SDI, fixed noise", 3), ("DSD", 3)],
 )
 def test_how_many_clusters_a_method_finds(numbers: dict[str, Any], method: str, covered: int) -> None:
     shares = numbers[f"{method}: shares of the clusters"]

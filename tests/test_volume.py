@@ -12,14 +12,14 @@ from torch import Tensor
 from scoredistill.camera import ring
 from scoredistill.kernels.composite import accumulate, weights
 from scoredistill.kernels.march import Samples, box_span, march
-from scoredistill.render.volume import HIDDEN, render_rays
+from scoredistill.render.volume import MAX_OPTICAL_DEPTH, render_rays
 
 FULL = torch.ones(4, 4, 4, dtype=torch.bool)
 
 
 @dataclass
 class Slab:
-    """Constant density and color between two planes of z; its surface faces the viewer on +z."""
+    """Constant density and color between two planes of z; its surface faces +z."""
 
     density: float
     low: float = -1.0
@@ -129,12 +129,12 @@ def test_depth_and_variance_of_a_thin_shell_and_of_an_exponential() -> None:
     assert abs(float(shell.depth) - (3 - 0.21)) < 1e-3
     assert float(shell.z_variance) < 1e-6
     fog = render_rays(Slab(20.0, 0.3, 0.5), origins, directions, samples)
-    c = 20.0 * 0.2  # what is seen of it is an exponential distribution, cut at optical depth c
+    c = 20.0 * 0.2  # its weights are an exponential distribution, cut at optical depth c
     assert abs(float(fog.depth) - (2.5 + (1 - c / math.expm1(c)) / 20)) < 1e-5
     assert abs(float(fog.z_variance) * 20**2 - (1 - c**2 * math.exp(c) / math.expm1(c) ** 2)) < 1e-3
 
 
-def test_normals_are_weighted_with_opacity_in_both_modes_and_orientation_sees_back_faces() -> None:
+def test_normals_are_weighted_with_opacity_in_both_modes_and_orientation_counts_back_faces() -> None:
     origins, directions = straight()
     samples = march(origins, directions, FULL, 1.0, 0.2)
     for normals_at in ("surface", "samples"):
@@ -145,20 +145,20 @@ def test_normals_are_weighted_with_opacity_in_both_modes_and_orientation_sees_ba
         torch.testing.assert_close(back.orient, back.opacity)
 
 
-def test_what_is_hidden_is_left_out_and_missed_by_less_than_a_thousandth() -> None:
+def test_occluded_samples_are_skipped_at_an_error_below_a_thousandth() -> None:
     origins, directions = random_rays(50)
     samples = march(origins, directions, FULL, 1.0, 0.02)
-    asked = []
+    counts = []
 
     class Counting(Slab):
         def evaluate(self, points: Tensor) -> tuple[Tensor, Tensor]:
-            asked.append(len(points))
+            counts.append(len(points))
             return super().evaluate(points)
 
     colors = render_rays(Counting(40.0), origins, directions, samples)
     exact = 1 - torch.exp(-40.0 * torch.zeros(50).double().index_add(0, samples.ray, samples.dz))
-    assert sum(asked) < len(samples) / 3
-    assert (colors.opacity - exact).abs().max() < math.exp(-HIDDEN) < 1.01e-3
+    assert sum(counts) < len(samples) / 3
+    assert (colors.opacity - exact).abs().max() < math.exp(-MAX_OPTICAL_DEPTH) < 1.01e-3
 
 
 def test_compositing_gradients() -> None:
@@ -176,7 +176,7 @@ def test_compositing_gradients() -> None:
     assert not composite(*inputs)[1].any()
 
 
-def test_rays_through_nothing_are_zero() -> None:
+def test_rays_through_empty_space_are_zero() -> None:
     cameras = ring(1, 8)
     origins, directions = (vectors.reshape(-1, 3) for vectors in cameras.rays())
     samples = march(origins, directions, torch.zeros(4, 4, 4, dtype=torch.bool), 1.0, 0.1)

@@ -13,23 +13,24 @@ import tiny_views
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image
-from scoredistill.runs.folder import read_config
-from scoredistill.methods.learned import vsd
-from scoredistill.methods.trajectories import dsd, sdi
-from scoredistill.parts import build
-from scoredistill.run import Run, preset_of, resolve
 from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
 from scoredistill.camera import Cameras, orbit
 from scoredistill.cli import main
 from scoredistill.contracts import Photo, Prompt
+from scoredistill.methods.dsd import DSD
+from scoredistill.methods.sdi import SDI
+from scoredistill.methods.vsd import VSD
 from scoredistill.optimize import optimize
-from scoredistill.priors.sighted import relative_pose
 from scoredistill.priors.zero123 import Zero123Prior
-from scoredistill.scenes.nerf import NeRF
-from scoredistill.scenes.photo import PhotoScene, PhotoLoss
-from scoredistill.views import OrbitConfig
+from scoredistill.priors.zero123.pose import relative_pose
+from scoredistill.recipes.build import build, build_views
+from scoredistill.recipes.paper import low_vram
+from scoredistill.recipes.recipe import changed
+from scoredistill.runs.folder import read_config
+from scoredistill.scenes.nerf import NeRF, NerfConfig
+from scoredistill.scenes.photo import PhotoLoss, PhotoScene
 
 Saved = tuple[Path, nn.Linear]
 
@@ -91,8 +92,8 @@ def test_what_the_network_is_shown(saved: Saved, prior: Zero123Prior) -> None:
     white = torch.where(picture.opacity > 0, picture.rgb, 1)[None]
     vae = AutoencoderKL.from_pretrained(folder, subfolder="vae")
     close(conditions.text.image, vae.encode(2 * white - 1).latent_dist.mode().detach().expand(2, -1, -1, -1))
-    seen = prior.look(white)
-    row = torch.cat([seen.expand(2, -1), relative_pose(picture.camera, views)], -1)
+    embedding = prior.encode_image(white)
+    row = torch.cat([embedding.expand(2, -1), relative_pose(picture.camera, views)], -1)
     close(conditions.text.tokens[:, 0], projection(row).detach())
     assert conditions.null is conditions.empty
     assert not conditions.null.tokens.any()
@@ -105,7 +106,7 @@ def test_clip_sees_the_picture_in_the_colors_it_was_trained_on(saved: Saved, pri
     rgb = torch.rand(1, 3, eye.config.image_size, eye.config.image_size)
     mean, std = torch.tensor([0.481, 0.458, 0.408]), torch.tensor([0.269, 0.261, 0.276])  # as its paper's code rounds
     expected = eye((rgb - mean[:, None, None]) / std[:, None, None]).image_embeds.detach()
-    close(prior.look(rgb), expected, 1e-2)
+    close(prior.encode_image(rgb), expected, 1e-2)
 
 
 def test_noise_predictions_are_the_librarys_network_on_both_latents(saved: Saved, prior: Zero123Prior) -> None:
@@ -132,7 +133,7 @@ def test_both_published_layouts_are_read(tmp_path: Path, prior: Zero123Prior) ->
     assert Zero123Prior.load(str(named), dtype=torch.float32).above
 
 
-METHODS: dict[str, Any] = {"sdi": sdi(steps_per_unit=2, scale=3.0), "dsd": dsd(ode_steps=2, scale=3.0, ode_scale=3.0)}
+METHODS: dict[str, Any] = {"sdi": SDI(steps_per_unit=2.0, scale=3.0), "dsd": DSD(ode_steps=2, scale=3.0, ode_scale=3.0)}
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -140,10 +141,10 @@ def test_two_steps_of_a_field(name: str, prior: Zero123Prior) -> None:
     """With the photo's losses beside; every parameter of the field hears of both."""
     torch.manual_seed(0)
     picture, white = photo(), torch.ones(3)
-    field = NeRF(tiny.fast("sdi", "nerf").nerf, torch.Generator().manual_seed(0))
+    field = NeRF(tiny.fast().scene, torch.Generator().manual_seed(0))
     scene = PhotoScene(field, picture, white, PhotoLoss())
     before = [value.clone() for value in field.field.parameters()]
-    views, prompt = OrbitConfig(size=16), Prompt("", photo=picture)
+    views, prompt = build_views(changed(tiny.fast(), "training.resolution", 16)), Prompt("", photo=picture)
     steps = list(optimize(scene, prior, METHODS[name], views, prompt, steps=2, batch=2, background=white))
     assert steps[-1].x.shape == (2, 4, 8, 8)
     assert torch.isfinite(steps[-1].distilled.grad).all()
@@ -154,15 +155,15 @@ def test_two_steps_of_a_field(name: str, prior: Zero123Prior) -> None:
 
 def test_a_learner_of_it_can_be_trained(prior: Zero123Prior) -> None:
     picture, white = photo(), torch.ones(3)
-    method = vsd(learner=prior.learner(rank=1))
-    field = NeRF(tiny.fast("vsd", "nerf").nerf, torch.Generator().manual_seed(0))
-    prompt = Prompt("", photo=picture)
-    (step,) = optimize(field, prior, method, OrbitConfig(size=16), prompt, steps=1, background=white)
+    method = VSD().build(prior.learner(rank=1))
+    field = NeRF(tiny.fast(method="vsd").scene, torch.Generator().manual_seed(0))
+    prompt, views = Prompt("", photo=picture), build_views(changed(tiny.fast(), "training.resolution", 16))
+    (step,) = optimize(field, prior, method, views, prompt, steps=1, background=white)
     assert torch.isfinite(step.distilled.grad).all()
 
 
 def test_what_is_missing_is_said_in_one_line(tmp_path: Path, prior: Zero123Prior) -> None:
-    with pytest.raises(ValueError, match=r"was given none: name one, as in --image toy.png$"):
+    with pytest.raises(ValueError, match=r"generates views of a picture: name one, as in --image toy.png$"):
         prior.conditions(Prompt("a hamburger"), None, 1)
     tiny_pipelines.save("sd15", tmp_path)
     with pytest.raises(ValueError, match=r"is not Zero-1-to-3: it has none of the parts clip_camera_projection"):
@@ -175,15 +176,19 @@ def test_a_picture_becomes_a_model(tmp_path: Path, saved: Saved, toy_presets: No
     pixels = torch.cat([picture.rgb, picture.opacity]).mul(255).round().byte().permute(1, 2, 0).numpy()
     Image.fromarray(pixels).save(tmp_path / "disk.png")
     out, model = str(tmp_path / "run"), str(saved[0])
-    flags = ["--image", str(tmp_path / "disk.png"), "--prior", model, *tiny.FLAGS[2:6], "--device", "cpu"]
-    assert main(["generate", *flags, "--steps", "2", "--elevation-deg", "10", "--out", out]) == 0
-    run = read_config(tmp_path / "run" / "config.yaml")
-    assert (run.prompt, run.image, run.elevation_deg) == ("disk", str(tmp_path / "disk.png"), 10)
-    assert (run.settings["scale"], run.settings["inversion_scale"]) == (3.0, -3.0)
-    parts = build(resolve(run))
+    flags = ["--image", str(tmp_path / "disk.png"), "--prior", model, *tiny.SMALL[2:6], "--device", "cpu"]
+    assert main(["generate", *flags, "--steps", "2", "--prompt.picture.elevation-deg", "10", "--out", out]) == 0
+    recipe = read_config(tmp_path / "run" / "config.yaml")
+    picture_config, method = recipe.prompt.picture, recipe.method
+    assert (recipe.prompt.text, picture_config.elevation_deg) == ("disk", 10)
+    assert picture_config.file == str(tmp_path / "run" / "picture.png"), "the run has a copy of its own"
+    assert isinstance(method, SDI) and (method.scale, method.inversion_scale) == (3.0, -3.0)
+    (tmp_path / "disk.png").unlink()
+    assert main(["resume", out, "--steps", "3"]) == 0
+    parts = build(recipe)
     assert parts.prompt.photo is not None
     assert parts.prompt.photo.camera.elevation.rad2deg().tolist() == pytest.approx([10])
-    assert isinstance(parts.held, PhotoScene)
+    assert isinstance(parts.optimized, PhotoScene)
     assert torch.equal(parts.background, torch.ones(3))  # what the model was trained over
 
 
@@ -192,26 +197,25 @@ def test_pictures_and_priors_must_fit(
 ) -> None:
     toybox = str(tiny.prior_file(tmp_path_factory.mktemp("weights")))
     Image.new("RGBA", (8, 8), (200, 0, 0, 255)).save(tmp_path / "a.png")
-    asked = ["generate", "--device", "cpu", "--out", str(tmp_path / "run")]
-    assert main([*asked, "--image", str(tmp_path / "a.png"), "--prior", toybox]) == 2
-    assert "is shown no picture: leave out --image, or take --prior toybox-pose" in capsys.readouterr().err
-    assert main([*asked, "a red car", "--prior", str(saved[0])]) == 2
-    assert "was given none: name one, as in --image" in capsys.readouterr().err
-    assert main([*asked, "--image", str(tmp_path / "no.png"), "--prior", str(saved[0])]) == 2
+    command = ["generate", "--device", "cpu", "--out", str(tmp_path / "run")]
+    assert main([*command, "--image", str(tmp_path / "a.png"), "--prior", toybox]) == 2
+    assert "takes no picture: leave out --image, or use --prior toybox-pose" in capsys.readouterr().err
+    assert main([*command, "a red car", "--prior", str(saved[0])]) == 2
+    assert "generates views of a picture: name one, as in --image" in capsys.readouterr().err
+    assert main([*command, "--image", str(tmp_path / "no.png"), "--prior", str(saved[0])]) == 2
     assert "there is no picture" in capsys.readouterr().err
 
 
 def test_the_official_recipe() -> None:
     """METHODS 8.1, its weights relative to the summed gradient of the guidance, of which it takes a tenth."""
-    run = resolve(Run(image="a.png", prior="zero123", method="dsd", preset="low-vram", device="cpu"))
-    preset = preset_of(run)
-    assert (run.steps, run.batch, run.size, run.lr_grid) == (600, 4, 128, 0.01)
-    assert (run.settings["reduction"], run.settings["scale"], run.settings["ode_scale"]) == (
-        "sum_over_latent",
-        3.0,
-        3.0,
-    )
-    assert (preset.photo.rgb(0.5), preset.photo.mask(0.5)) == (5000, 500)
-    losses = preset.nerf.regularizers
+    recipe = low_vram(picture="/nowhere/a.png", prior="zero123", method="dsd", device="cpu")
+    training, method, scene = recipe.training, recipe.method, recipe.scene
+    assert isinstance(method, DSD) and isinstance(scene, NerfConfig)
+    assert (training.steps, training.batch, training.resolution, scene.lr_grid) == (600, 4, 128, 0.01)
+    assert (method.reduction, method.scale, method.ode_scale) == ("sum_over_latent", 3.0, 3.0)
+    loss = recipe.prompt.picture.loss
+    assert (loss.rgb(0.5), loss.mask(0.5)) == (5000, 500)
+    losses = scene.regularizers
     assert [losses.orient(0.5), losses.sparsity(0.5), losses.opaque(0.5)] == pytest.approx([10, 1, 1])
-    assert (preset.views.middle(), preset.views.elevation_deg) == ((3.8, 20.0), (-10.0, 80.0))
+    views = recipe.views
+    assert (views.middle(), views.elevation_min_deg, views.elevation_max_deg) == ((3.8, 20.0), -10.0, 80.0)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from scoredistill.priors.toybox.unet import Shape, UNet
 
 from scoredistill.priors import toybox
+from scoredistill.priors.toybox.unet import Shape, UNet
 from scoredistill.recipes import fast as preset
 from scoredistill.recipes.presets import PRESETS
 from scoredistill.recipes.recipe import OutputConfig, Recipe

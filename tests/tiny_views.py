@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from scoredistill.priors import mvdream_unet
+from scoredistill.priors.mvdream import unet as mvdream_unet
 
 SETTINGS: dict[str, Any] = {
     "image_size": 8,

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from scoredistill.priors import toybox_tasks
-from scoredistill.priors.toybox_tasks import ToyboxPosePrior, ToyboxViewsPrior
-from scoredistill.priors.toybox.unet_tasks import VIEWS, begun
+from scoredistill.priors import toybox
+from scoredistill.priors.toybox import ToyboxPosePrior, ToyboxViewsPrior
+from scoredistill.priors.toybox.unet_tasks import VIEWS, start_from
 from scoredistill.toybox import dataset
 from tools.fitting import Losses, finish, fit, launch
 from tools.training import training_flags
@@ -44,9 +44,9 @@ def fit_begun(
 ) -> None:
     """Train a task's network, begun as the trained prior, in worker `rank`; the first writes weights and card."""
     torch.manual_seed(flags.seed)
-    trained = toybox_tasks.load(flags.begin, dtype=torch.float32).net
+    trained = toybox.load(flags.begin, dtype=torch.float32).net
     net: Any = prior.network(trained.shape)
-    begun(net, trained)
+    start_from(net, trained)
     average = fit(rank, flags, net, losses)
     if average:
         finish(flags, average.shadow, card, begun=flags.begin.stem, **more)

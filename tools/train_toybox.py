@@ -39,7 +39,7 @@ A text-to-image diffusion model of the Toybox world: 64x64 pixels, v-prediction,
 | | |
 |---|---|
 | parameters | {millions:.1f} M, stored in float16 |
-| architecture | `scoredistill/priors/unet.py`, {shape} |
+| architecture | `scoredistill/priors/toybox/unet.py`, {shape} |
 | data | {views} views of {toys} random toys, one view and one caption at a time; nothing about 3-D |
 | captions | worded anew at every use; {null:.0%} dropped (text-free score), {view:.0%} of the others name the view |
 | emphasis | {composed:.0%} of a batch are pairs and counts, which are hardest to learn |

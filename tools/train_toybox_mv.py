@@ -20,8 +20,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from scoredistill.camera import orbit
 from scoredistill.priors.camera_pose import camera_pose
-from scoredistill.priors.toybox import ToyboxPrior
-from scoredistill.priors.toybox_tasks import ToyboxViewsPrior
+from scoredistill.priors.toybox import ToyboxPrior, ToyboxViewsPrior
 from scoredistill.priors.toybox.unet_tasks import VIEWS, ViewsUNet
 from scoredistill.toybox import captions
 from tools.fitting import denoising_loss
@@ -39,7 +38,7 @@ apart, v-prediction, cosine schedule.
 | | |
 |---|---|
 | parameters | {millions:.1f} M, stored in float16 |
-| architecture | `scoredistill/priors/unet_tasks.py` (ViewsUNet), {shape} |
+| architecture | `scoredistill/priors/toybox/unet_tasks.py` (ViewsUNet), {shape} |
 | begun as | [{begun}]({begun}.md); new are attention across the views and the camera's embedding |
 | data | {views} views of random toys, in rings of four |
 | emphasis | {facing:.0%} of a batch are single toys that have a front, {composed:.0%} pairs and counts |
@@ -68,7 +67,7 @@ class Rings(Batches):
         rows = rows.flatten()
         cameras = orbit(views.azimuth[rows], views.elevation[rows], views.radius[rows], torch.ones(len(rows)), 1)
         times = self._times()[::VIEWS].repeat_interleave(VIEWS)
-        return views.rgb[rows].float() / 127.5 - 1, tokens, times, poses(cameras)
+        return views.rgb[rows].float() / 127.5 - 1, tokens, times, camera_pose(cameras)
 
     def worded(self, ring: list[int]) -> list[list[int]]:
         """The tokens of each view of a toy: one wording, with or without the view words; or no words at all."""

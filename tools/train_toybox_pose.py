@@ -19,7 +19,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from scoredistill.camera import orbit
 from scoredistill.priors.camera_pose import camera_pose
-from scoredistill.priors.toybox_tasks import ToyboxPosePrior, ToyboxViewsPrior
+from scoredistill.priors.toybox import ToyboxPosePrior, ToyboxViewsPrior
 from scoredistill.priors.toybox.unet_tasks import VIEWS, PoseUNet
 from scoredistill.toybox import captions
 from tools.fitting import denoising_loss
@@ -33,7 +33,7 @@ A diffusion model of other views of a toy's picture, Zero-1-to-3's task: 64x64 p
 | | |
 |---|---|
 | parameters | {millions:.1f} M, stored in float16 |
-| architecture | `scoredistill/priors/unet_tasks.py` (PoseUNet), {shape} |
+| architecture | `scoredistill/priors/toybox/unet_tasks.py` (PoseUNet), {shape} |
 | begun as | [{begun}]({begun}.md), of whose views one is the picture |
 | data | {views} views of random toys, eight of each; one is the picture of three others |
 | training | {steps} steps of {batch} images ({images} in all), {minutes:.0f} minutes, averaged weights |
@@ -68,7 +68,9 @@ class Groups(Batches):
 
     def poses(self, rows: Tensor) -> Tensor:
         views = self.views
-        return poses(orbit(views.azimuth[rows], views.elevation[rows], views.radius[rows], torch.ones(len(rows)), 1))
+        return camera_pose(
+            orbit(views.azimuth[rows], views.elevation[rows], views.radius[rows], torch.ones(len(rows)), 1)
+        )
 
 
 def losses(flags: argparse.Namespace, seed: int) -> Callable[[PoseUNet], Tensor]:
@@ -80,7 +82,7 @@ def losses(flags: argparse.Namespace, seed: int) -> Callable[[PoseUNet], Tensor]
 
         def ask(x_t: Tensor, t: Tensor) -> Tensor:
             text, mask = net.text(words)
-            seen = net.look(pictures, text, mask, net.camera(known))
+            seen = net.encode_picture(pictures, text, mask, net.camera(known))
             each = (part.repeat_interleave(VIEWS - 1, 0) for part in (text, mask, seen, told))
             text, mask, seen, shown = each
             return net(x_t, t, text, mask, net.camera(pose), seen, shown)

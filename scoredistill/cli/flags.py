@@ -102,7 +102,8 @@ def one_line(box: str, prog: str) -> str:
     lines = [line.strip("│ ") for line in box.splitlines()]
     lines = [line for line in lines if line and not re.match(r"^[─╭╰╮╯]", line) and "full helptext" not in line]
     words = re.sub(r"\s+", " ", " ".join(lines)).rstrip(".")
-    words = re.sub(r"^Error parsing (\w+?)-?(?: options)?: ", r"--\1: ", words)
+    words = re.sub(r"^(?:(?:Value|Parsing) error )?-* ?", "", words)
+    words = re.sub(r"^Error parsing (\w+?)[_-]*: ", r"--\1: ", words)
     return f"{words}; see: {prog} --help"
 
 

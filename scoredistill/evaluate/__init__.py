@@ -1,1 +1,1 @@
-"""Judging what came out: an independent judge of Toybox pictures, metrics, and tables of runs."""
+"""Evaluation: an independent recognition network for Toybox images (the judge), metrics, and tables of runs."""

@@ -1,6 +1,6 @@
-"""The judge: what an independent network, which no prior and no method ever saw, makes of a picture of a toy.
+"""The judge: a recognition network for images of toys, independent of all priors and methods.
 
-B pictures   N captions   K kinds   C colors   V view words   D width of the judge's features
+B images   N captions   K kinds   C colors   V view words   D width of the judge's features
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from scoredistill.toybox import captions
 
 EMBEDDED = Path(__file__).parents[1] / "weights" / "toybox-judge.safetensors"
 KINDS, COLORS, VIEWS = tuple(captions.KINDS), tuple(captions.COLORS), captions.VIEWS
-_BATCH = 256  # pictures at a time: bounds the memory, not the result
+_BATCH = 256  # images per batch; limits memory, does not change the result
 
 
 def plain(kind: str, color: str) -> str:
@@ -36,7 +36,7 @@ PROMPTS = tuple(plain(kind, color) for kind in KINDS for color in COLORS)
 
 @dataclass(frozen=True)
 class Recognition:
-    """What the judge sees: probabilities of each kind, main color and view word."""
+    """Probabilities of each kind, main color and view word."""
 
     kind: Float[Tensor, "B K"]
     color: Float[Tensor, "B C"]
@@ -44,69 +44,70 @@ class Recognition:
 
     @property
     def kinds(self) -> list[str]:
-        """The likeliest kind of each picture."""
+        """The most probable kind in each image."""
         return [KINDS[index] for index in self.kind.argmax(-1).tolist()]
 
     @property
     def colors(self) -> list[str]:
-        """The likeliest main color of each picture."""
+        """The most probable main color in each image."""
         return [COLORS[index] for index in self.color.argmax(-1).tolist()]
 
     @property
     def views(self) -> list[str]:
-        """The likeliest view words of each picture."""
+        """The most probable view words of each image."""
         return [VIEWS[index] for index in self.view.argmax(-1).tolist()]
 
 
 class Judge:
-    """A trained `JudgeNetwork` with its language."""
+    """A trained `JudgeNetwork` with the vocabulary of Toybox."""
 
     def __init__(self, network: JudgeNetwork) -> None:
         self.network = network.eval().requires_grad_(False)
 
     @classmethod
     def load(cls, path: str | Path | None = None, device: str | torch.device = "cpu") -> Judge:
-        """The judge at `path`, or the embedded one; ValueError if it is missing or knows other words."""
+        """Load the judge at `path`, by default the embedded one; ValueError if it is missing or has another vocabulary."""
         path = Path(path or EMBEDDED)
         remedy = "reinstall the package, or train one with tools/train_judge.py"
         if not path.is_file():
             raise ValueError(f"no judge at {path}: {remedy}")
         try:
             with safe_open(path, "pt") as file:
-                about = file.metadata() or {}
+                metadata = file.metadata() or {}
                 weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
             raise ValueError(f"the judge at {path} cannot be read ({error}): {remedy}") from None
-        if json.loads(about.get("vocabulary", "[]")) != list(captions.VOCABULARY):
-            raise ValueError(f"the judge at {path} knows other words than Toybox: {remedy}")
-        network = JudgeNetwork(Shape(**json.loads(about["shape"])))
+        if json.loads(metadata.get("vocabulary", "[]")) != list(captions.VOCABULARY):
+            raise ValueError(f"the judge at {path} has another vocabulary than Toybox: {remedy}")
+        network = JudgeNetwork(Shape(**json.loads(metadata["shape"])))
         network.load_state_dict(weights)
         return cls(network.to(device))
 
     @torch.no_grad()
     def image_features(self, rgb: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
-        """Unit features of pictures in [0, 1], resized to 64 x 64 with antialiasing."""
-        return torch.cat([self.network.image(self._fit(part)) for part in rgb.split(_BATCH)])
+        """Unit features of images in [0, 1], resized to 64 x 64 with antialiasing."""
+        return torch.cat([self.network.image(self._resized(part)) for part in rgb.split(_BATCH)])
 
     @torch.no_grad()
     def text_features(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
-        """Unit features of captions; ValueError for a word that Toybox does not know."""
+        """Unit features of captions; ValueError for a word outside the vocabulary of Toybox."""
         tokens = torch.tensor([captions.tokenize(text) for text in texts], device=self.network.log_scale.device)
         return self.network.text(tokens)
 
     def similarity(self, rgb: Float[Tensor, "B 3 H W"], texts: Sequence[str]) -> Float[Tensor, "B N"]:
-        """Cosines between every picture and every caption, in [-1, 1]."""
+        """Cosine similarity of every image and every caption, in [-1, 1]."""
         return self.image_features(rgb) @ self.text_features(texts).T
 
     def retrieval(self, rgb: Float[Tensor, "B 3 H W"], texts: Sequence[str]) -> list[str]:
-        """The caption among `texts` that agrees best with each picture."""
+        """The caption among `texts` with the highest similarity to each image."""
         return [texts[int(index)] for index in self.similarity(rgb, texts).argmax(-1)]
 
     def recognize(self, rgb: Float[Tensor, "B 3 H W"]) -> Recognition:
-        """Zero-shot recognition: softmaxes over all "a {color} {kind}", marginalized two ways, and over the view words.
+        """Zero-shot recognition of kind, main color and view words.
 
-        p(kind, color | rgb) is proportional to exp(scale cos): what InfoNCE's optimum says of captions
-        that are equally frequent (van den Oord et al. 2018, section 2.3).
+        A softmax over all captions "a {color} {kind}", marginalized over colors and over kinds, and one over the view
+        words. p(kind, color | rgb) is proportional to exp(scale cos), the optimum of InfoNCE for equally frequent
+        captions (van den Oord et al. 2018, section 2.3).
         """
         features = self.network.logit_scale * self.image_features(rgb)
         toys, views = self._prompts
@@ -117,7 +118,7 @@ class Judge:
     def _prompts(self) -> tuple[Float[Tensor, "KC D"], Float[Tensor, "V D"]]:
         return self.text_features(PROMPTS), self.text_features(VIEWS)
 
-    def _fit(self, rgb: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 h w"]:
+    def _resized(self, rgb: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 h w"]:
         rgb = rgb.to(self.network.log_scale)
         if rgb.shape[-2:] == (SIZE, SIZE):
             return rgb
@@ -125,7 +126,7 @@ class Judge:
 
 
 def save(network: JudgeNetwork, path: str | Path) -> None:
-    """Write the network in half precision with all that `Judge.load` needs to build it again."""
+    """Write the network in half precision, with the shape and vocabulary that `Judge.load` needs."""
     weights = {name: value.detach().cpu().half().contiguous() for name, value in network.state_dict().items()}
-    about = {"shape": json.dumps(asdict(network.shape)), "vocabulary": json.dumps(captions.VOCABULARY)}
-    save_file(weights, path, metadata=about)
+    metadata = {"shape": json.dumps(asdict(network.shape)), "vocabulary": json.dumps(captions.VOCABULARY)}
+    save_file(weights, path, metadata=metadata)

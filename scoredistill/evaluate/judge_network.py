@@ -1,6 +1,6 @@
-"""The judge's network: a tower for pictures and one for captions, into a space where cosine means agreement.
+"""The network of the judge: an image tower and a text tower into one space, compared by cosine similarity.
 
-B pictures or captions   L words of a caption   D width of the joint space   pictures are rgb in [0, 1]
+B images or captions   L tokens of a caption   D width of the joint space   images are rgb in [0, 1]
 """
 
 from __future__ import annotations
@@ -14,48 +14,48 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-SIZE = 64  # pixels a side, the size of Toybox pictures
-_GROUP = 16  # channels that share a normalization: divides every width
-_FIRST_TEMPERATURE = 0.07  # of the softmax, then learned (Radford et al. 2021, section 2.5)
-_MAX_LOGIT_SCALE = 100.0  # keeps the softmax from collapsing (same place)
+SIZE = 64  # pixels per side, the resolution of Toybox images
+_GROUP = 16  # channels per normalization group; divides every width
+_INITIAL_TEMPERATURE = 0.07  # of the softmax; learned in training (Radford et al. 2021, section 2.5)
+_MAX_LOGIT_SCALE = 100.0  # prevents a collapse of the softmax (same section)
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of both towers; stored beside the weights, so that they can be built again."""
+    """The sizes of both towers, stored with the weights."""
 
     vocabulary: int
     context: int
-    widths: Sequence[int] = (32, 64, 128, 256)  # of the picture's stages: 32, 16, 8, 4 pixels a side
+    widths: Sequence[int] = (32, 64, 128, 256)  # of the image stages at 32, 16, 8 and 4 pixels per side
     text_width: int = 128
     text_layers: int = 2
     joint: int = 128
 
 
 class JudgeNetwork(nn.Module):
-    """CLIP in small (Radford et al. 2021): unit features of pictures and captions, a learned logit scale."""
+    """A small CLIP (Radford et al. 2021): unit features of images and captions, and a learned logit scale."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
         self.image = ImageTower(shape.widths, shape.joint)
         self.text = TextTower(shape)
-        self.log_scale = nn.Parameter(torch.tensor(-math.log(_FIRST_TEMPERATURE)))
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(_INITIAL_TEMPERATURE)))
 
     @property
     def logit_scale(self) -> Float[Tensor, ""]:
-        """What cosines are multiplied by before a softmax."""
+        """The factor of the cosines before a softmax."""
         return self.log_scale.exp().clamp(max=_MAX_LOGIT_SCALE)
 
     def loss(self, image: Float[Tensor, "B D"], text: Float[Tensor, "B D"]) -> Float[Tensor, ""]:
-        """Symmetric InfoNCE over a batch: each picture must find its caption, each caption its picture."""
+        """Symmetric InfoNCE over a batch of matching images and captions."""
         logits = self.logit_scale * image @ text.T
         own = torch.arange(len(logits), device=logits.device)
         return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
 
 
 class ImageTower(nn.Module):
-    """A residual conv-net: halve, widen, refine; then the mean over the picture."""
+    """A residual convolutional network; each stage halves the resolution. The output is the mean over the image."""
 
     def __init__(self, widths: Sequence[int], joint: int) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class Residual(nn.Module):
 
 
 class TextTower(nn.Module):
-    """A small transformer over word numbers; the mean over the words that are there (0 is padding)."""
+    """A small transformer over token ids, averaged over all tokens but padding (0)."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -104,17 +104,15 @@ class TextTower(nn.Module):
         self.head = nn.Linear(width, shape.joint)
 
     def forward(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "B D"]:
-        absent = functional.pad(
-            tokens[:, 1:] == 0, (1, 0)
-        )  # the first place always counts: no words at all is a caption too
+        # the first position always counts, so that the empty caption has a feature too
+        padding = functional.pad(tokens[:, 1:] == 0, (1, 0))
         x = self.words(tokens) + self.places[: tokens.shape[1]]
-        x = self.layers(x, src_key_padding_mask=absent)
-        present = (~absent).to(x.dtype)[..., None]
+        x = self.layers(x, src_key_padding_mask=padding)
+        present = (~padding).to(x.dtype)[..., None]
         mean = (x * present).sum(1) / present.sum(1)
         return _unit(self.head, mean)
 
 
 def _unit(head: nn.Linear, x: Tensor) -> Tensor:
-    return functional.normalize(
-        head(x).to(head.weight.dtype), dim=-1
-    )  # autocast leaves half precision, too coarse for cosines
+    # autocast returns half precision, which is too coarse for cosines
+    return functional.normalize(head(x).to(head.weight.dtype), dim=-1)

@@ -1,6 +1,6 @@
-"""Metrics as pure functions: agreement, sharpness, divergence, distances between distributions, diversity.
+"""Metrics as pure functions: R-precision, sharpness, divergence, distances between distributions, diversity.
 
-N, M pictures or captions   D width of features   V views of one object   H W pixels; rgb, opacity in [0, 1]
+N, M images or captions   D width of features   V views of one object   H W pixels; rgb, opacity in [0, 1]
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-EMPTY = 0.02  # mean opacity: below, less is there than a ball of a sixth of the picture
-FULL = 0.5  # mean opacity along the border: an object inside the volume leaves the border free, fog does not
+EMPTY = 0.02  # mean opacity below which a result is empty: less than a ball a sixth of the image wide
+FULL = 0.5  # mean opacity along the border above which a result is fog; an object leaves the border empty
 
-_PRESMOOTH = 1.0  # pixels: the finest scale at which slopes are read; below it noise rules
-_WINDOW = 2.5  # pixels: slopes are compared with their neighbors' within this distance
+_PRESMOOTH = 1.0  # pixels: scale of the image gradient; at finer scales noise dominates
+_WINDOW = 2.5  # pixels: averaging scale of the structure tensor
 
 
 @dataclass(frozen=True)
 class Distance:
-    """A distance between two sets of pictures, with their counts: it means nothing without them."""
+    """A distance between two sets of images, with the counts, without which its value is not interpretable."""
 
     value: float
     count: int
@@ -32,9 +32,9 @@ class Distance:
 
 
 def retrieval_precision(similarities: Float[Tensor, "N M"], own: Int[Tensor, "N"]) -> float:
-    """R-precision: how often the nearest of M captions is the picture's own (Poole et al. 2022, section 4).
+    """R-precision: the fraction of images whose nearest of M captions is their own (Poole et al. 2022, section 4).
 
-    `own` is the column of each picture's caption; a tie of k captions counts 1/k, so that chance stays 1/M.
+    `own` is the column of each image's caption; a tie of k captions counts 1/k, so that chance level is 1/M.
     """
     best = similarities == similarities.max(-1, keepdim=True).values
     hit = best.gather(1, own[:, None])[:, 0]
@@ -44,14 +44,15 @@ def retrieval_precision(similarities: Float[Tensor, "N M"], own: Int[Tensor, "N"
 def sharpness(rgb: Float[Tensor, "V 3 H W"]) -> Float[Tensor, "V"]:
     """Coherent edge energy over contrast: sum(l1 - l2) / sum((rgb - mean)^2), per squared pixel.
 
-    l1 >= l2 are the eigenvalues of the structure tensor (Bigun and Granlund 1987): Gaussian slopes of std 1
-    pixel, their products averaged over a window of std 2.5 pixels. An edge points one way (l1 >> l2), noise
-    every way (l1 ~ l2), so noise earns little: grain of std 0.06 on a step of height 0.3 changes less than a
-    tenth. A straight step blurred by s across a picture W wide gives 2 / (sqrt(pi (s^2 + 1)) W).
+    l1 >= l2 are the eigenvalues of the structure tensor (Bigun and Granlund 1987): Gaussian derivatives of std 1
+    pixel, their products averaged over a window of std 2.5 pixels. At an edge the gradients have one direction
+    (l1 >> l2), in noise all directions (l1 ~ l2), so noise contributes little: grain of std 0.06 on a step of height
+    0.3 changes the value by less than a tenth. A straight step blurred by s across an image of width W gives
+    2 / (sqrt(pi (s^2 + 1)) W).
 
-    Limits: it counts outlines as much as inner detail and grows with the number of edges (so compare the same
-    caption, cameras and size, best as a ratio to true pictures); it sees nothing finer than a pixel; and a
-    picture of nothing but noise scores like a step blurred by 2 pixels.
+    Limits: outlines count as much as inner detail, and the value grows with the number of edges (so compare the same
+    caption, cameras and size, preferably as a ratio to ground-truth images); detail finer than a pixel has no effect;
+    and pure noise has the value of a step blurred by 2 pixels.
     """
     smooth = _gaussian_blur(rgb, _PRESMOOTH)
     down = functional.pad((smooth[..., 2:, :] - smooth[..., :-2, :]) / 2, (0, 0, 1, 1))
@@ -64,7 +65,7 @@ def sharpness(rgb: Float[Tensor, "V 3 H W"]) -> Float[Tensor, "V"]:
 
 
 def divergence(rgb: Float[Tensor, "V 3 H W"], opacity: Float[Tensor, "V 1 H W"] | None = None) -> str:
-    """Why a run counts as diverged, or nothing: "not finite", "empty" or "full" (of fog up to the border)."""
+    """The reason why a run counts as diverged: "not finite", "empty" or "full" (fog up to the border); else ""."""
     if not bool(rgb.isfinite().all()) or (opacity is not None and not bool(opacity.isfinite().all())):
         return "not finite"
     if opacity is None:
@@ -77,7 +78,7 @@ def divergence(rgb: Float[Tensor, "V 3 H W"], opacity: Float[Tensor, "V 1 H W"] 
 
 
 def frechet_distance(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Distance:
-    """FID: the Frechet distance of clouds taken as Gaussians (Heusel et al. 2017); biased up at small N."""
+    """FID: the Frechet distance of Gaussians fitted to both sets (Heusel et al. 2017); biased upwards at small N."""
     x, y = x.double(), y.double()
     value = frechet_gaussians(x.mean(0), torch.cov(x.T), y.mean(0), torch.cov(y.T))
     return Distance(value, len(x), len(y))
@@ -99,20 +100,20 @@ def frechet_gaussians(
 def kernel_distance(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Distance:
     """KID: the unbiased squared MMD under k(a, b) = (a.b / D + 1)^3 (Binkowski et al. 2018, section 4).
 
-    Unbiased at any count, so it may be slightly negative. The kernel expects features of mean square one:
-    unit features times sqrt(D).
+    Unbiased at any count, so it may be slightly negative. The kernel assumes features of mean square one: unit features
+    times sqrt(D).
     """
     x, y = x.double(), y.double()
     n, m = len(x), len(y)
     if n < 2 or m < 2:
-        raise ValueError(f"the kernel distance needs at least 2 pictures on each side, got {n} and {m}")
+        raise ValueError(f"the kernel distance needs at least 2 images in each set, got {n} and {m}")
     xx, yy, xy = _cubic(x, x), _cubic(y, y), _cubic(x, y)
     within = (xx.sum() - xx.trace()) / (n * (n - 1)) + (yy.sum() - yy.trace()) / (m * (m - 1))
     return Distance(float(within - 2 * xy.mean()), n, m)
 
 
 def diversity(features: Float[Tensor, "N D"]) -> float:
-    """Mean over all pairs of 1 - cosine, in [0, 2]; 0 for a single picture."""
+    """Mean of 1 - cosine over all pairs, in [0, 2]; 0 for a single image."""
     n = len(features)
     if n < 2:
         return 0.0
@@ -126,7 +127,7 @@ def _cubic(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _gaussian_blur(x: Float[Tensor, "B C H W"], std: float) -> Float[Tensor, "B C H W"]:
-    reach = min(int(3 * std + 0.5), x.shape[-1] - 1, x.shape[-2] - 1)  # 3 std holds 99.7 % of the weight
+    reach = min(int(3 * std + 0.5), x.shape[-1] - 1, x.shape[-2] - 1)  # 3 std contain 99.7 % of the weight
     offsets = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device)
     weights = torch.exp(-0.5 * (offsets / std) ** 2)
     weights = (weights / weights.sum()).expand(x.shape[1], 1, -1)

@@ -1,4 +1,4 @@
-"""From pictures to numbers to tables: one row (a dict that JSON can hold) for a run, one table for many."""
+"""Evaluation of runs: one row of metrics (a JSON-compatible dict) per run, and tables over many runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scoredistill.toybox import captions
 
 Row = dict[str, Any]
 AVERAGED = ("similarity", "retrieval", "kind_right", "color_right", "view_right", "sharpness", "diverged")
-"""What `summarize` averages over runs, where the rows have it."""
+"""The metrics that `summarize` averages over runs, if the rows have them."""
 
 
 def evaluate_views(
@@ -28,19 +28,19 @@ def evaluate_views(
     cameras: Cameras | None = None,
     others: Sequence[str] | None = None,
 ) -> Row:
-    """All metrics of one run, from views of its result and its prompt; with cameras also by view words.
+    """All metrics of one run, from views of its result and its prompt; with cameras also per view word.
 
-    `retrieval` is the share of views to which the prompt is nearer than all `others`, by default the plain
-    captions of all other toys. Pixels that are not finite are judged as black and make the run diverged.
+    `retrieval` is the fraction of views that are more similar to the prompt than to all `others`, by default the
+    plain captions of all other toys. Pixels that are not finite are evaluated as black, and the run counts as diverged.
     """
     diverged = metrics.divergence(rgb, opacity)
     rgb = rgb.nan_to_num(0, 0, 0).clamp(0, 1)
     kind, color = expected(prompt)
     texts = [prompt, *(other_captions(prompt) if others is None else (o for o in others if o != prompt))]
-    seen, similarities = judge.recognize(rgb), judge.similarity(rgb, texts)
+    recognized, similarities = judge.recognize(rgb), judge.similarity(rgb, texts)
     right = {
-        "kind": [kind == name for name in seen.kinds],
-        "color": [color == name for name in seen.colors],
+        "kind": [kind == name for name in recognized.kinds],
+        "color": [color == name for name in recognized.colors],
     }
     row = {
         "prompt": prompt,
@@ -49,7 +49,7 @@ def evaluate_views(
         "retrieval": metrics.retrieval_precision(similarities, similarities.new_zeros(len(rgb), dtype=torch.long)),
         "kind_right": _share(right["kind"]),
         "color_right": _share(right["color"]),
-        "seen_as": _seen_as(seen),
+        "seen_as": _seen_as(recognized),
         "sharpness": float(metrics.sharpness(rgb).mean()),
         "diverged": bool(diverged),
         "reason": diverged,
@@ -58,36 +58,36 @@ def evaluate_views(
         return row
     angles = zip(cameras.azimuth.tolist(), cameras.elevation.tolist(), strict=True)
     true = [captions.view_words(azimuth, elevation) for azimuth, elevation in angles]
-    right["view"] = [word == name for word, name in zip(true, seen.views, strict=True)]
+    right["view"] = [word == name for word, name in zip(true, recognized.views, strict=True)]
     return row | {"view_right": _share(right["view"]), "by_view": _by_view(true, right)}
 
 
 def expected(prompt: str) -> tuple[str, str]:
-    """(kind, color) a prompt asks for, the natural color if it names none; ValueError without a kind."""
+    """(kind, color) of a prompt, the natural color if it names none; ValueError if it names no kind."""
     kind, color = captions.subject(prompt)
     if not kind:
-        raise ValueError(f"the judge knows Toybox's {len(KINDS)} kinds, and {prompt!r} names none of them")
+        raise ValueError(f"the judge recognizes the {len(KINDS)} kinds of Toybox, and {prompt!r} names none of them")
     return kind, color or captions.NATURAL[kind]
 
 
 def other_captions(prompt: str) -> list[str]:
-    """The plain captions of every kind in every color, but for the prompt's own kind in its own color."""
+    """The plain captions of every kind in every color, except the kind and color of the prompt."""
     return [plain(kind, color) for kind in KINDS for color in COLORS if (kind, color) != expected(prompt)]
 
 
 def set_distances(
     judge: Judge, rgb: Float[Tensor, "N 3 H W"], reference: Float[Tensor, "M 3 H W"]
 ) -> dict[str, metrics.Distance]:
-    """Frechet and kernel distance to reference pictures, in the judge's features at mean square one."""
-    x, y = (judge.image_features(pictures) for pictures in (rgb, reference))
+    """Frechet and kernel distance to reference images, in the features of the judge at mean square one."""
+    x, y = (judge.image_features(images) for images in (rgb, reference))
     x, y = x * x.shape[1] ** 0.5, y * y.shape[1] ** 0.5
     return {"frechet": metrics.frechet_distance(x, y), "kernel": metrics.kernel_distance(x, y)}
 
 
 def summarize(rows: Sequence[Mapping[str, Any]], by: str = "method") -> list[Row]:
-    """One row per value of `by`, in order of appearance: how many runs, each metric's mean and sd.
+    """One row per value of `by`, in order of appearance: the number of runs, mean and sd of each metric.
 
-    The sd is the sample's (n - 1), and None for a single run.
+    sd is the sample standard deviation (n - 1), None for a single run.
     """
     groups: dict[Any, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -96,7 +96,7 @@ def summarize(rows: Sequence[Mapping[str, Any]], by: str = "method") -> list[Row
 
 
 def markdown(rows: Sequence[Mapping[str, Any]], digits: int = 3) -> str:
-    """A Markdown table of rows; the columns are the first row's, a {"mean", "sd"} cell reads "mean ± sd"."""
+    """A Markdown table; the columns are those of the first row, a {"mean", "sd"} cell becomes "mean ± sd"."""
     if not rows:
         return ""
     columns = [name for name, value in rows[0].items() if name != "by_view"]
@@ -109,17 +109,17 @@ def _share(right: Sequence[bool]) -> float:
     return sum(right) / len(right)
 
 
-def _seen_as(seen: Recognition) -> str:
-    """What the judge calls the object, all views together."""
-    return plain(KINDS[int(seen.kind.mean(0).argmax())], COLORS[int(seen.color.mean(0).argmax())])
+def _seen_as(recognized: Recognition) -> str:
+    """The plain caption of the most probable kind and color over all views."""
+    return plain(KINDS[int(recognized.kind.mean(0).argmax())], COLORS[int(recognized.color.mean(0).argmax())])
 
 
 def _by_view(true: list[str], right: Mapping[str, list[bool]]) -> dict[str, Row]:
     table: dict[str, Row] = {}
     for view in (view for view in VIEWS if view in true):
-        here = [index for index, word in enumerate(true) if word == view]
-        shares = {f"{what}_right": _share([answers[i] for i in here]) for what, answers in right.items()}
-        table[view] = {"views": len(here), **shares}
+        rows = [index for index, word in enumerate(true) if word == view]
+        shares = {f"{what}_right": _share([answers[i] for i in rows]) for what, answers in right.items()}
+        table[view] = {"views": len(rows), **shares}
     return table
 
 

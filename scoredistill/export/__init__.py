@@ -1,1 +1,1 @@
-"""What leaves a run: meshes, pictures, videos and the offline page."""
+"""Output files: meshes, splats, images, videos and offline HTML pages."""

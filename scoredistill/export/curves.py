@@ -1,4 +1,4 @@
-"""Curves of a run as inline SVG: no script, no fonts, colors from the page.
+"""Curves of a run as inline SVG, without script or fonts; colors come from the page.
 
 Values in data units; positions in the SVG's user units, y down.
 """
@@ -10,18 +10,18 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 
 WIDTH, HEIGHT = 360, 150
-LEFT, RIGHT, TOP, BOTTOM = 56, 352, 8, 128  # the plot; the labels of the axes stand outside
-BINS = 120  # columns that summarize a curve: its mean is a line, its noise a band
-DECADES = 3.0  # positive values that span more are drawn on a logarithmic axis
+LEFT, RIGHT, TOP, BOTTOM = 56, 352, 8, 128  # the plot area; axis labels are outside
+BINS = 120  # bins of a curve: the mean is drawn as a line, the range as a band
+DECADES = 3.0  # positive values with a larger range get a logarithmic axis
 
 Points = list[tuple[float, float]]
 
 
 def curve(steps: Sequence[float], values: Sequence[float]) -> str:
-    """One curve as an `<svg>`: the mean of each bin of steps as a line, least to largest as a band.
+    """One curve as an `<svg>`: the mean of each bin of steps as a line, smallest to largest value as a band.
 
-    Values that are not finite are left out (nothing is drawn where none is left); positive values over more
-    than three decades get a logarithmic axis.
+    Values that are not finite are omitted; the result is empty if there are no others. Positive values over more than
+    three decades get a logarithmic axis.
     """
     points = [(x, y) for x, y in zip(steps, values, strict=True) if math.isfinite(y)]
     if not points:
@@ -37,7 +37,7 @@ def curve(steps: Sequence[float], values: Sequence[float]) -> str:
 
 
 def scale(low: float, high: float, start: float, stop: float) -> Callable[[float], float]:
-    """The affine map of [low, high] to [start, stop]; a single value goes to the middle."""
+    """The affine map of [low, high] to [start, stop]; to the middle if low = high."""
     if high == low:
         return lambda _: 0.5 * (start + stop)
     return lambda value: start + (value - low) / (high - low) * (stop - start)
@@ -50,7 +50,7 @@ def axes(
     box: tuple[int, int, int, int] = (LEFT, TOP, RIGHT, BOTTOM),
     height: int = HEIGHT,
 ) -> str:
-    """Three rules, the ends of both axes in data units, and the title of the horizontal one."""
+    """Three horizontal rules, the limits of both axes in data units, and the title of the horizontal axis."""
     left, top, right, bottom = box
     rules = "".join(f'<path class="rule" d="M{left} {y}H{right}"/>' for y in (top, 0.5 * (top + bottom), bottom))
     labels = [
@@ -64,7 +64,7 @@ def axes(
 
 
 def _number(value: float) -> str:
-    """At most eight characters, so that it fits the margin."""
+    """A number in at most eight characters, so that it fits the margin."""
     return f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.1e}"
 
 

@@ -1,7 +1,7 @@
-"""Meshes as binary glTF 2.0 (.glb), which every viewer and engine opens.
+"""Meshes as binary glTF 2.0 (.glb), which all common viewers and engines open.
 
-Written by hand because general exporters store vertex colors in eight bits, too coarse for the linear light
-that glTF asks for: the darkest tones of a display would be off by six of its 255 steps.
+This exporter exists because general ones store vertex colors in eight bits, too coarse for the linear light that glTF
+requires: the darkest tones on a display would be wrong by six of its 255 steps.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from scoredistill.export.mesh import Mesh
 
 FLOAT, UINT32 = 5126, 5125  # glTF component types
 VERTICES, INDICES = 34962, 34963  # glTF buffer targets
-CLAMP, LINEAR, MIPMAPS = 33071, 9729, 9987  # glTF's ways to wrap, magnify and minify a texture
+CLAMP, LINEAR, MIPMAPS = 33071, 9729, 9987  # glTF modes of texture wrapping, magnification and minification
 SMOOTH = {"wrapS": CLAMP, "wrapT": CLAMP, "magFilter": LINEAR, "minFilter": MIPMAPS}
 ROUGHNESS = 0.9  # the scenes are shaded without highlights: nearly matte
 
 
 def linear(srgb: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
-    """Display values in [0, 1] to linear light (IEC 61966-2-1): what glTF's COLOR_0 means."""
+    """sRGB values in [0, 1] to linear light (IEC 61966-2-1), as glTF defines COLOR_0."""
     return (srgb / 12.92).where(srgb <= 0.04045, ((srgb + 0.055) / 1.055) ** 2.4)
 
 
 def write_glb(mesh: Mesh, path: Path, *, name: str = "mesh", extras: Mapping[str, Any] | None = None) -> None:
     """Write `mesh` with normals, its texture or else linear vertex colors, and one matte double-sided material.
 
-    `extras` (JSON values) say where it comes from. The world's frame is glTF's own (y up, the front faces
-    +z), so coordinates are stored as they are. OSError where the file cannot be written.
+    `extras` (JSON values) record its origin. The world frame equals that of glTF (y up, front +z), so coordinates are
+    stored unchanged. OSError if the file cannot be written.
     """
     paint = {"COLOR_0": linear(mesh.colors)} if mesh.uv is None else {"TEXCOORD_0": mesh.uv}
     vertices = {"POSITION": mesh.vertices, "NORMAL": mesh.normals} | paint
@@ -47,10 +47,10 @@ def write_glb(mesh: Mesh, path: Path, *, name: str = "mesh", extras: Mapping[str
 
 
 def pack(content: Mapping[str, Any], arrays: Iterable[np.ndarray]) -> bytes:
-    """A GLB file of its JSON and of its one buffer: arrays of 4-byte values, so aligned as glTF wants, but the last."""
-    told = json.dumps(content, allow_nan=False).encode()
+    """A GLB file from its JSON and its one buffer; all arrays but the last have 4-byte values, so they are aligned."""
+    header = json.dumps(content, allow_nan=False).encode()
     blob = b"".join(array.tobytes() for array in arrays)
-    chunks = _chunk(b"JSON", told + b" " * (-len(told) % 4)) + _chunk(b"BIN\0", blob + bytes(-len(blob) % 4))
+    chunks = _chunk(b"JSON", header + b" " * (-len(header) % 4)) + _chunk(b"BIN\0", blob + bytes(-len(blob) % 4))
     return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
 
 
@@ -59,7 +59,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _content(arrays: Mapping[str, np.ndarray], image: int, name: str, extras: dict[str, Any]) -> dict[str, Any]:
-    """The JSON part: a node, a mesh, an accessor and a buffer view for each array, then the `image` bytes of a PNG."""
+    """The JSON part: a node, a mesh, an accessor and a buffer view per array, and a view of a PNG of `image` bytes."""
     views: list[dict[str, int]] = []
     accessors, start = [], 0
     for key, array in arrays.items():

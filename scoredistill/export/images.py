@@ -1,6 +1,6 @@
-"""Pictures and videos of renders: PNG files, contact sheets, the preview and the turntable.
+"""Images and videos of renders: PNG files, contact sheets, the preview and the turntable.
 
-N images   H W pixels   images channels first, in [0, 1], as shown on a display
+N images   H W pixels   images channels first, sRGB in [0, 1]
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from torch.nn.functional import interpolate
 
 from scoredistill.contracts import Frame
 
-PANEL = 256  # pixels: renders are as small as 64, too small to look at
-CRF = "18"  # x264's constant rate factor that is taken for visually lossless
+PANEL = 256  # smallest side of an enlarged image in pixels; renders may have only 64
+CRF = "18"  # constant rate factor of x264, considered visually lossless
 
 
 def png(rgb: Float[Tensor, "3 H W"]) -> bytes:
@@ -46,7 +46,7 @@ def _bytes(rgb: Tensor) -> np.ndarray:
 
 
 def enlarge(images: Float[Tensor, "N 3 H W"], size: int = PANEL) -> Float[Tensor, "N 3 h w"]:
-    """Resize (bicubic) to at least `size` pixels a side, and to even sides as video needs; never shrink."""
+    """Enlarge (bicubic) to at least `size` pixels per side and to even sides, as video requires; never shrink."""
     height, width = images.shape[-2:]
     factor = max(1.0, size / min(height, width))
     target = tuple(2 * math.ceil(0.5 * factor * side) for side in (height, width))
@@ -56,7 +56,7 @@ def enlarge(images: Float[Tensor, "N 3 H W"], size: int = PANEL) -> Float[Tensor
 
 
 def grid(images: Float[Tensor, "N 3 H W"], *, columns: int | None = None, gap: int = 4) -> Float[Tensor, "3 h w"]:
-    """A contact sheet, row by row, `gap` white pixels between; as square as possible without `columns`."""
+    """A contact sheet, row by row, with `gap` white pixels between images; nearly square by default."""
     count, _, height, width = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
@@ -68,13 +68,13 @@ def grid(images: Float[Tensor, "N 3 H W"], *, columns: int | None = None, gap: i
 
 
 def normal_image(frame: Frame, background: Float[Tensor, "3"]) -> Float[Tensor, "B 3 H W"]:
-    """Normals as colors, (n + 1) / 2 in world axes, over the background: red +x, green up, blue the front."""
-    colors = 0.5 * (frame.normal + frame.opacity)  # the frame's normals are already times opacity
+    """Normals as colors, (n + 1) / 2 in world axes, over the background: red +x, green +y (up), blue +z (front)."""
+    colors = 0.5 * (frame.normal + frame.opacity)  # normals of a frame are premultiplied by opacity
     return colors + (1 - frame.opacity) * background.to(colors)[:, None, None]
 
 
 def preview(frame: Frame, background: Float[Tensor, "3"], *, size: int = PANEL) -> Float[Tensor, "3 h w"]:
-    """The views of `frame` (front, side, back, top) in one row, their normals below."""
+    """The views of `frame` in one row, their normals below."""
     images = torch.cat([frame.rgb, normal_image(frame, background)])
     return grid(enlarge(images, size), columns=len(frame.rgb))
 
@@ -82,10 +82,9 @@ def preview(frame: Frame, background: Float[Tensor, "3"], *, size: int = PANEL) 
 def write_turntable(
     frames: Iterable[Frame], path: Path, *, background: Float[Tensor, "3"], fps: int = 30, size: int = PANEL
 ) -> None:
-    """Write an MP4 (H.264, yuv420p) of rgb | normal | opacity, one picture for each view of each frame.
+    """Write an MP4 (H.264, yuv420p) of rgb | normal | opacity, one image for each view of each frame.
 
-    `frames` is consumed as it goes, so that views may be rendered lazily, in batches. Errors as
-    `write_video`.
+    `frames` is consumed lazily, so that views can be rendered in batches. Errors as in `write_video`.
     """
     pictures = (picture for frame in frames for picture in _panels(frame, background, size))
     write_video(pictures, path, fps=fps)
@@ -97,30 +96,30 @@ def _panels(frame: Frame, background: Tensor, size: int) -> Float[Tensor, "B 3 h
 
 
 def write_video(pictures: Iterable[Float[Tensor, "3 H W"]], path: Path, *, fps: int = 30) -> None:
-    """Stream pictures of one even size into an MP4 file (H.264, yuv420p, playable while it loads).
+    """Stream images of one even size to an MP4 file (H.264, yuv420p, playable while it loads).
 
-    ValueError for no picture at all; OSError, with what ffmpeg said first, where the file cannot be written.
+    ValueError if there are no images; OSError with the first error of ffmpeg if the file cannot be written.
     """
-    path.open("wb").close()  # an unwritable path fails here, with the system's own words
+    path.open("wb").close()  # an unwritable path fails here, with the error of the system
     stream = iter(pictures)
     first = next(stream, None)
     if first is None:
         path.unlink()
-        raise ValueError(f"cannot write the video {path}: there are no frames; ask for at least one")
+        raise ValueError(f"cannot write the video {path}: there are no frames; at least one is needed")
     height, width = first.shape[-2:]
-    with tempfile.TemporaryFile() as complaints:
+    with tempfile.TemporaryFile() as errors:
         command = _command(width, height, fps, path)
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=complaints) as encoder:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors) as encoder:
             assert encoder.stdin is not None
             with (
                 contextlib.suppress(BrokenPipeError),
                 encoder.stdin as pipe,
-            ):  # the complaints say why it broke
+            ):  # a broken pipe is reported by the errors of ffmpeg
                 for picture in itertools.chain([first], stream):
                     pipe.write(_bytes(picture).tobytes())
         if encoder.returncode != 0:
-            complaints.seek(0)
-            lines = complaints.read().decode(errors="replace").strip().splitlines() or ["no reason given"]
+            errors.seek(0)
+            lines = errors.read().decode(errors="replace").strip().splitlines() or ["no reason given"]
             raise OSError(f"cannot write the video {path}: ffmpeg stopped ({lines[0]})")
 
 

@@ -1,4 +1,4 @@
-"""Meshes as Wavefront OBJ and as PLY, for tools that do not read glTF; colors stay as shown on a display."""
+"""Meshes as Wavefront OBJ and as PLY, for tools that do not read glTF; colors stay in sRGB."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from scoredistill.export.mesh import Mesh
 
 
 def write_obj(mesh: Mesh, path: Path) -> None:
-    """Write `v x y z r g b`, `vn`, `f` lines, and with a texture `vt` lines, NAME.mtl and NAME-color.png beside it.
+    """Write `v x y z r g b`, `vn` and `f` lines; with a texture also `vt` lines, NAME.mtl and NAME-color.png.
 
-    Blender and MeshLab read the colors after the position. OBJ counts v from the bottom of the texture.
+    Blender and MeshLab read the colors after the position. In OBJ, v = 0 is the bottom of the texture.
     """
     vertices = np.concatenate([mesh.vertices.numpy(), mesh.colors.numpy()], 1)
     corner = "%d//%d" if mesh.uv is None else "%d/%d/%d"
@@ -32,7 +32,7 @@ def write_obj(mesh: Mesh, path: Path) -> None:
 
 
 def write_ply(mesh: Mesh, path: Path) -> None:
-    """Write binary PLY with normals and eight-bit vertex colors; it has no place for a texture."""
+    """Write binary PLY with normals and eight-bit vertex colors, without the texture."""
     import trimesh
     from trimesh.exchange.ply import export_ply
 

@@ -1,7 +1,7 @@
-"""The page of a run: one offline HTML file with the mesh, the turntable, the curves and what the prior saw.
+"""The page of a run: one offline HTML file with the mesh, the turntable, the curves and the inputs of the prior.
 
-Everything is embedded. All text is escaped, and the page's own security policy forbids every request to a
-network and every script but the vendored viewer, which it knows by its hash.
+Everything is embedded. All text is escaped, and the content security policy of the page forbids network requests and
+all scripts but the vendored viewer, which is identified by its hash.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from typing import Any
 
 from scoredistill.export.curves import curve
 
-EXPOSURE = 0.65  # the viewer's lights are brighter than the scenes' daylight: a mesh looks like its render
+EXPOSURE = 0.65  # the lights of the viewer are brighter than `daylight`; with this a mesh looks like its render
 
 PACKAGE = resources.files("scoredistill.export")
 
 Picture = bytes | Path
-"""A PNG: its bytes, or the file that holds them."""
+"""A PNG: its bytes, or its file."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """What a page shows; whatever is empty leaves no trace on it."""
+    """The contents of a page; empty fields are omitted."""
 
     title: str  # the prompt
     subtitle: str = ""  # method, prior, scene, seed
@@ -40,23 +40,23 @@ class Page:
     log: Sequence[Mapping[str, Any]] = ()  # records with "step" and numbers, each number a curve
     metrics: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
-    method: str = ""  # its equation, in text
+    method: str = ""  # its equation, as text
     citation: str = ""
-    command: str = ""  # what reproduces the run
+    command: str = ""  # the command that reproduces the run
 
 
 def write_page(page: Page, path: Path) -> None:
-    """Write `page` as one HTML file that opens from the disk, without a network."""
+    """Write `page` as one HTML file that opens from disk, without network access."""
     path.write_text(render_page(page), encoding="utf-8")
 
 
 def render_page(page: Page) -> str:
-    """The page as HTML; the viewer's script is part of it only where there is a mesh."""
+    """The page as HTML; the script of the viewer is included only if there is a mesh."""
     script = PACKAGE.joinpath("viewer/model-viewer.min.js").read_text("utf-8") if page.mesh else ""
     sections = [
         section("", _stage(page)),
         section("Views", _figures(page.pictures), "wide"),
-        section("What the prior saw", "".join(_probe(*probe) for probe in page.probes), "probes"),
+        section("Inputs of the prior", "".join(_probe(*probe) for probe in page.probes), "probes"),
         section("Curves", _curves(page.log), "curves"),
         section("Method", text(page.method, "equation") + text(page.citation, "citation")),
         section("Reproduce", text(page.command, "command") + details("All settings", table(page.config))),
@@ -65,7 +65,7 @@ def render_page(page: Page) -> str:
 
 
 def assemble(title: str, subtitle: str, sections: Sequence[str], script: str = "") -> str:
-    """An offline HTML page of sections that are HTML already; no script but the one given may run on it."""
+    """An offline HTML page of the given HTML sections; only the given script may run on it."""
     return Template(PACKAGE.joinpath("page.html").read_text("utf-8")).substitute(
         title=escape(title),
         subtitle=escape(subtitle),
@@ -76,13 +76,13 @@ def assemble(title: str, subtitle: str, sections: Sequence[str], script: str = "
 
 
 def section(title: str, body: str, kind: str = "") -> str:
-    """A titled part of a page; nothing where there is no body. Title and body are HTML."""
+    """A titled section of a page, empty if there is no body. Title and body are HTML."""
     heading = f"<h2>{title}</h2>" if title else ""
     return f'<section class="{kind}">{heading}<div>{body}</div></section>' if body else ""
 
 
 def _stage(page: Page) -> str:
-    """The mesh in its viewer, and beside it the turntable and the metrics."""
+    """The mesh in the viewer, next to the turntable and the metrics."""
     parts = []
     if page.mesh:
         parts.append(
@@ -114,7 +114,7 @@ def _probe(label: str, pictures: Mapping[str, Picture]) -> str:
 
 
 def _curves(log: Sequence[Mapping[str, Any]]) -> str:
-    names = dict.fromkeys(name for record in log for name in record if name != "step")  # in their order
+    names = dict.fromkeys(name for record in log for name in record if name != "step")  # in order of appearance
     return "".join(_curve(name, [record for record in log if _is_number(record.get(name))]) for name in names)
 
 
@@ -129,31 +129,31 @@ def _is_number(value: object) -> bool:
 
 
 def table(values: Mapping[str, Any]) -> str:
-    """Names and values, one pair a row, where there is something to say."""
-    told = {escape(key): escape(shown(value)) for key, value in values.items()}
-    rows = "".join(f"<tr><th>{key}</th><td>{value}</td></tr>" for key, value in told.items() if value)
+    """Names and values, one pair per row, without empty values."""
+    cells = {escape(key): escape(format_value(value)) for key, value in values.items()}
+    rows = "".join(f"<tr><th>{key}</th><td>{value}</td></tr>" for key, value in cells.items() if value)
     return f"<table>{rows}</table>" if rows else ""
 
 
-def shown(value: object) -> str:
-    """Numbers in four digits, text as it is, the rest as JSON."""
+def format_value(value: object) -> str:
+    """Floats with four digits, text unchanged, other values as JSON."""
     if isinstance(value, float):
         return f"{value:.4g}"
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def text(words: str, kind: str) -> str:
-    """Words set as they are."""
+    """Preformatted text."""
     return f'<pre class="{kind}">{escape(words)}</pre>' if words else ""
 
 
 def details(summary: str, body: str) -> str:
-    """HTML that waits under its summary until it is asked for."""
+    """HTML that is folded under its summary."""
     return f"<details><summary>{summary}</summary>{body}</details>" if body else ""
 
 
 def uri(kind: str, content: Picture) -> str:
-    """A file as part of the page itself."""
+    """A file as a data URI, embedded in the page."""
     return f"data:{kind};base64,{_encode(content.read_bytes() if isinstance(content, Path) else content)}"
 
 

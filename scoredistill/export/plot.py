@@ -1,4 +1,4 @@
-"""Lines with error bars as inline SVG: no script, no fonts, colors from the page.
+"""Lines with error bars as inline SVG, without script or fonts; colors come from the page.
 
 Values in data units; positions in the SVG's user units, y down.
 """
@@ -13,14 +13,14 @@ from html import escape
 from scoredistill.export.curves import DECADES, axes, scale
 
 WIDTH, HEIGHT = 560, 300
-BOX = (64, 12, 400, 262)  # left, top, right, bottom of the plot; names of lines stand on its right
-COLORS = 8  # how many the page has; further lines repeat them, dashed
-CAP = 3  # half the width of an error bar's end
+BOX = (64, 12, 400, 262)  # left, top, right, bottom of the plot area; the legend is on its right
+COLORS = 8  # colors defined by the page; further lines repeat them, dashed
+CAP = 3  # half the width of the caps of an error bar
 
 
 @dataclass(frozen=True)
 class Line:
-    """A named line: x, y and the deviation drawn about each y (None: no bar)."""
+    """A named line: x, y and the half-length of the error bar at each y (None: no bar)."""
 
     name: str
     x: Sequence[float]
@@ -28,7 +28,7 @@ class Line:
     spread: Sequence[float | None]
 
     def points(self) -> list[tuple[float, float, float]]:
-        """x, y and spread where they are finite."""
+        """x, y and spread of the points with finite y."""
         known = zip(self.x, self.y, self.spread, strict=True)
         return [(x, y, spread or 0.0) for x, y, spread in known if math.isfinite(y)]
 
@@ -38,13 +38,13 @@ class Plot:
     """Lines over one axis."""
 
     lines: Sequence[Line]
-    across: str  # what the horizontal axis is
+    across: str  # title of the horizontal axis
 
 
 def svg(plot: Plot) -> str:
-    """The plot as an `<svg>`; positive values over more than three decades get a logarithmic axis, "" if all is empty.
+    """The plot as an `<svg>`, empty without points; positive values over three decades get a logarithmic axis.
 
-    On a logarithmic axis a bar that would reach zero ends at the least value drawn.
+    On a logarithmic axis, an error bar that would reach zero ends at the smallest plotted value.
     """
     points = [point for line in plot.lines for point in line.points()]
     if not points:
@@ -61,14 +61,14 @@ def svg(plot: Plot) -> str:
     def y_of(value: float) -> float:
         return inner(height(min(max(value, low), high)))
 
-    title = f"{plot.across}, log scale upwards" if logarithmic else plot.across
+    title = f"{plot.across}, vertical log scale" if logarithmic else plot.across
     frame = axes((min(xs), max(xs)), (low, high), escape(title), box=BOX, height=HEIGHT)
     drawn = "".join(_line(line, place, x_of, y_of) for place, line in enumerate(plot.lines))
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{frame}{drawn}</svg>'
 
 
 def _line(line: Line, place: int, x_of: Callable[[float], float], y_of: Callable[[float], float]) -> str:
-    """The line, its bars, and its name in the legend."""
+    """The line, its error bars, and its entry in the legend."""
     style = f"line series-{place % COLORS}" + (" dashed" if place >= COLORS else "")
     points = [(x_of(x), y_of(y), y_of(y - spread), y_of(y + spread)) for x, y, spread in line.points()]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _ in points)

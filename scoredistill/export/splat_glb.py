@@ -1,10 +1,10 @@
 """Splats as binary glTF (.glb) by the extension KHR_gaussian_splatting, in its ratified form ("Complete").
 
 N splats   POINTS with POSITION and, each prefixed with the extension's name: ROTATION (unit, x y z w), SCALE (standard
-deviations, linear and not negative), OPACITY in [0, 1], SH_DEGREE_l_COEF_n (RGB); the frame is glTF's and ours.
+deviations, linear and not negative), OPACITY in [0, 1], SH_DEGREE_l_COEF_n (RGB); the frame of glTF is our world frame.
 
-Drafts stored SCALE as a logarithm. Viewers without the extension show points in COLOR_0, linear as everywhere in glTF.
-The glTF validator (2.0.0-dev.3.10) knows core names only: it says so of the extension, and finds nothing else wrong.
+Drafts stored SCALE as a logarithm. Viewers without the extension show points in COLOR_0, linear as all colors in glTF.
+The glTF validator (2.0.0-dev.3.10) supports core names only: it reports the extension as unknown and nothing else.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from scoredistill.contracts import Gaussians
 from scoredistill.export.glb import FLOAT, VERTICES, linear, pack
 
 NAME = "KHR_gaussian_splatting"
-POINTS = 0  # glTF's primitive mode
+POINTS = 0  # primitive mode of glTF
 TYPES = {1: "SCALAR", 3: "VEC3", 4: "VEC4"}
 DIRECT = 0.5 / math.sqrt(math.pi)  # the spherical harmonic of degree 0
 
 
 @torch.no_grad()
 def write_splat_glb(splats: Gaussians, path: Path, *, name: str = "splats") -> None:
-    """Write splats with the kernel "ellipse" in display-referred sRGB; OSError where the file cannot be written.
+    """Write splats with the kernel "ellipse" in display-referred sRGB; OSError if the file cannot be written.
 
-    The extension cuts a splat at three standard deviations and sorts by distance; our renders cut where it is fainter
-    than 1/255 and sort by depth.
+    The extension cuts a splat at three standard deviations and sorts by distance; our renderer cuts it where its
+    opacity falls below 1/255 and sorts by depth.
     """
     arrays = {key: np.ascontiguousarray(value.cpu().float().numpy()) for key, value in _attributes(splats).items()}
     path.write_bytes(pack(_content(arrays, name), arrays.values()))
@@ -39,10 +39,10 @@ def write_splat_glb(splats: Gaussians, path: Path, *, name: str = "splats") -> N
 
 def _attributes(splats: Gaussians) -> dict[str, torch.Tensor]:
     w, x, y, z = torch.nn.functional.normalize(splats.rotations, dim=-1).unbind(-1)
-    shown = linear((0.5 + DIRECT * splats.harmonics[:, 0]).clamp(0, 1))
+    rgb = linear((0.5 + DIRECT * splats.harmonics[:, 0]).clamp(0, 1))
     attributes = {
         "POSITION": splats.means,
-        "COLOR_0": torch.cat([shown, splats.opacities[:, None]], 1),
+        "COLOR_0": torch.cat([rgb, splats.opacities[:, None]], 1),
         f"{NAME}:ROTATION": torch.stack([x, y, z, w], -1),
         f"{NAME}:SCALE": splats.stds,
         f"{NAME}:OPACITY": splats.opacities[:, None],
@@ -63,14 +63,14 @@ def _content(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, Any]:
         accessors.append(accessor)
         views.append({"buffer": 0, "byteOffset": start, "byteLength": array.nbytes, "target": VERTICES})
         start += array.nbytes
-    about = {
+    extension = {
         "kernel": "ellipse",
         "colorSpace": "srgb_rec709_display",
         "projection": "perspective",
         "sortingMethod": "cameraDistance",
     }
     attributes = {key: index for index, key in enumerate(arrays)}
-    primitive = {"mode": POINTS, "attributes": attributes, "extensions": {NAME: about}}
+    primitive = {"mode": POINTS, "attributes": attributes, "extensions": {NAME: extension}}
     return {
         "asset": {"version": "2.0", "generator": "scoredistill"},
         "extensionsUsed": [NAME],

@@ -1,4 +1,4 @@
-"""Splats as PLY, by the names of the first implementation (Kerbl et al. 2023), which splat viewers and editors read.
+"""Splats as PLY with the property names of Kerbl et al. 2023, which splat viewers and editors read.
 
 N splats   K = (degree + 1)^2 harmonics   binary little endian, every property a float32
 x y z | nx ny nz (zeros) | f_dc_0..2 | f_rest_0.. (all of red, of green, of blue) | opacity (logit)
@@ -17,13 +17,13 @@ from torch import Tensor
 from scoredistill.contracts import Gaussians
 
 UPSIDE_DOWN = (-1.0, -1.0, 1.0)
-"""Our axes in the file's: such files come from photos, where y points down, and viewers turn them about z."""
+"""Our axes in those of the file: such files come from photos with y pointing down, and viewers rotate them about z."""
 
 
 @torch.no_grad()
 def write_splat_ply(splats: Gaussians, path: Path) -> None:
-    """Write splats, turned so that viewers show them upright; OSError where the file cannot be written."""
-    means, rotations, harmonics = _turned(splats)
+    """Write splats, rotated so that viewers show them upright; OSError if the file cannot be written."""
+    means, rotations, harmonics = _rotated(splats)
     rest = harmonics[:, 1:].transpose(1, 2).flatten(1)
     opacity = torch.logit(splats.opacities, eps=1e-6)[:, None]
     values = (means, torch.zeros_like(means), harmonics[:, 0], rest, opacity, splats.stds.log(), rotations)
@@ -38,8 +38,8 @@ def _numbered(name: str, count: int) -> list[str]:
     return [f"{name}_{index}" for index in range(count)]
 
 
-def _turned(splats: Gaussians) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 4"], Float[Tensor, "N K 3"]]:
-    """Means, unit rotations and harmonics in the file's axes; a harmonic of order m changes by (-1)^m."""
+def _rotated(splats: Gaussians) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 4"], Float[Tensor, "N K 3"]]:
+    """Means, unit rotations and harmonics in the axes of the file; a harmonic of order m changes by (-1)^m."""
     w, x, y, z = torch.nn.functional.normalize(splats.rotations, dim=-1).unbind(-1)
     degree = math.isqrt(splats.harmonics.shape[1]) - 1
     signs = [(-1.0) ** m for each in range(degree + 1) for m in range(-each, each + 1)]

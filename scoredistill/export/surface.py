@@ -1,6 +1,6 @@
-"""The surface of a volume: where its density crosses a level, by marching cubes.
+"""The surface of a volume: the level set of its density, by marching cubes.
 
-R samples a side   V vertices   F faces   `cell` distance between samples   `level` density on the surface
+R samples per side   V vertices   F faces   `cell` distance between samples   `level` density on the surface
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch import Tensor
 
 from scoredistill.contracts import Field
 
-CHUNK = 1 << 18  # points per call of the field: tens of megabytes for a hash grid with small networks
-BISECTIONS = 8  # a vertex is settled to 1/256 of a cell
+CHUNK = 1 << 18  # points per evaluation of the field: tens of megabytes for a hash grid with small networks
+BISECTIONS = 8  # a vertex is located to 1/256 of a cell
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """A field's density on the grid axis x axis x axis, which reaches one cell beyond the walls of its cube."""
+    """The density of a field on the grid axis x axis x axis, which extends one cell beyond the faces of its cube."""
 
     values: Float[Tensor, "R R R"]
     axis: Float[Tensor, "R"]
@@ -28,7 +28,7 @@ class Sampled:
 
 
 def sample(field: Field, resolution: int, device: torch.device | str) -> Sampled:
-    """The density at `resolution` points a side from wall to wall, and at one beyond each wall."""
+    """The density at `resolution` points per side of the cube, and at one point beyond each face."""
     cell = 2 * field.bounds / (resolution - 1)
     axis = cell * (torch.arange(-1, resolution + 1, device=device) - 0.5 * (resolution - 1))
     size = len(axis)
@@ -37,15 +37,15 @@ def sample(field: Field, resolution: int, device: torch.device | str) -> Sampled
 
 
 def density(field: Field, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
-    """The field's density inside its cube and zero outside, so that every surface closes at the walls."""
+    """The density of the field inside its cube and zero outside, so that every surface is closed."""
     inside = (points.abs() <= field.bounds).all(-1)
     return torch.cat([field.density(chunk).float() for chunk in points.split(CHUNK)]).where(inside, 0)
 
 
 def level_set(field: Field, sampled: Sampled, level: float) -> tuple[Float[Tensor, "V 3"], Int[Tensor, "F 3"]]:
-    """Vertices and faces of {density = level}, counter-clockwise seen from where the density is lower.
+    """Vertices and faces of {density = level}, counter-clockwise seen from the side of lower density.
 
-    Vertices are settled on the true density, so that they do not depend on how steeply it rises between samples.
+    Vertices are located by bisection on the density itself, so they do not depend on its profile between samples.
     """
     low, high, faces = _march(sampled, level)
     upward = (density(field, high) >= density(field, low))[:, None]
@@ -58,7 +58,7 @@ def level_set(field: Field, sampled: Sampled, level: float) -> tuple[Float[Tenso
 
 
 def _march(sampled: Sampled, level: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Marching cubes: both ends [V 3] of the grid edge that each vertex lies on, and the faces [F 3]."""
+    """Marching cubes: both ends [V 3] of the grid edge of each vertex, and the faces [F 3]."""
     import mcubes
 
     # tanh(log(density / level) / 2): bounded, and odd in the logarithm of the density
@@ -70,9 +70,9 @@ def _march(sampled: Sampled, level: float) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def without_floaters(
-    vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"], keep: float
+    vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"], min_size: float
 ) -> tuple[Float[Tensor, "W 3"], Int[Tensor, "G 3"]]:
-    """Drop the pieces whose signed volume is below keep^3 times the largest; that of a cavity is negative."""
+    """Remove pieces whose signed volume is below min_size^3 times the largest; that of a cavity is negative."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -82,17 +82,17 @@ def without_floaters(
     piece = torch.from_numpy(labels).to(faces.device).long()
     volume = torch.linalg.det(vertices[faces].double()) / 6  # of the tetrahedron over each face, signed
     volumes = volume.new_zeros(count).index_add(0, piece[faces[:, 0]], volume)
-    kept = (volumes >= keep**3 * volumes.max())[piece]
-    renumbered = kept.cumsum(0) - 1
-    return vertices[kept], renumbered[faces[kept[faces[:, 0]]]]
+    retained = (volumes >= min_size**3 * volumes.max())[piece]
+    renumbered = retained.cumsum(0) - 1
+    return vertices[retained], renumbered[faces[retained[faces[:, 0]]]]
 
 
 def simplify(
     vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"], budget: int
 ) -> tuple[Float[Tensor, "W 3"], Int[Tensor, "G 3"]]:
-    """About `budget` faces by collapsing the edges that change the surface least (Garland and Heckbert 1997).
+    """Reduce to about `budget` faces by collapsing the edges that change the surface least (Garland and Heckbert 1997).
 
-    The mesh as it is where it has no more faces, or where the budget is 0; ValueError where nothing is left.
+    The mesh is unchanged if it has no more faces or the budget is 0; ValueError if no face is left.
     """
     if not 0 < budget < len(faces):
         return vertices, faces
@@ -101,12 +101,12 @@ def simplify(
     fewer = collapse(vertices.cpu().double().numpy(), faces.cpu().numpy(), target_count=budget)
     vertices, faces = _without_folds(torch.from_numpy(fewer[0]).to(vertices), torch.from_numpy(fewer[1]).to(faces))
     if not len(faces):
-        raise ValueError(f"cannot make a mesh: nothing is left of the surface at {budget} faces; ask for more")
+        raise ValueError(f"cannot simplify the mesh: no faces are left of the surface at {budget} faces; choose more")
     return vertices, faces
 
 
 def _without_folds(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
-    """Drop faces that lie on each other, back to back: a thin wall collapsed; its normals would cancel to nothing."""
+    """Remove pairs of faces that lie back to back (a collapsed thin wall): their normals would cancel."""
     _, same, copies = faces.sort(1).values.unique(dim=0, return_inverse=True, return_counts=True)
     faces = faces[copies[same] == 1]
     used, renumbered = faces.unique(return_inverse=True)

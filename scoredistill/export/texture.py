@@ -1,7 +1,7 @@
-"""Colors of a surface, as rays see them: at points, and on a texture over an atlas.
+"""Rendered colors of a surface: at points, and as a texture over an atlas.
 
-N points   V vertices   F faces   T texels a side   `cell` the distance between the samples of the density
-uv as in glTF: (0, 0) is the top left corner of the picture, texel (i, j) has its center at ((j, i) + 0.5) / T
+N points   V vertices   F faces   T texels per side   `cell` the distance between the samples of the density
+uv as in glTF: (0, 0) is the top left corner of the texture, texel (i, j) has its center at ((j, i) + 0.5) / T
 """
 
 from __future__ import annotations
@@ -16,42 +16,47 @@ from torch import Tensor
 
 from scoredistill.contracts import Field
 from scoredistill.export.surface import CHUNK, density
-from scoredistill.render.triangles import cover
+from scoredistill.render.triangles import rasterize_triangles
 
-OUTSIDE, INSIDE = 2, 6  # cells before and behind the surface between which a ray looks
-FAINT = 1e-3  # of a ray's color: a quarter of a step of 8 bits
-PORTION = CHUNK // (OUTSIDE + INSIDE + 1)  # rays at once
-GAP = 4  # texels between charts: bilinear filtering and two levels of mipmaps do not reach from one to the other
+OUTSIDE, INSIDE = 2, 6  # range of a ray in front of and behind the surface, in cells
+MIN_WEIGHT = 1e-3  # smallest weight of a sample relative to its ray: a quarter of a step of 8-bit color
+PORTION = CHUNK // (OUTSIDE + INSIDE + 1)  # rays per batch
+GAP = 4  # texels between charts, so that bilinear filtering and two mipmap levels do not mix charts
 
 
 @dataclass(frozen=True)
 class Atlas:
-    """A surface cut open and laid out on the unit square; a vertex on a seam is there once for each side."""
+    """A surface cut into charts on the unit square; a vertex on a seam is duplicated for each side."""
 
-    source: Int[Tensor, "W"]  # the vertex that each one was
-    faces: Int[Tensor, "F 3"]  # the same faces, over the new vertices
+    source: Int[Tensor, "W"]  # original index of each vertex
+    faces: Int[Tensor, "F 3"]  # the same faces, with the new vertex indices
     uv: Float[Tensor, "W 2"]
 
 
-def seen_colors(
+def rendered_colors(
     field: Field, points: Float[Tensor, "N 3"], normals: Float[Tensor, "N 3"], cell: float
 ) -> Float[Tensor, "N 3"]:
     """Volume-render the color along the inward normals, from two cells outside to six inside.
 
-    sum_k w_k color_k / sum_k w_k, w_k = exp(-sum_{j<k} density_j cell) (1 - exp(-density_k cell)): what a
-    render shows, where the color at the very point may belong to a thin skin that no view ever trained.
+    sum_k w_k color_k / sum_k w_k, w_k = exp(-sum_{j<k} density_j cell) (1 - exp(-density_k cell)). This is the color in
+    a render; the color at the point itself may belong to a thin layer that no view has trained.
     """
     offsets = cell * torch.arange(OUTSIDE, -INSIDE - 1, -1, device=points.device)
     rays = zip(points.split(PORTION), normals.split(PORTION), strict=True)
-    return torch.cat([_seen(field, start[:, None] + offsets[:, None] * away[:, None], cell) for start, away in rays])
+    return torch.cat(
+        [
+            _composited_colors(field, start[:, None] + offsets[:, None] * outward[:, None], cell)
+            for start, outward in rays
+        ]
+    )
 
 
-def _seen(field: Field, places: Float[Tensor, "N K 3"], cell: float) -> Float[Tensor, "N 3"]:
+def _composited_colors(field: Field, places: Float[Tensor, "N K 3"], cell: float) -> Float[Tensor, "N 3"]:
     """The color composited along rays with samples at `places`, front to back, `cell` apart."""
     optical = cell * density(field, places.flatten(0, 1)).reshape(places.shape[:2])
     weights = torch.exp(optical - optical.cumsum(1)) * -torch.expm1(-optical)
-    weights[:, OUTSIDE] += 1e-6  # at the point itself, where there is nothing to see
-    weights *= weights > FAINT * weights.sum(1, keepdim=True)
+    weights[:, OUTSIDE] += 1e-6  # at the point itself, for rays without density
+    weights *= weights > MIN_WEIGHT * weights.sum(1, keepdim=True)
     colors = torch.zeros_like(places)
     colors[weights > 0] = field.color(places[weights > 0]).float()
     return ((weights[..., None] * colors).sum(1) / weights.sum(1, keepdim=True)).clamp(0, 1)
@@ -67,7 +72,9 @@ def unwrap(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"], size: int)
     packing.resolution, packing.padding, packing.bilinear = size, GAP, True
     atlas.generate(pack_options=packing)
     source, corners, uv = atlas.get_mesh(0)
-    texels = uv * [atlas.width, atlas.height] / max(atlas.width, atlas.height)  # it is only about square
+    texels = (
+        uv * [atlas.width, atlas.height] / max(atlas.width, atlas.height)
+    )  # xatlas makes it only approximately square
     source, corners, uv = (torch.from_numpy(values).to(vertices.device) for values in (source, corners, texels))
     return Atlas(source.long(), corners.long(), uv.float())
 
@@ -77,13 +84,13 @@ def bake(
 ) -> Float[Tensor, "3 T T"]:
     """The texture whose texels have the color of the surface at their centers.
 
-    `color` maps what `values` of the vertices come to there, linear over each face, [N C] -> [N 3]. Texels outside
-    of all charts repeat the nearest inside, so that no filter meets another color at a seam.
+    `color` maps the vertex `values` interpolated to the texel centers, [N C] -> [N 3]. Texels outside of all charts
+    repeat the nearest texel of a chart, so that filters mix in no other color at a seam.
     """
     from scipy.ndimage import distance_transform_edt
 
     corners = torch.cat([atlas.uv * size, torch.ones_like(atlas.uv[:, :1])], 1)[atlas.faces]
-    hits = cover(corners, size, size)
+    hits = rasterize_triangles(corners, size, size)
     covered = hits.face >= 0
     texture = values.new_zeros(size, size, 3)
     texture[covered] = color(hits.interpolate(values[atlas.source], atlas.faces)[covered])

@@ -1,6 +1,7 @@
-"""Which implementation serves a kernel: the torch reference, or its fast twin compiled by warp for CPU and CUDA.
+"""Choice of the implementation of a kernel: the torch reference, or its fast twin compiled by warp for CPU and CUDA.
 
-The environment variable SCOREDISTILL_KERNELS, or `using`, says torch, warp or auto: warp where it can.
+The environment variable SCOREDISTILL_KERNELS, or the context manager `using`, selects torch, warp or auto (warp
+wherever it is available).
 """
 
 from __future__ import annotations
@@ -18,61 +19,61 @@ from torch import Tensor
 
 CHOICES = ("auto", "torch", "warp")
 VARIABLE = "SCOREDISTILL_KERNELS"
-LEAST = 2048
-"""Fewest kernel threads worth a CPU thread of their own: handing them over costs some 50 us."""
+MIN_SLICE = 2048
+"""Smallest number of kernel indices for which a further CPU thread pays: starting one costs about 50 us."""
 
-_chosen: list[str] = []
-"""What `using` asks for, innermost last."""
+_choices: list[str] = []
+"""Choices of the active `using` contexts, innermost last."""
 
 
 @contextmanager
 def using(choice: str) -> Iterator[None]:
-    """Kernels called inside are served by `choice`: torch, warp or auto; ValueError for anything else."""
-    _chosen.append(_valid(choice))
+    """Within the context, use `choice` (torch, warp or auto) for all kernels; ValueError for any other name."""
+    _choices.append(_valid(choice))
     try:
         yield
     finally:
-        _chosen.pop()
+        _choices.pop()
 
 
 def choice() -> str:
-    """torch, warp or auto: what the innermost `using` says, or else the environment variable, or else auto."""
-    return _chosen[-1] if _chosen else _valid(os.environ.get(VARIABLE, "auto"))
+    """torch, warp or auto: from the innermost `using`, else the environment variable, else auto."""
+    return _choices[-1] if _choices else _valid(os.environ.get(VARIABLE, "auto"))
 
 
-def fast(*tensors: Tensor) -> bool:
-    """Whether warp serves a kernel on these tensors.
+def use_warp(*tensors: Tensor) -> bool:
+    """Whether a kernel runs in warp for these tensors.
 
-    It needs float32 wherever numbers are not integers, on a device that warp drives. Where it is to serve and
-    cannot, the reason is logged, once; ValueError with the reason where it was asked for by name and is not there.
+    Warp needs float32 for all floating-point tensors and a device that it supports. With `auto`, a fallback to torch
+    is logged, once for each reason. ValueError if `warp` is chosen explicitly and is not available.
     """
     if choice() == "torch":
         return False
     device = tensors[0].device
     reason = unavailable(device)
     if reason and choice() == "warp":
-        raise ValueError(f"kernels by warp were asked for, but {reason}; {VARIABLE}=auto takes torch instead")
+        raise ValueError(f"{VARIABLE} selects warp kernels, but {reason}; set {VARIABLE}=auto to use torch instead")
     other = {str(tensor.dtype) for tensor in tensors if tensor.is_floating_point()} - {"torch.float32"}
     if other and not reason:
         reason = f"warp's kernels are for float32, not {', '.join(sorted(other))}"
     if reason:
-        explain(reason)
+        warn_once(reason)
     return not reason
 
 
 def unavailable(device: torch.device) -> str:
-    """Why warp cannot serve this device; empty where it can."""
+    """The reason why warp cannot run on this device; empty if it can."""
     if device.type not in ("cpu", "cuda"):
         return f"warp has no kernels for {device.type}"
     reason = _start()
-    if not reason and device.type == "cuda" and not _drives_cuda():
+    if not reason and device.type == "cuda" and not _supports_cuda():
         reason = "warp finds no CUDA driver"
     return reason
 
 
 @functools.cache
-def explain(reason: str) -> None:
-    """Log, once for each reason, that the torch reference serves."""
+def warn_once(reason: str) -> None:
+    """Log, once for each reason, that the torch reference is used."""
     logging.getLogger(__name__).warning("the torch reference of a kernel is used, which is slower: %s", reason)
 
 
@@ -83,20 +84,20 @@ def launch(
     device: torch.device,
     *,
     grain: int | None = None,
-    least: int = LEAST,
+    min_slice: int = MIN_SLICE,
 ) -> None:
     """Run warp's `kernel` for the indices 0 .. count - 1; its first argument is the first index of a slice.
 
-    On a CPU, where warp runs a launch on one thread, the indices are cut into a slice of at least `least` of them for
-    each of torch's threads; with a `grain`, into slices of this length, for kernels that must not meet a neighbor's.
-    A launch releases the GIL.
+    Warp runs a launch on a CPU in one thread, so the indices are divided into one slice for each of torch's threads,
+    of at least `min_slice` indices. With a `grain`, slices have this length: for kernels in which two slices must not
+    write to the same level or copy. A launch releases the GIL.
     """
     import warp as wp
 
     if not count:
         return
     kinds = [argument.type for argument in kernel.adj.args[1:]]
-    values = [  # once for all slices: handing over a tensor takes longer than starting a launch
+    values = [  # converted once for all slices: converting a tensor takes longer than starting a launch
         wp.from_torch(value.detach(), kind.dtype, return_ctype=True) if isinstance(value, Tensor) else value
         for value, kind in zip(arguments, kinds, strict=True)
     ]
@@ -107,60 +108,60 @@ def launch(
         return
     commands: list[Any] = [
         wp.launch(kernel, end - begin, [begin, *values], device="cpu", record_cmd=True)
-        for begin, end in slices(count, torch.get_num_threads(), grain, least)
+        for begin, end in slices(count, torch.get_num_threads(), grain, min_slice)
     ]
     _run([command.launch for command in commands])
 
 
-def slices(count: int, threads: int, grain: int | None = None, least: int = LEAST) -> list[tuple[int, int]]:
-    """[begin, end) of each slice: `threads` about equal ones of at least `least` indices, or of `grain` each."""
+def slices(count: int, threads: int, grain: int | None = None, min_slice: int = MIN_SLICE) -> list[tuple[int, int]]:
+    """[begin, end) of each slice: up to `threads` equal ones of at least `min_slice` indices, or of `grain` each."""
     if grain is None:
-        pieces = max(1, min(threads, count // least))
+        pieces = max(1, min(threads, count // min_slice))
         grain = -(-count // pieces)
     elif threads == 1:
         grain = count
     return [(begin, min(begin + grain, count)) for begin in range(0, count, grain)]
 
 
-def by_reference(
+def reference_gradients(
     function: Callable[..., Any], inputs: Sequence[Tensor], grads: Tensor | Sequence[Tensor]
 ) -> tuple[Tensor | None, ...]:
-    """The gradients of a reference `function` to those `inputs` that ask for one, themselves differentiable."""
-    explain("warp's kernels have no second derivatives")
+    """Differentiable gradients of a reference `function` with respect to the inputs that require one, else None."""
+    warn_once("warp's kernels have no second derivatives")
     with torch.enable_grad():
-        asking = [value for value in inputs if value.requires_grad]
-        found = iter(torch.autograd.grad(function(*inputs), asking, grads, create_graph=True))
+        required = [value for value in inputs if value.requires_grad]
+        found = iter(torch.autograd.grad(function(*inputs), required, grads, create_graph=True))
     return tuple(next(found) if value.requires_grad else None for value in inputs)
 
 
 def _run(calls: Sequence[Callable[[], Any]]) -> None:
-    """All calls, by this thread and helpers: whoever is done takes the next, so that none waits for one to wake."""
-    left = iter(calls)
+    """Run all calls in this thread and a pool. A free thread takes the next call, so no call waits for a thread."""
+    remaining = iter(calls)
 
     def work() -> None:
-        for call in left:
+        for call in remaining:
             call()
 
-    helpers = min(torch.get_num_threads(), len(calls)) - 1
-    helping = [_pool(helpers).submit(work) for _ in range(helpers)]
+    workers = min(torch.get_num_threads(), len(calls)) - 1
+    futures = [_pool(workers).submit(work) for _ in range(workers)]
     work()
-    for helper in helping:
-        helper.result()
+    for future in futures:
+        future.result()
 
 
 @functools.cache
-def _pool(helpers: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(helpers, thread_name_prefix="kernels")
+def _pool(workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, thread_name_prefix="kernels")
 
 
 @functools.cache
 def _start() -> str:
-    """Start warp, silently; why that failed, or nothing."""
+    """Start warp without output; return the reason if that fails, else an empty string."""
     try:
         import warp as wp
 
         wp.config.log_level = wp.LOG_ERROR  # no banner
-        with _muted() if not torch.cuda.is_available() else nullcontext():
+        with _without_stderr() if not torch.cuda.is_available() else nullcontext():
             wp.init()
     except (ImportError, OSError, RuntimeError) as error:
         return f"warp does not start ({error})"
@@ -168,20 +169,20 @@ def _start() -> str:
 
 
 @contextmanager
-def _muted() -> Iterator[None]:
-    """Nothing written to the process's standard error: warp's library complains there that a CPU has no driver."""
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
+def _without_stderr() -> Iterator[None]:
+    """Discard the process's standard error: without a CUDA driver, warp's library prints a warning there."""
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
 
 
 @functools.cache
-def _drives_cuda() -> bool:
+def _supports_cuda() -> bool:
     import warp as wp
 
     return wp.is_cuda_available()
@@ -189,5 +190,5 @@ def _drives_cuda() -> bool:
 
 def _valid(choice: str) -> str:
     if choice not in CHOICES:
-        raise ValueError(f"{VARIABLE} says {choice!r}; it may say {', '.join(CHOICES)}")
+        raise ValueError(f"{VARIABLE} is {choice!r}; it must be one of {', '.join(CHOICES)}")
     return choice

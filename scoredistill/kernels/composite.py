@@ -1,7 +1,7 @@
 """Compositing along rays: the emission-absorption model, over packed samples.
 
 M samples of R rays, packed ray after ray, front to back   C channels
-density  per unit length; optical depth density * dz of an interval
+density  per unit length; density * dz is the optical depth of an interval
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from scoredistill.kernels import backend
-from scoredistill.kernels.march import Samples
+from scoredistill.kernels.types import Samples
 
 
 @dataclass(frozen=True)
 class Composite:
-    """What rays see; all zero where a ray meets nothing."""
+    """Composites along rays; all zero for a ray that meets nothing."""
 
     weight: Float[Tensor, "M"]  # w_i of each sample
     albedo: Float[Tensor, "R 3"]  # sum_i w_i albedo_i
     opacity: Float[Tensor, "R"]  # sum_i w_i
     depth: Float[Tensor, "R"]  # mean z, weighted by w_i
     z_variance: Float[Tensor, "R"]  # variance of z, weighted by w_i
-    middle: Int[Tensor, "R"]  # the sample in which half of the opacity is reached; -1 where there is none
+    middle: Int[Tensor, "R"]  # the sample at which half of the opacity is reached; -1 for none
 
 
 def composite(density: Float[Tensor, "M"], albedo: Float[Tensor, "M 3"], samples: Samples, rays: int) -> Composite:
-    """All that is composited of density and albedo (see `weights`), differentiable in both."""
-    if backend.fast(density, albedo, samples.z):
-        from scoredistill.kernels.warp.composite import Along
+    """Composite density and albedo along rays (see `weights`); differentiable in both."""
+    if backend.use_warp(density, albedo, samples.z):
+        from scoredistill.kernels.warp.composite import CompositeFunction
 
-        return Composite(*Along.apply(density, albedo, samples, rays))
+        return Composite(*CompositeFunction.apply(density, albedo, samples, rays, _reference_outputs))
     return reference(density, albedo, samples, rays)
 
 
@@ -43,11 +43,16 @@ def reference(density: Float[Tensor, "M"], albedo: Float[Tensor, "M 3"], samples
     values = torch.cat([albedo, torch.ones_like(albedo[:, :1]), samples.z[:, None]], 1)
     sums = accumulate(weight, values, samples.ray, rays)
     opacity = sums[:, 3]
-    share = 1 / opacity.clamp(min=torch.finfo(opacity.dtype).tiny ** 0.5)
-    depth = sums[:, 4] * share
-    spread = (samples.z - depth.index_select(0, samples.ray)) ** 2
-    variance = accumulate(weight, spread[:, None], samples.ray, rays)[:, 0] * share
+    inverse = 1 / opacity.clamp(min=torch.finfo(opacity.dtype).tiny ** 0.5)
+    depth = sums[:, 4] * inverse
+    deviation = (samples.z - depth.index_select(0, samples.ray)) ** 2
+    variance = accumulate(weight, deviation[:, None], samples.ray, rays)[:, 0] * inverse
     return Composite(weight, sums[:, :3], opacity, depth, variance, _middle(weight.detach(), samples, rays))
+
+
+def _reference_outputs(density: Tensor, albedo: Tensor, samples: Samples, rays: int) -> tuple[Tensor, ...]:
+    """The differentiable fields of the reference's `Composite`, in order."""
+    return tuple(vars(reference(density, albedo, samples, rays)).values())[:-1]
 
 
 def weights(density: Float[Tensor, "M"], samples: Samples, rays: int) -> Float[Tensor, "M"]:
@@ -76,7 +81,7 @@ def accumulate(
 
 
 def _middle(weight: Float[Tensor, "M"], samples: Samples, rays: int) -> Int[Tensor, "R"]:
-    """The one sample of each ray in which half of its total weight is reached; -1 where the total is 0."""
+    """The sample of each ray at which half of its total weight is reached; -1 if the total is 0."""
     after = weight.double().cumsum(0)
     before = torch.cat([after.new_zeros(1), after])  # [M + 1]; before[i + 1] is after[i], exactly
     last = torch.bincount(samples.ray, minlength=rays).cumsum(0)

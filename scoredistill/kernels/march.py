@@ -1,4 +1,4 @@
-"""Ray marching through a box with an occupancy grid: where along each ray there may be something to see.
+"""Ray marching through a box with an occupancy grid: the intervals of each ray that may contain density.
 
 R rays   M samples of all rays, packed ray after ray, front to back   G cells along a side of the grid
 z        distance along the ray; the ray is origin + z direction, direction of unit length
@@ -6,41 +6,14 @@ z        distance along the ray; the ray is origin + z direction, direction of u
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from scoredistill.kernels import backend
+from scoredistill.kernels.types import Samples
 
-
-@dataclass(frozen=True)
-class Samples:
-    """Packed samples: interval [z - dz/2, z + dz/2] of ray number `ray`."""
-
-    ray: Int[Tensor, "M"]
-    z: Float[Tensor, "M"]
-    dz: Float[Tensor, "M"]
-
-    def __len__(self) -> int:
-        return len(self.ray)
-
-    def __getitem__(self, index: Int[Tensor, "S"]) -> Samples:
-        return Samples(*(values.index_select(0, index) for values in (self.ray, self.z, self.dz)))
-
-    def points(self, origins: Float[Tensor, "R 3"], directions: Float[Tensor, "R 3"]) -> Float[Tensor, "M 3"]:
-        """Midpoints of the intervals, in world coordinates."""
-        return origins.index_select(0, self.ray) + self.z[:, None] * directions.index_select(0, self.ray)
-
-    def starts(self, rays: int) -> Int[Tensor, "R"]:
-        """Index of each ray's first sample (of the next ray's, where it has none)."""
-        counts = torch.bincount(self.ray, minlength=rays)
-        return counts.cumsum(0) - counts
-
-    def rank(self, rays: int) -> Int[Tensor, "M"]:
-        """Number of each sample along its ray, from 0."""
-        return torch.arange(len(self), device=self.ray.device) - self.starts(rays)[self.ray]
+__all__ = ["Samples", "box_span", "lookup", "march", "occupied_box", "reference"]
 
 
 def box_span(
@@ -49,7 +22,7 @@ def box_span(
     low: Float[Tensor, "3"],
     high: Float[Tensor, "3"],
 ) -> tuple[Float[Tensor, "R"], Float[Tensor, "R"]]:
-    """Where rays enter and leave the box [low, high], from their origin on; enter >= leave: missed."""
+    """Distances at which rays enter and leave the box [low, high], from their origins on; enter >= leave: no hit."""
     tiny = torch.finfo(directions.dtype).tiny
     inverse = 1 / torch.where(directions.abs() < tiny, tiny, directions)
     first, second = (low - origins) * inverse, (high - origins) * inverse
@@ -66,15 +39,16 @@ def march(
     step: float,
     shift: Float[Tensor, "R"] | None = None,
 ) -> Samples:
-    """Intervals of length `step`, from where rays enter [-bounds, bounds]^3, with occupied midpoints.
+    """Intervals of length `step` with occupied midpoints, from the point where rays enter [-bounds, bounds]^3.
 
-    `shift` in [0, 1) moves a ray's intervals towards the camera by that part of a step (stratified sampling).
+    `shift` in [0, 1) moves the intervals of a ray towards the camera by that fraction of a step (stratified sampling).
     The first and the last interval end at the box: the lengths of a fully occupied ray sum to its chord.
     """
-    if backend.fast(origins, directions):
-        from scoredistill.kernels.warp.march import march as twin
+    if backend.use_warp(origins, directions):
+        from scoredistill.kernels.warp import march as warp
 
-        return twin(origins, directions, occupied, bounds, step, shift)
+        box = torch.stack(occupied_box(occupied, bounds, origins))
+        return warp.march(origins, directions, occupied, box, bounds, step, shift)
     return reference(origins, directions, occupied, bounds, step, shift)
 
 
@@ -100,12 +74,13 @@ def reference(
     right = torch.minimum(left + step, leave)
     left = torch.maximum(left, enter)
     z, dz = (left + right) / 2, right - left
-    keep = (dz > 0) & lookup(occupied, bounds, origins[hit], directions[hit], z)
-    ray = hit[keep.nonzero()[:, 0]]
-    return Samples(ray, z[keep], dz[keep])
+    selected = (dz > 0) & lookup(occupied, bounds, origins[hit], directions[hit], z)
+    ray = hit[selected.nonzero()[:, 0]]
+    return Samples(ray, z[selected], dz[selected])
 
 
 def _cube(like: Tensor, bounds: float) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
+    """Lower and upper corner of [-bounds, bounds]^3."""
     corner = torch.full((3,), bounds, dtype=like.dtype, device=like.device)
     return -corner, corner
 
@@ -113,7 +88,7 @@ def _cube(like: Tensor, bounds: float) -> tuple[Float[Tensor, "3"], Float[Tensor
 def occupied_box(
     occupied: Bool[Tensor, "G G G"], bounds: float, like: Tensor
 ) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
-    """The smallest box around all occupied cells; inside out where there are none."""
+    """Lower and upper corner of the smallest box around all occupied cells; swapped if there are none."""
     size = occupied.shape[0]
     cells = occupied.nonzero()
     if not len(cells):
@@ -131,7 +106,7 @@ def lookup(
     directions: Float[Tensor, "R 3"],
     z: Float[Tensor, "R K"],
 ) -> Bool[Tensor, "R K"]:
-    """Whether the point at each distance lies in an occupied cell; by axis, which is twice as fast."""
+    """Whether the point at each distance lies in an occupied cell; axis by axis, which is twice as fast."""
     size = occupied.shape[0]
     scale = size / (2 * bounds)
     index = torch.zeros((), dtype=torch.int32, device=z.device)

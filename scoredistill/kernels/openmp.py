@@ -1,8 +1,8 @@
-"""How long OpenMP's threads wait awake: said before torch is imported, since OpenMP asks once.
+"""Set how long idle OpenMP threads spin. OpenMP reads the variable once, so it is set before torch is imported.
 
-After each of torch's parallel operations its threads spin, for milliseconds by default, on the cores that the helper
-threads of `kernels` then need; main thread and helper share one core, one after the other, while the other core spins.
-5000 rounds are about the time that waking a thread takes. Who imports torch first sets the variable themselves.
+After each parallel operation of torch its threads spin, for milliseconds by default, on the cores that the worker
+threads of `kernels` need next: the main thread and the worker then share one core while the other core spins.
+5000 rounds take about as long as waking a thread. A program that imports torch first sets the variable itself.
 """
 
 import os

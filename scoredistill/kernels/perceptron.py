@@ -10,9 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scoredistill.kernels import backend
-
-MOST_INPUTS, MOST_OUTPUTS = 64, 4
-"""What the fast twin has room for."""
+from scoredistill.kernels.types import MAX_INPUTS, MAX_OUTPUTS
 
 
 def perceptron(
@@ -20,13 +18,14 @@ def perceptron(
 ) -> Float[Tensor, "N O"]:
     """y = second relu(first x), differentiable in all three.
 
-    The fast twin is for CPUs, where it never writes the hidden layer to memory; a GPU multiplies matrices better.
+    The fast twin is for CPUs, where it does not write the hidden layer to memory; on a GPU, torch's matrix products
+    are faster.
     """
-    small = x.shape[1] <= MOST_INPUTS and len(second) <= MOST_OUTPUTS and len(first) % 2 == 0
-    if small and x.device.type == "cpu" and backend.fast(x, first, second):
+    small = x.shape[1] <= MAX_INPUTS and len(second) <= MAX_OUTPUTS and len(first) % 2 == 0
+    if small and x.device.type == "cpu" and backend.use_warp(x, first, second):
         from scoredistill.kernels.warp.perceptron import Perceptron
 
-        return Perceptron.apply(x, first, second)
+        return Perceptron.apply(x, first, second, reference)
     return reference(x, first, second)
 
 

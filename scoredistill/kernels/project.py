@@ -1,12 +1,10 @@
-"""Perspective projection of 3-D Gaussians to 2-D ones (Zwicker et al. 2001, "EWA splatting"; Kerbl et al. 2023).
+"""Perspective projection of 3D Gaussians to 2D ones (Zwicker et al. 2001, "EWA splatting"; Kerbl et al. 2023).
 
 N Gaussians of mean, standard deviations s, rotation q (w x y z)   B views   camera: x right, y down, z forward
-footprint     a 2-D Gaussian in pixels, (0, 0) the top left corner of the image
+footprint     a 2D Gaussian in pixels, (0, 0) the top left corner of the image
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -14,22 +12,9 @@ from torch import Tensor
 
 from scoredistill.camera import Cameras
 from scoredistill.kernels import backend
+from scoredistill.kernels.types import LOW_PASS, MARGIN, NEAR, Footprints
 
-NEAR = 0.2
-"""Least depth of a mean, in world units (Kerbl et al. 2023): nearer ones would cover the image."""
-LOW_PASS = 0.3
-"""Added to both variances in pixels^2 (Kerbl et al. 2023): no footprint falls between pixels."""
-MARGIN = 1.3
-"""Times the half-width of the view: where the linearized projection is held (Kerbl et al. 2023)."""
-
-
-@dataclass(frozen=True)
-class Footprints:
-    """Projected Gaussians; behind `NEAR`, `depth` tells that they count for nothing."""
-
-    mean: Float[Tensor, "B N 2"]
-    conic: Float[Tensor, "B N 3"]  # a, b, c of the inverse covariance [[a, b], [b, c]]
-    depth: Float[Tensor, "B N"]  # of the mean, along the optical axis
+__all__ = ["LOW_PASS", "MARGIN", "NEAR", "Footprints", "project", "reference", "rotation_matrices"]
 
 
 def rotation_matrices(quaternions: Float[Tensor, "N 4"]) -> Float[Tensor, "N 3 3"]:
@@ -48,14 +33,14 @@ def project(
 ) -> Footprints:
     """Footprints of N Gaussians in each of B views, differentiable in mean, stds and rotation (of any length).
 
-    mean' = f (x, y) / z + centre,   covariance' = J W R S S R^T W^T J^T + LOW_PASS I
-    J = f [[1/z, 0, -u/z], [0, 1/z, -v/z]],  u, v = x/z, y/z held within MARGIN times the view
+    mean' = f (x, y) / z + center,   covariance' = J W R S S R^T W^T J^T + LOW_PASS I
+    J = f [[1/z, 0, -u/z], [0, 1/z, -v/z]],  u, v = x/z, y/z clamped to MARGIN times the view
     (Zwicker et al. 2001, eq. 29-31; Kerbl et al. 2023, eq. 5). W: world to camera.
     """
-    if backend.fast(mean, stds, rotation, cameras.c2w):
-        from scoredistill.kernels.warp import project as fast
+    if backend.use_warp(mean, stds, rotation, cameras.c2w):
+        from scoredistill.kernels.warp import project as warp
 
-        return Footprints(*fast.project(mean, stds, rotation, cameras))
+        return Footprints(*warp.project(mean, stds, rotation, cameras))
     return reference(mean, stds, rotation, cameras)
 
 
@@ -66,13 +51,13 @@ def reference(
     world_to_camera = cameras.c2w[:, :3, :3].transpose(1, 2)
     local = torch.einsum("bij,bnj->bni", world_to_camera, mean - cameras.c2w[:, None, :3, 3])
     depth = local[..., 2]
-    z = depth.where(depth > NEAR, 1.0)  # what lies behind is never drawn; any number that divides will do
+    z = depth.where(depth > NEAR, 1.0)  # Gaussians behind NEAR are not drawn; any nonzero number serves there
     tangent = torch.tan(0.5 * cameras.fov)[:, None]
     focal = 0.5 * cameras.height / tangent
     u, v = local[..., 0] / z, local[..., 1] / z
-    centre = mean.new_tensor([0.5 * cameras.width, 0.5 * cameras.height])
+    center = mean.new_tensor([0.5 * cameras.width, 0.5 * cameras.height])
     wide, high = MARGIN * tangent * (cameras.width / cameras.height), MARGIN * tangent
-    slope = torch.stack([_held(u, wide), _held(v, high)], -1)
+    slope = torch.stack([_clamped(u, wide), _clamped(v, high)], -1)
     axes = rotation_matrices(rotation) * stds[:, None]  # R S
     turned = torch.einsum("bij,njk->bnik", world_to_camera, axes)  # W R S
     flat = (turned[..., :2, :] - slope[..., None] * turned[..., 2:, :]) * (focal / z)[..., None, None]  # J W R S
@@ -81,8 +66,8 @@ def reference(
     mixed = (flat[..., 0, :] * flat[..., 1, :]).sum(-1)
     determinant = across * down - mixed**2
     conic = torch.stack([down, -mixed, across], -1) / determinant[..., None]
-    return Footprints(focal[..., None] * torch.stack([u, v], -1) + centre, conic, depth)
+    return Footprints(focal[..., None] * torch.stack([u, v], -1) + center, conic, depth)
 
 
-def _held(value: Float[Tensor, "B N"], limit: Float[Tensor, "B 1"]) -> Float[Tensor, "B N"]:
+def _clamped(value: Float[Tensor, "B N"], limit: Float[Tensor, "B 1"]) -> Float[Tensor, "B N"]:
     return torch.minimum(torch.maximum(value, -limit), limit)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 
@@ -64,12 +64,12 @@ class MethodConfig(Config):
                 ordered(low, high, self)
 
     @classmethod
-    def official(cls, *, picture: bool = False) -> Self:
+    def official(cls, *, picture: bool = False) -> MethodConfig:
         """The settings of the official 3D code, for published models; with `picture` those on Zero-1-to-3."""
         return cls(**{**cls.OFFICIAL, **(cls.PICTURE if picture else {})})
 
     @classmethod
-    def toybox(cls, *, flat: bool) -> Self:
+    def toybox(cls, *, flat: bool) -> MethodConfig:
         """The settings tuned on the embedded priors, for flat images or for 3D scenes."""
         tuned = {**cls.TOYBOX, **({} if flat else cls.TOYBOX_3D), "reduction": "mean_over_latent"}
         known = hints(cls)

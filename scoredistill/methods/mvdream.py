@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from scoredistill.config import DiffusionTime, Fraction, NonNegative
 from scoredistill.contracts import Distilled, Query
@@ -70,7 +71,7 @@ class MVDream(MethodConfig):
         plain = schedule.clean(x_t, null + direction, t)
         guided = schedule.clean(x_t, null + self.scale * direction, t)
 
-        def contrast(images: X) -> X:
+        def contrast(images: X) -> Tensor:
             return per_image(images.reshape(-1, views * images[0].numel()).std(1), images)
 
         factor = (1 - self.rescale + self.rescale * contrast(plain) / contrast(guided)).repeat_interleave(views, 0)

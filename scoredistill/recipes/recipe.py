@@ -5,9 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
-from scoredistill.config import Config, Count, Degrees, Elevation, NonNegative, Pixels, Range, Seed, hints, nearest
+from scoredistill.config import (
+    Config,
+    Count,
+    Degrees,
+    Elevation,
+    NonNegative,
+    Pixels,
+    Range,
+    Seed,
+    checked,
+    hints,
+    nearest,
+)
 from scoredistill.methods.method import MethodConfig
 from scoredistill.methods.sdi import SDI
+from scoredistill.priors.diffusers.view_prompting import ViewPrompting
 from scoredistill.scenes.nerf import NerfConfig
 from scoredistill.scenes.photo import PhotoLoss
 from scoredistill.toybox.render import BACKGROUND
@@ -44,9 +57,7 @@ class PriorConfig(Config):
     name: str = "toybox-mv"  # alias, folder, hub id org/name[@revision], or FILE.py:NAME; see `scoredistill priors`
     device: str = "cpu"  # cpu, cuda or cuda:N, for the prior and the scene
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # precision of the network; auto: the fastest
-    view_prompting: Literal["words", "interpolated", "perp-neg"] = (
-        "words"  # view-dependent prompting, see docs/priors.md
-    )
+    view_prompting: ViewPrompting = "words"  # view-dependent prompting: text, interpolated embeddings or Perp-Neg
     front_deg: Degrees = 45.0  # half-angle of the azimuths prompted as front view
     back_deg: Degrees = 45.0  # half-angle of the azimuths prompted as back view
     overhead_deg: Degrees = 60.0  # elevation above which the view is prompted as overhead
@@ -106,7 +117,8 @@ def changed(config: Any, path: str, value: Any) -> Any:
     known = hints(type(config))
     if name not in known:
         raise ValueError(f"{type(config).__name__} has no setting {name!r}; {nearest(name, known)}")
-    return replace(config, **{name: changed(getattr(config, name), rest, value) if rest else value})
+    new = changed(getattr(config, name), rest, value) if rest else checked(name, known[name], value)
+    return replace(config, **{name: new})
 
 
 def different(recipe: Config, other: Config, path: str = "") -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -28,8 +29,11 @@ def write_recipe(recipe: Recipe) -> str:
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)
 
 
-def read_recipe(text: str, where: str) -> Recipe:
-    """The recipe that `write_recipe` wrote; ValueError in one line names what is wrong in `where`, and the way out."""
+def read_recipe(text: str, where: str, folder: Path | None = None) -> Recipe:
+    """The recipe that `write_recipe` wrote; ValueError in one line names what is wrong in `where`, and the way out.
+
+    `folder` is the run folder that the recipe comes from, whose own files are never executed.
+    """
     try:
         tree = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -49,18 +53,21 @@ def read_recipe(text: str, where: str) -> Recipe:
             raise ValueError(f"{where} has no section {key!r}; {nearest(str(key), sections)}")
     if absent := [name for name in sections if name not in tree]:
         raise ValueError(f"{where} lacks the section {absent[0]}")
+    if folder is not None:
+        _refuse_code_inside(folder, tree, where)
     try:
         return Recipe(**{name: _section(name, tree[name]) for name in sections})
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
 
 
-def refuse_own_code(recipe: Recipe, folder: str) -> None:
+def _refuse_code_inside(folder: Path, tree: Mapping[str, Any], where: str) -> None:
     """ValueError where a recipe names code inside its own run folder: a received folder must not bring code."""
-    names = (name_of(recipe.method), name_of(recipe.scene), recipe.prior.name)
+    nodes = [tree[section] for section in ("method", "scene", "prior")]
+    names = [str(node.get("name", "")) for node in nodes if isinstance(node, Mapping)]
     for name in filter(own.is_own, names):
-        if name.startswith(folder):
-            raise ValueError(f"{name} lies inside the run folder: move the file out of it")
+        if Path(own.full_name(name).rpartition(":")[0]).resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"{where}: {name} lies inside the run folder: move the file out of it to use it")
 
 
 def _section(name: str, plain: Any) -> Config:

@@ -1,1 +1,1 @@
-"""Rendering as functions without state."""
+"""Rendering as stateless functions: volumes, splats, triangles and their shading."""

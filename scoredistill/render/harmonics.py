@@ -1,4 +1,4 @@
-"""Color that depends on the direction it is seen from: real spherical harmonics to degree 3 (Kerbl et al. 2023).
+"""View-dependent color: real spherical harmonics up to degree 3 (Kerbl et al. 2023).
 
 N splats   K = (degree + 1)^2 coefficients, in the order of degree l = 0 .. and order m = -l .. l   v unit vectors
 """
@@ -11,14 +11,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-MOST = 3
-"""The highest degree that splat files have room for."""
+MAX_DEGREE = 3
+"""The highest degree that splat files can store."""
 CONSTANT = 0.5 * math.sqrt(1 / math.pi)
 """The basis function of degree 0."""
 
 
 def basis(v: Float[Tensor, "*N 3"], degree: int) -> Float[Tensor, "*N K"]:
-    """Y_lm(v), orthonormal on the sphere, with the sign (-1)^m that splat files have (KHR_gaussian_splatting)."""
+    """Y_lm(v), orthonormal on the sphere, with the sign (-1)^m of splat files (KHR_gaussian_splatting)."""
     x, y, z = v.unbind(-1)
     xx, yy, zz = x * x, y * y, z * z
     terms = [torch.full_like(x, CONSTANT)]
@@ -46,5 +46,5 @@ def color(harmonics: Float[Tensor, "N K 3"], v: Float[Tensor, "B N 3"]) -> Float
 
 
 def constant(rgb: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
-    """The coefficient of degree 0 that shows as `rgb` from everywhere."""
+    """The coefficient of degree 0 that renders as `rgb` from every direction."""
     return (rgb - 0.5) / CONSTANT

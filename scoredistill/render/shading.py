@@ -1,4 +1,4 @@
-"""Light on surfaces: one small model, shared by the Toybox renderer and the scenes, so that a volume can explain it.
+"""Shading of surfaces: one model for the Toybox renderer and the scenes, so that a volume can reproduce the data.
 
 `n` unit normals, `v` unit vectors from the surface towards the camera, both in world coordinates (y up).
 """
@@ -9,15 +9,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 AMBIENT, SKY, HEAD = 0.45, 0.35, 0.2
-"""Shares of constant light, of a hemispherical sky, and of a lamp at the camera; they sum to one (white stays white).
+"""Weights of ambient light, of a hemispherical sky, and of a lamp at the camera; they sum to one (white stays white).
 
-The sky grows with n.y alone: the same from every azimuth, so 3-D consistent, and it tells a cap from a bowl; the lamp
-darkens grazing surfaces, which gives round things a rim.
+The sky term depends on n.y only. It is the same from every azimuth, hence 3D consistent, and distinguishes convex from
+concave shapes. The lamp darkens grazing surfaces, which gives round objects a rim.
 """
 
 
 def daylight(normal: Float[Tensor, "*N 3"], to_camera: Float[Tensor, "*N 3"]) -> Float[Tensor, "*N"]:
-    """Irradiance in [AMBIENT, 1]: ambient + sky (1 + n.y) / 2 + head max(n.v, 0); colour = albedo * daylight."""
+    """Irradiance in [AMBIENT, 1]: ambient + sky (1 + n.y) / 2 + head max(n.v, 0); color = albedo * daylight."""
     facing = (normal * to_camera).sum(-1).clamp(min=0)
     return AMBIENT + SKY * 0.5 * (1 + normal[..., 1]) + HEAD * facing
 

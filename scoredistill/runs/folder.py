@@ -18,7 +18,7 @@ from torch import Tensor
 
 from scoredistill.export.images import write_png
 from scoredistill.recipes.recipe import Recipe, changed
-from scoredistill.recipes.text import read_recipe, refuse_own_code, write_recipe
+from scoredistill.recipes.text import read_recipe, write_recipe
 from scoredistill.runs import checkpoint
 
 RUNS = Path("runs")
@@ -57,9 +57,7 @@ class RunFolder:
         config = path / "config.yaml"
         if not config.is_file():
             raise ValueError(f"{path} is not a run folder: it has no config.yaml")
-        recipe = read_config(config)
-        refuse_own_code(recipe, str(path.absolute()))
-        return cls(path, recipe)
+        return cls(path, read_config(config))
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -136,7 +134,7 @@ def read_config(path: Path) -> Recipe:
         text = path.read_text("utf-8")
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not YAML") from None
-    recipe = read_recipe(text, str(path))
+    recipe = read_recipe(text, str(path), path.absolute().parent)
     picture = recipe.prompt.picture.file
     if picture and not Path(picture).is_absolute():
         return changed(recipe, PICTURE, str(path.absolute().parent / picture))

@@ -19,7 +19,7 @@ from scoredistill.export.mesh import Mesh
 from scoredistill.recipes.build import background_color
 from scoredistill.recipes.recipe import Recipe
 from scoredistill.render.shading import daylight
-from scoredistill.render.triangles import see
+from scoredistill.render.triangles import rasterize_mesh
 from scoredistill.runs.renders import ring_cameras, turntable
 
 VIEWS, RESOLUTION = 8, 256
@@ -52,7 +52,7 @@ def picture(
 
     Texels are read as glTF says, bilinear with centers at (index + 0.5) / size; without mipmaps.
     """
-    hits = see(mesh.vertices, mesh.faces, cameras)
+    hits = rasterize_mesh(mesh.vertices, mesh.faces, cameras)
     if mesh.uv is None or mesh.texture is None:
         rgb = hits.interpolate(mesh.colors, mesh.faces)
     else:

@@ -1,4 +1,4 @@
-"""Toybox: a procedural world of captioned toys, the language that describes them, and their renderer."""
+"""Toybox: a procedural dataset of captioned toys, the language of their captions, and their renderer."""
 
 from scoredistill.toybox.captions import COLORS, KINDS, Description
 from scoredistill.toybox.dataset import Views, load, make

@@ -1,6 +1,6 @@
-"""The language of Toybox: what a toy can be, how a sentence says it, and how a sentence is read.
+"""The language of Toybox: descriptions of toys, their captions, tokenization and parsing.
 
-A `Description` is the meaning; `caption` words it in one of many ways; `tokenize` turns words into numbers.
+A `Description` is the meaning; `caption` writes it in one of many wordings; `tokenize` turns words into token ids.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COLORS: dict[str, tuple[float, float, float]] = {
     "black": (0.08, 0.08, 0.09),
     "white": (0.95, 0.95, 0.95),
 }
-"""Albedo (linear, [0, 1]) of each colour word; a toy's own albedo varies a little around it."""
+"""Albedo (linear, [0, 1]) of each color word; the albedo of a toy varies slightly around it."""
 
 KINDS: dict[str, tuple[str, ...]] = {
     "astronaut": ("visor",),
@@ -58,13 +58,13 @@ KINDS: dict[str, tuple[str, ...]] = {
     "tulip": ("leaves",),
     "turtle": ("shell",),
 }
-"""Each kind of toy with the parts whose colour a caption may name; the kind's own colour is its body's."""
+"""Each kind of toy with the parts whose color a caption may name; the color of the kind itself is that of its body."""
 
-FACING = {
+CANONICAL_FRONT = {
     *("astronaut", "bear", "boat", "car", "cat", "cottage", "duck"),
     *("fish", "penguin", "rabbit", "robot", "snowman", "turtle"),
 }
-"""The kinds that have a front."""
+"""The kinds with a canonical front."""
 
 NATURAL: dict[str, str] = dict.fromkeys(KINDS, "brown") | {
     **dict.fromkeys(["astronaut", "rabbit", "snowman", "soccer ball", "robot"], "white"),
@@ -75,7 +75,7 @@ NATURAL: dict[str, str] = dict.fromkeys(KINDS, "brown") | {
     **dict.fromkeys(["sundae", "cupcake"], "pink"),
     **dict.fromkeys(["duck", "cottage"], "yellow"),
 }
-"""The colour of a toy whose caption names none ("a strawberry")."""
+"""The color of a toy whose caption names none ("a strawberry")."""
 
 PLURALS = {
     "cactus": "cacti",
@@ -93,23 +93,23 @@ SIZES = ("small", "big")
 VIEWS = ("front view", "side view", "back view", "overhead view")
 OPENINGS = ("", "", "", "", "a toy photo of ", "a 3d render of ", "a dslr photo of ", "a photo of ")
 
-OVERHEAD = math.radians(55)  # above this elevation a toy is seen from overhead
-CONTEXT = 24  # tokens of the longest caption, rounded up; shorter ones are padded
+OVERHEAD = math.radians(55)  # radians; a camera above this elevation has an overhead view
+CONTEXT = 24  # length in tokens, that of the longest caption rounded up; shorter captions are padded
 PAD = 0
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a caption says: "two small shiny red boats with a blue sail", or one toy on top of another."""
+    """The meaning of a caption: "a small shiny red boat with a blue sail", a count, or one toy on top of another."""
 
     kind: str
-    color: str  # one of COLORS, or nothing for the kind's natural colour
-    material: str = ""  # one of MATERIALS or nothing
-    size: str = ""  # one of SIZES or nothing
-    part: str = ""  # a part of this kind, with its colour
+    color: str  # one of COLORS, or empty for the natural color of the kind
+    material: str = ""  # one of MATERIALS or empty
+    size: str = ""  # one of SIZES or empty
+    part: str = ""  # a part of this kind, with its color in `part_color`, or empty
     part_color: str = ""
     count: int = 1
-    on: Description | None = None  # what it stands on
+    on: Description | None = None  # the toy below
 
     @property
     def composed(self) -> bool:
@@ -118,7 +118,7 @@ class Description:
 
 
 def sample(rng: np.random.Generator) -> Description:
-    """A random description: seven in ten are one toy, the others pairs and counts."""
+    """A random description: 12 % are a toy on top of another, 8 % are counts, the others are single toys."""
     form = rng.random()
     if form < 0.12:
         return _stack(rng)
@@ -150,7 +150,7 @@ def _color(rng: np.random.Generator) -> str:
 
 
 def phrase(description: Description, rng: np.random.Generator | None = None) -> str:
-    """The noun phrase of a description; with `rng` the wording varies, without it is the plainest one."""
+    """The noun phrase of a description; with `rng` the wording varies, without it is the plainest."""
     d = description
     if d.count > 1:
         return f"{COUNTS[d.count]} {d.color} {PLURALS[d.kind]}"
@@ -175,7 +175,7 @@ def _with_article(text: str, noun: str) -> str:
 
 
 def caption(description: Description, rng: np.random.Generator, view: str = "") -> str:
-    """A full caption: an opening, the phrase, perhaps an article dropped, and the view words where given."""
+    """A full caption: an opening, the phrase, sometimes without its article, and the view words if given."""
     text = phrase(description, rng)
     opening = str(rng.choice(OPENINGS))
     if not opening and rng.random() < 0.15:
@@ -184,12 +184,12 @@ def caption(description: Description, rng: np.random.Generator, view: str = "") 
 
 
 def with_view(text: str, view: str) -> str:
-    """Append the view words ("front view", ...), or nothing."""
+    """Append the view words ("front view", ...) unless empty."""
     return f"{text}, {view}" if view else text
 
 
 def view_words(azimuth: float, elevation: float) -> str:
-    """Which of VIEWS a camera sees (radians): overhead above OVERHEAD, front and back within 45 degrees, else side."""
+    """The view words of a camera (radians): overhead above OVERHEAD, front and back within 45 degrees, else side."""
     if elevation > OVERHEAD:
         return "overhead view"
     turned = abs(math.remainder(azimuth, 2 * math.pi))
@@ -210,21 +210,21 @@ _INDEX = {word: index for index, word in enumerate(VOCABULARY)}
 
 
 def tokenize(text: str) -> list[int]:
-    """Word numbers of `text`, padded to CONTEXT; ValueError names the unknown word and the nearest known ones."""
+    """Token ids of `text`, padded to CONTEXT; ValueError names an unknown word and the nearest known ones."""
     words = re.findall(r"[a-z0-9<>]+(?:-[a-z0-9]+)*", text.lower())
     if not words:
         return [PAD] * CONTEXT
     for word in words:
         if word not in _INDEX or word == "<pad>":
             near = difflib.get_close_matches(word, VOCABULARY[1:], n=3, cutoff=0.5) or sorted(KINDS)[:6]
-            raise ValueError(f"Toybox does not know the word {word!r}; nearest known words: {', '.join(near)}")
+            raise ValueError(f"unknown Toybox word {word!r}; nearest known words: {', '.join(near)}")
     if len(words) > CONTEXT:
         raise ValueError(f"a Toybox caption has at most {CONTEXT} words, this one has {len(words)}: {text!r}")
     return [_INDEX[word] for word in words] + [PAD] * (CONTEXT - len(words))
 
 
 def subject(text: str) -> tuple[str, str]:
-    """(kind, color) of the first toy a sentence names; "" for what it does not name."""
+    """(kind, color) of the first toy in a sentence; "" for a missing one."""
     lowered = text.lower()
     singular = {PLURALS[kind]: kind for kind in KINDS} | {kind: kind for kind in KINDS}
     found = re.search(r"\b(" + "|".join(sorted(singular, key=len, reverse=True)) + r")\b", lowered)

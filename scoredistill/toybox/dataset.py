@@ -1,7 +1,8 @@
 """Captioned views of random toys, in shards on disk.
 
-A shard is `shard-00000.npy` (rgb, uint8 [n 3 size size]) and `shard-00000.json` (what each view shows),
-written last: a shard with its JSON is complete. Each shard has its own seed, whoever renders it.
+A shard is `shard-00000.npy` (rgb, uint8 [n 3 size size]) and `shard-00000.json` (caption, description and camera of
+each view). The JSON is written last: a shard that has one is complete. The seed of a shard depends on its number only,
+not on the process that renders it.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from scoredistill.toybox.captions import Description, caption, sample
 from scoredistill.toybox.kinds import build
 from scoredistill.toybox.render import BACKGROUND, render
 
-SHARD = 4096  # views: about a minute's work of one core, 50 MB at 64 pixels
+SHARD = 4096  # views: about a minute on one core, 50 MB at 64 pixels
 ELEVATION_DEG = (-10.0, 65.0)
-LOOK_JITTER = 0.02  # standard deviation of the look-at point: a distilled scene is never centered to the pixel
+TARGET_JITTER = 0.02  # standard deviation of the look-at point: a distilled scene is never exactly centered
 
 
 @dataclass(frozen=True)
 class Views:
-    """A data set in memory; `captions` hold no view words; `descriptions` hold what they mean."""
+    """A dataset in memory; `captions` have no view words; `descriptions` are their meanings."""
 
     rgb: UInt8[Tensor, "N 3 H W"]
     captions: list[str]
@@ -48,7 +49,7 @@ class Views:
 
 @dataclass(frozen=True)
 class _Plan:
-    """Everything that a shard depends on."""
+    """The settings that determine a shard."""
 
     folder: Path
     seed: int
@@ -70,15 +71,15 @@ def make(
 ) -> None:
     """Write `count` views (rounded up to whole toys) to `folder`, skipping the shards that are already there.
 
-    The views of a toy come in rings of `ring`: evenly round it, at one elevation and distance. Raises ValueError where
-    the folder holds a data set made with other settings.
+    The views of a toy come in rings of `ring` cameras, evenly around it at one elevation and distance. ValueError if
+    the folder contains a dataset with other settings.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     toys_per_shard = max(shard // views_per_toy, 1)
     settings = {"seed": seed, "views_per_toy": views_per_toy, "size": size, "toys_per_shard": toys_per_shard}
     settings |= {"ring": ring} if ring > 1 else {}
-    _agree(folder / "dataset.json", settings)
+    _check_settings(folder / "dataset.json", settings)
     plan = _Plan(folder, seed, views_per_toy, size, ring)
     toys = math.ceil(count / views_per_toy)
     sizes = [min(toys_per_shard, toys - first) for first in range(0, toys, toys_per_shard)]
@@ -94,13 +95,10 @@ def make(
 
 
 def load(folder: str | Path) -> Views:
-    """Read every complete shard of a folder (12 KB of memory a view at 64 pixels).
-
-    Raises ValueError where there is none.
-    """
+    """Read every complete shard of a folder (12 KB of memory per view at 64 pixels); ValueError if there is none."""
     names = sorted(Path(folder).glob("shard-*.json"))
     if not names:
-        raise ValueError(f"no Toybox data in {folder}: expected shard-00000.json, written by scoredistill.toybox.make")
+        raise ValueError(f"no Toybox data in {folder}: no shard-*.json; create it with scoredistill.toybox.make")
     rows = [row for name in names for row in json.loads(name.read_text())]
     return Views(
         torch.cat([torch.from_numpy(np.load(name.with_suffix(".npy"))) for name in names]),
@@ -108,43 +106,45 @@ def load(folder: str | Path) -> Views:
         [describe(row["description"]) for row in rows],
         torch.tensor([row["azimuth"] for row in rows]),
         torch.tensor([row["elevation"] for row in rows]),
-        torch.tensor([row.get("radius", fmean(ORBIT_RADIUS)) for row in rows]),  # older data do not say
+        torch.tensor([row.get("radius", fmean(ORBIT_RADIUS)) for row in rows]),  # missing in older data
     )
 
 
 def describe(fields: dict[str, Any]) -> Description:
-    """The Description that `dataclasses.asdict` turned into `fields`."""
+    """The Description whose `dataclasses.asdict` is `fields`."""
     description = Description(**fields)
     return description if description.on is None else replace(description, on=describe(fields["on"]))
 
 
 def random_cameras(rng: np.random.Generator, count: int, size: int, ring: int = 1) -> Cameras:
-    """The cameras of the data: all round, from a little below to high above, not quite centered; in rings of `ring`."""
+    """Cameras of the dataset: any azimuth, ELEVATION_DEG, a jittered look-at point; in rings of `ring` cameras."""
 
     def uniform(low: float, high: float) -> Tensor:
         return torch.tensor(rng.uniform(low, high, count // ring), dtype=torch.float32).repeat_interleave(ring)
 
-    turned = uniform(-math.pi, math.pi) + torch.arange(count) % ring * (2 * math.pi / ring)
+    azimuth = uniform(-math.pi, math.pi) + torch.arange(count) % ring * (2 * math.pi / ring)
     return orbit(
-        torch.remainder(turned + math.pi, 2 * math.pi) - math.pi if ring > 1 else turned,
+        torch.remainder(azimuth + math.pi, 2 * math.pi) - math.pi if ring > 1 else azimuth,
         torch.deg2rad(uniform(*ELEVATION_DEG)),
         uniform(*ORBIT_RADIUS),
         torch.full((count,), math.radians(FOV_DEG)),
         size,
-        target_jitter=torch.tensor(rng.normal(0, LOOK_JITTER, (count, 3)), dtype=torch.float32),
+        target_jitter=torch.tensor(rng.normal(0, TARGET_JITTER, (count, 3)), dtype=torch.float32),
     )
 
 
-def _agree(path: Path, settings: dict[str, int]) -> None:
+def _check_settings(path: Path, settings: dict[str, int]) -> None:
     if not path.exists():
         _write(path, json.dumps(settings).encode())
     found = json.loads(path.read_text())
     if found != settings:
-        raise ValueError(f"{path.parent} holds Toybox data made with {found}, not {settings}: choose another folder")
+        raise ValueError(
+            f"{path.parent} has Toybox data with other settings ({found}, not {settings}): choose another folder"
+        )
 
 
 def _length(plan: _Plan, index: int) -> int:
-    """How many views a shard on disk has."""
+    """Number of views in a shard on disk; 0 if it is missing or incomplete."""
     path = plan.folder / f"shard-{index:05d}.json"
     return len(json.loads(path.read_text())) if path.exists() else 0
 
@@ -164,7 +164,7 @@ def _write_shard(plan: _Plan, index: int, toys: int) -> None:
 
 
 def _views(plan: _Plan, rng: np.random.Generator) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """One random toy from several random cameras: rgb uint8 [n 3 size size], and what each view shows."""
+    """One random toy from several random cameras: rgb uint8 [n 3 size size], and the JSON row of each view."""
     description = sample(rng)
     toy = build(description, rng)
     cameras = random_cameras(rng, plan.views_per_toy, plan.size, plan.ring)

@@ -1,4 +1,4 @@
-"""From a description to a toy: the catalogue of kinds, and how toys stand in rows and on one another."""
+"""From a description to a toy: the catalogue of kinds, and the layout of rows and stacks."""
 
 from __future__ import annotations
 
@@ -14,21 +14,18 @@ from scoredistill.toybox.toy import Toy
 
 BUILDERS = kinds_animals.BUILDERS | kinds_food.BUILDERS | kinds_things.BUILDERS
 
-REACH = 0.85  # every toy lies in this ball, which every camera sees whole
-SIZES = {"small": (0.50, 0.54), "": (0.75, 0.81), "big": (0.84, 0.85)}  # radii of the ball around a toy
+REACH = 0.85  # radius of the ball that contains every toy; all of it is in view of every camera
+SIZES = {"small": (0.50, 0.54), "": (0.75, 0.81), "big": (0.84, 0.85)}  # radii of the bounding ball of a toy
 GAP = 0.06  # between toys in a row
-SINK = 0.04  # how deep a toy stands in the one below
-FOOT = 0.12  # where the lower toy is felt for its top: on the axis, and this far around it
+SINK = 0.04  # depth to which a toy sinks into the one below
+FOOT = 0.12  # the top of the lower toy is measured on the axis and at this distance around it
 
 
 def build(description: Description, rng: np.random.Generator) -> Toy:
-    """The toy of a description: colors and features as said, small proportions by chance.
-
-    Raises ValueError for a kind that is not in the catalogue.
-    """
+    """The toy of a description, with random proportions; ValueError for a kind that is not in the catalogue."""
     d = description
     if d.kind not in BUILDERS:
-        raise ValueError(f"Toybox has no toy {d.kind!r}; it has {', '.join(sorted(BUILDERS))}")
+        raise ValueError(f"Toybox has no kind {d.kind!r}; choose one of {', '.join(sorted(BUILDERS))}")
     if d.on is not None:
         return _stack(build(replace(d, on=None), rng), build(d.on, rng)).fitted(REACH)
     if d.count > 1:
@@ -42,7 +39,7 @@ def _single(description: Description, rng: np.random.Generator) -> Toy:
 
 
 def _row(toys: list[Toy]) -> Toy:
-    """Side by side; of three, the middle one stands a step in front."""
+    """Toys side by side; of three, the middle one stands further in front."""
     placed, x = Toy(()), 0.0
     for index, toy in enumerate(toys):
         x += toy.extent((-1, 0, 0))
@@ -53,13 +50,13 @@ def _row(toys: list[Toy]) -> Toy:
 
 
 def _stack(upper: Toy, lower: Toy) -> Toy:
-    """`upper` on `lower`, its soles where a plumb line down the axis first touches the lower toy."""
+    """`upper` on `lower`: its lowest point at the height where the vertical axis first meets the lower toy."""
     height = _top(lower) - SINK + upper.extent((0, -1, 0))
     return upper.moved(1.0, np.array([0, height, 0])) + lower
 
 
 def _top(toy: Toy) -> float:
-    """The highest point of a toy on its axis and a little around it."""
+    """The highest point of a toy on its axis and at the distance FOOT around it."""
     y = torch.linspace(REACH, -REACH, 171)
     feet = torch.tensor([(0, 0), (FOOT, 0), (-FOOT, 0), (0, FOOT), (0, -FOOT)])
     points = torch.stack(

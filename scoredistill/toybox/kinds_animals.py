@@ -1,4 +1,4 @@
-"""Creatures: one builder for each animal or figure, about two units tall, facing +z."""
+"""Animals and figures: one builder for each kind, about two units tall, facing +z."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scoredistill.toybox.toy import Part
 
 
 def _eyes(p: Palette, radius: float, x: float, y: float, z: float) -> list[Part]:
-    """Two white balls with black pupils, that look ahead on a body of any color."""
+    """Two white balls with black pupils that point to +z, for a body of any color."""
     pupil = sphere(0.68 * radius).at(x + 0.1 * radius, y + 0.05 * radius, z + 0.48 * radius)
     return [p.fixed("white", sphere(radius).at(x, y, z).mirrored()), p.fixed("black", pupil.mirrored())]
 
@@ -47,7 +47,7 @@ def astronaut(p: Palette) -> list[Part]:
 
 
 def bear(p: Palette) -> list[Part]:
-    """A sitting teddy: round ears, a pale muzzle, legs stretched towards you."""
+    """A sitting teddy: round ears, a pale muzzle, legs stretched forward."""
     head, tummy = p.vary(0.44, 0.48), p.vary(0.5, 0.55)
     ear = sphere(0.17).at(0.34, 0.95, 0)
     leg = capsule((0.36, -0.72, 0.2), (0.46, -0.74, 0.55), 0.2)
@@ -73,7 +73,7 @@ def bear(p: Palette) -> list[Part]:
 
 
 def cat(p: Palette) -> list[Part]:
-    """On four legs, pointed ears, whiskered face, tail held high."""
+    """Four legs, pointed ears, a muzzle, a raised tail."""
     head, y = p.vary(0.38, 0.42), 0.32
     ear = drop(0.16, 0.035, 0.32).at(0.22, y + head - 0.16, 0.5)
     legs = capsule((0.22, -0.4, 0.36), (0.22, -0.85, 0.38), 0.125) | capsule(
@@ -114,7 +114,7 @@ def duck(p: Palette) -> list[Part]:
 
 
 def fish(p: Palette) -> list[Part]:
-    """Chubby, with big eyes on both sides, a mouth, a forked tail and a sail of a dorsal fin."""
+    """Round, with big eyes on both sides, a mouth, a forked tail and a tall dorsal fin."""
     tall, wide = p.vary(0.56, 0.62), p.vary(0.40, 0.46)
     tail = prism([(0, 0.0), (0.5, 0.5), (0.36, 0.0), (0.5, -0.5)], 0.05, 0.05).turned("y", 90).at(z=-0.72)
     dorsal = prism([(-0.3, 0), (0.4, 0.0), (0.42, 0.42), (0.1, 0.4)], 0.05, 0.04).turned("y", 90).at(y=tall - 0.1)
@@ -152,7 +152,7 @@ def penguin(p: Palette) -> list[Part]:
 
 
 def rabbit(p: Palette) -> list[Part]:
-    """Upright on big feet, with long ears, rosy inside, buck teeth and a cotton tail."""
+    """Upright on big feet, with long ears (rose inside), front teeth and a round tail."""
     ear_length, tilt = p.vary(0.62, 0.75), p.vary(6, 14)
     ear = ellipsoid(0.14, ear_length / 2, 0.1).at(y=ear_length / 2)
     inner = ellipsoid(0.08, ear_length / 2 - 0.08, 0.06).at(y=ear_length / 2, z=0.065)

@@ -1,4 +1,4 @@
-"""Food: one builder for each kind of treat, about two units tall, facing +z."""
+"""Food: one builder for each kind, about two units tall, facing +z."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scoredistill.toybox.toy import Paint, Part
 
 
 def bagel(p: Palette) -> list[Part]:
-    """Two halves of a ring with a filling between, leaning back with the hole towards you; seeds in front."""
+    """Two halves of a ring with a filling between, tilted so that the hole faces +z; seeds in front."""
     width, thickness = p.vary(0.60, 0.66), p.vary(0.34, 0.38)
     ring = torus(width, thickness)
     filling = cylinder(width + thickness + 0.05, 0.1, 0.09) - cylinder(width - thickness - 0.03, 1, 0)
@@ -26,7 +26,7 @@ def bagel(p: Palette) -> list[Part]:
 
 
 def croissant(p: Palette) -> list[Part]:
-    """A crescent of overlapping rolls, tapering to two horns bent towards you, every other one darker."""
+    """A crescent of overlapping rolls, tapering to two horns bent towards +z, every other roll darker."""
     bend, thick = p.vary(0.60, 0.66), p.vary(0.43, 0.47)
     parts = []
     for side in range(-4, 5):
@@ -37,7 +37,7 @@ def croissant(p: Palette) -> list[Part]:
 
 
 def cupcake(p: Palette) -> list[Part]:
-    """A pleated cup, a swirl of frosting that leaves the cake's brim free, a cherry and sprinkles."""
+    """A pleated cup, a swirl of frosting that leaves the rim of the cake visible, and a cherry."""
     swirl, top = p.vary(0.40, 0.45), p.vary(0.85, 0.92)
     cup = lathe([(0, -0.8), (0.5, -0.8), (top - 0.1, 0.15), (0, 0.15)], 0.03)
     pleats = drop(0.07, 0.1, 0.95).at(y=-0.8).turned("x", 20).at(z=0.5).repeated(14)
@@ -106,7 +106,7 @@ def peach(p: Palette) -> list[Part]:
 
 
 def _ripe(p: Palette) -> Paint:
-    """The main color, dark in the cleft, and redder to one side as if the sun had been there."""
+    """The main color, dark in the cleft and redder on one side."""
     blush = mixed(p.main, tint(p.main, p.color("red"), 0.2), lambda q: edge(q[0] + 0.5 * q[1] - 0.4, 0.3))
     cleft = solid(p.deep)
     return lambda q: blush(q) + edge(0.045 - q[0].abs(), 0.03) * (cleft(q) - blush(q))

@@ -1,4 +1,4 @@
-"""Things: one builder for each plant, vessel, vehicle or house, about two units tall, facing +z."""
+"""Plants, vessels, vehicles and houses: one builder for each kind, about two units tall, facing +z."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from scoredistill.toybox.toy import Paint, Part
 
 
 def boat(p: Palette) -> list[Part]:
-    """A deep hull with its bow towards you, a cabin, two sails on a mast and a pennant."""
+    """A deep hull with its bow towards +z, a cabin, two sails on a mast and a pennant."""
     long = p.vary(1.0, 1.08)
     hull = (ellipsoid(0.62, 0.78, long).below(0.0) | torus(0.6, 0.07)).at(y=-0.2)
     bow = drop(0.2, 0.09, 0.5).turned("x", 55).at(y=-0.42, z=long - 0.42)
@@ -93,7 +93,7 @@ def car(p: Palette) -> list[Part]:
 
 
 def cauldron(p: Palette) -> list[Part]:
-    """A big-bellied pot on three feet, ring handles at its sides, heaped with coins."""
+    """A round pot on three feet, with ring handles at its sides and a heap of coins."""
     belly = p.vary(0.84, 0.9)
     heap = ellipsoid(0.56, 0.24, 0.56).at(y=0.5)
     coin = cylinder(0.15, 0.035, 0.015)
@@ -135,7 +135,7 @@ def cottage(p: Palette) -> list[Part]:
 
 
 def mug(p: Palette) -> list[Part]:
-    """A hollow cup with a handle at its side, a star on its front, and something hot inside."""
+    """A hollow cup with a handle at its side, a star on its front, and a drink inside."""
     wide, tall = p.vary(0.62, 0.68), p.vary(0.68, 0.76)
     cup = cylinder(wide, tall, 0.06) - cylinder(wide - 0.11, tall, 0.02).at(y=0.18)
     handle = torus(0.34, 0.095).turned("x", 90).at(x=wide + 0.1) - cylinder(wide - 0.05, 2)
@@ -170,7 +170,7 @@ def mushroom(p: Palette) -> list[Part]:
 
 
 def rocket(p: Palette) -> list[Part]:
-    """A fat bullet on four fins, a porthole on the front, a flame below."""
+    """A rounded hull on four fins, a porthole on the front, a flame below."""
     wide, tall = p.vary(0.48, 0.54), p.vary(1.05, 1.15)
     hull = lathe(
         [
@@ -197,22 +197,22 @@ def rocket(p: Palette) -> list[Part]:
 
 
 def soccer_ball(p: Palette) -> list[Part]:
-    """Twelve pentagons and twenty seamed hexagons."""
-    said = p.description.part == "patches"
-    patches = p.color(p.description.part_color if said else p.contrast("black", "white"))
+    """Twelve pentagons and twenty hexagons with seams."""
+    named = p.description.part == "patches"
+    patches = p.color(p.description.part_color if named else p.contrast("black", "white"))
     ball = sphere(0.8).turned("x", p.vary(0, 360)).turned("y", p.vary(0, 360))
     return [p.painted(_panels(p, patches), ball)]
 
 
 def _panels(p: Palette, patches: tuple[float, float, float]) -> Paint:
-    """The truncated icosahedron: a direction belongs to the face whose plane it meets first."""
+    """A truncated icosahedron: a direction belongs to the face whose plane it meets first."""
     golden = (1 + math.sqrt(5)) / 2
     signs = [(s, t) for s in (-1, 1) for t in (-1, 1)]
     pentagons = np.array([np.roll((0, s, t * golden), k) for s, t in signs for k in range(3)]) / math.hypot(1, golden)
     hexagons = [np.roll((0, s * golden, t / golden), k) for s, t in signs for k in range(3)]
     hexagons = np.array(hexagons + [(s, t, u) for s, t in signs for u in (-1, 1)]) / math.sqrt(3)
-    five = torch.tensor(pentagons / 0.9393, dtype=torch.float32)  # planes at these distances from the center,
-    six = torch.tensor(hexagons / 0.9150, dtype=torch.float32)  # for corners at distance one
+    five = torch.tensor(pentagons / 0.9393, dtype=torch.float32)  # distances of the planes from the center
+    six = torch.tensor(hexagons / 0.9150, dtype=torch.float32)  # for corners at distance 1
 
     def share(points: Tensor) -> Tensor:
         direction = torch.nn.functional.normalize(points, dim=0)

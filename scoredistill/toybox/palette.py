@@ -1,4 +1,4 @@
-"""Paints and colors: what a description says about a toy's looks, as parts know it.
+"""Colors and patterns of the parts of a toy, from its description.
 
 p points [3 N]; albedo [3 N] in [0, 1]
 """
@@ -27,18 +27,18 @@ EXTRA: dict[str, Vector] = {
     "night": (0.10, 0.13, 0.28),
     "leaf": (0.25, 0.55, 0.15),
 }
-"""Albedo of details that no caption names."""
+"""Albedo of details that captions do not name."""
 
-JITTER = 0.025  # relative deviation of a toy's albedo around its color word: visible, never another word
-SOFT = 0.02  # half width of a pattern's edge, in a builder's units (a toy is about 2 tall): about a pixel
-PERIOD = 0.42  # of the stripes: five to a toy
-SPOT, SPOTTED = 0.13, 0.26  # radius of the spots, and the share of the surface that they cover
-AWNING = 10  # stripes all round a flat part
-LONG = 1.2  # a part this much longer one way than the others is striped that way
+JITTER = 0.025  # relative deviation of an albedo around its color word: visible, but never closer to another word
+SOFT = 0.02  # half width of the edge of a pattern, in builder units (a toy is about 2 tall): about a pixel
+PERIOD = 0.42  # of the stripes: five on a toy
+SPOT, SPOTTED = 0.13, 0.26  # radius of the spots, and the fraction of the surface that they cover
+AWNING = 10  # radial stripes around a flat part
+LONG = 1.2  # a part that is longer by this factor along one axis is striped along it
 
 
 def solid(color: Vector) -> Paint:
-    """One color all over."""
+    """A uniform color."""
     column = torch.tensor(color, dtype=torch.float32)[:, None]
     return lambda p: column.to(p).expand(-1, p.shape[1])
 
@@ -50,12 +50,12 @@ def mixed(color: Vector, other: Vector, share: Callable[[Tensor], Tensor]) -> Pa
 
 
 def edge(value: Tensor, soft: float) -> Tensor:
-    """A step at 0, softened to the width of two `soft`."""
+    """A step at 0, linear over the width 2 `soft`."""
     return (0.5 + value / (2 * soft)).clamp(0, 1)
 
 
 def stripes(color: Vector, other: Vector, shape: Shape) -> Paint:
-    """Bands across the height, or across what is clearly the longest side; an awning's on what is flat."""
+    """Stripes along the height, or along a clearly longest axis; radial stripes on a flat part."""
     (x, y, z), low = shape.support(np.eye(3)), shape.support(-np.eye(3))
     middle = torch.tensor([[(x - low[0]) / 2], [0], [(z - low[2]) / 2]], dtype=torch.float32)
     wide, tall, deep = x + low[0], y + low[1], z + low[2]
@@ -71,14 +71,14 @@ def stripes(color: Vector, other: Vector, shape: Shape) -> Paint:
 
 
 def spots(color: Vector, other: Vector, shape: Shape) -> Paint:
-    """Round spots of one size, where evenly spread rays towards the shape's center meet its surface."""
+    """Round spots of one size, at the points where evenly spread rays towards the center meet the surface."""
     center, radius = enclose([shape])
     a, b, c = shape.support(np.eye(3)) + shape.support(-np.eye(3))
-    surface = math.pi * (a * b + b * c + c * a) / 3  # of an ellipsoid with these axes, nearly
+    surface = math.pi * (a * b + b * c + c * a) / 3  # of an ellipsoid with these axes, approximately
     count = max(round(SPOTTED * surface / (math.pi * SPOT**2)), 3)
     inward = -torch.tensor(fibonacci(count).T, dtype=torch.float32)
     middles = torch.tensor(center, dtype=torch.float32)[:, None] - radius * inward
-    for _ in range(30):  # a sphere trace: each step goes as far as the surface is
+    for _ in range(30):  # a sphere trace: each step is the distance to the surface
         middles = middles + shape.distance(middles) * inward
 
     def share(p: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ def spots(color: Vector, other: Vector, shape: Shape) -> Paint:
 
 
 def dots(color: Vector, other: Vector, center: Vector, count: int, cosine: float) -> Paint:
-    """`count` round dots spread evenly over the directions seen from `center`."""
+    """`count` round dots, spread evenly over the directions from `center`."""
     middle = torch.tensor(center, dtype=torch.float32)[:, None]
     directions = torch.tensor(fibonacci(count), dtype=torch.float32)
 
@@ -107,28 +107,28 @@ def tint(color: Vector, other: Vector, share: float) -> Vector:
 
 
 class Palette:
-    """The dice and the paint pots of one toy: its builder asks for proportions and colors parts with it."""
+    """Random proportions and colors of one toy, for its builder."""
 
     def __init__(self, description: Description, rng: np.random.Generator):
         self.description, self.rng = description, rng
         self.name = description.color or NATURAL[description.kind]
         self.gloss = 1.0 if description.material == "shiny" else 0.0
-        self._pots: dict[str, Vector] = {}
+        self._colors: dict[str, Vector] = {}
         self.main = self.color(self.name)
 
     def vary(self, low: float, high: float) -> float:
-        """A proportion of this toy: uniform in [low, high]."""
+        """A random proportion of this toy, uniform in [low, high]."""
         return float(self.rng.uniform(low, high))
 
     def color(self, name: str) -> Vector:
-        """The albedo of a color word on this toy: the word's own, jittered once."""
-        if name not in self._pots:
+        """The albedo of a color word on this toy, jittered once per toy and word."""
+        if name not in self._colors:
             exact = np.array(COLORS.get(name) or EXTRA[name])
             light, *hue = self.rng.standard_normal(4)
             jittered = exact * (1 + JITTER * light) + 0.5 * JITTER * np.array(hue)
             r, g, b = jittered.clip(0.02, 1).tolist()
-            self._pots[name] = (r, g, b)
-        return self._pots[name]
+            self._colors[name] = (r, g, b)
+        return self._colors[name]
 
     def contrast(self, *names: str) -> str:
         """The first of `names` that is not the main color."""
@@ -136,46 +136,45 @@ class Palette:
 
     @property
     def ink(self) -> str:
-        """Eyes and buttons: black, or white on black."""
+        """Color of eyes and buttons: black, or white on black."""
         return self.contrast("black", "white")
 
     @property
     def pale(self) -> Vector:
-        """The main color lightened, or a warm gray on white: bellies and muzzles."""
+        """Color of bellies and muzzles: the main color lightened, or white tinted with rose."""
         if self.name == "white":
             return tint(self.main, self.color("rose"), 0.45)
         return tint(self.main, self.color("cream"), 0.7)
 
     @property
     def deep(self) -> Vector:
-        """The main color in shadow: grooves and crusts."""
+        """Color of grooves and crusts: the main color darkened."""
         return tint(self.main, (0.0, 0.0, 0.0), 0.25)
 
     def body(self, shape: Shape) -> Part:
-        """A part in the main color, with the description's pattern."""
+        """A part in the main color, with the pattern of the description."""
         return Part(shape, self._pattern(shape), self.gloss)
 
     def named(self, part: str, shape: Shape, *defaults: str | Vector) -> Part:
-        """A part that captions can color; unsaid, the first of `defaults` that is not the main color."""
-        unsaid = next(color for color in defaults if color != self.name)
-        said = self.description.part == part
-        return self.fixed(self.description.part_color if said else unsaid, shape)
+        """A part whose color a caption can name; otherwise the first of `defaults` that is not the main color."""
+        default = next(color for color in defaults if color != self.name)
+        return self.fixed(self.description.part_color if self.description.part == part else default, shape)
 
     def fixed(self, color: str | Vector, shape: Shape) -> Part:
-        """A detail in a color of its own."""
+        """A part in a fixed color, without pattern."""
         return Part(shape, solid(self.color(color) if isinstance(color, str) else color), self.gloss)
 
     def painted(self, paint: Paint, shape: Shape) -> Part:
-        """A part with a paint of its own, unless the description asks for a pattern."""
+        """A part with its own paint, or with the pattern of the description if it has one."""
         patterned = self.description.material in ("striped", "spotted")
         return self.body(shape) if patterned else Part(shape, paint, self.gloss)
 
     def _pattern(self, shape: Shape) -> Paint:
         patterns = {"striped": stripes, "spotted": spots}
         pattern = patterns.get(self.description.material)
-        return pattern(self.main, self._second(), shape) if pattern else solid(self.main)
+        return pattern(self.main, self._second_color(), shape) if pattern else solid(self.main)
 
-    def _second(self) -> Vector:
-        """The pattern's other color: dark on light, light on dark."""
+    def _second_color(self) -> Vector:
+        """The second color of a pattern: dark on light, light on dark."""
         bright = float(np.dot(self.main, (0.3, 0.6, 0.1))) > 0.6
         return tint(self.main, (0.0, 0.0, 0.0), 0.6) if bright else tint(self.main, (1.0, 1.0, 1.0), 0.85)

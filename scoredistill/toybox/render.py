@@ -1,9 +1,9 @@
-"""A sphere tracer for toys: soft silhouettes, exact normals, one sample a pixel.
+"""A sphere tracer for toys: antialiased silhouettes, exact normals, one ray per pixel.
 
-Each part of a toy is traced along the rays that meet its ball; a pixel blends its fragments front to back.
+Each part of a toy is traced along the rays that meet its bounding ball; a pixel blends its fragments front to back.
 
 R rays   M pairs (ray, part), sorted by part   z distance along a ray   d signed distance at a point of it
-h half a pixel's footprint at z: passing a surface at distance d covers the pixel by 1/2 - d / 2h, softened
+h half the footprint of a pixel at z: a surface at distance d covers 1/2 - d / 2h of the pixel, smoothed
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from scoredistill.render.shading import daylight
 from scoredistill.toybox.shapes import length
 from scoredistill.toybox.toy import Part, Toy
 
-BACKGROUND = (0.18, 0.55, 0.60)  # teal, the hue that no color word names: every word stays 0.3 away, in light or shade
+BACKGROUND = (0.18, 0.55, 0.60)  # teal, the hue without a color word: 0.3 from every word, lit or shaded
 
-STEPS = 64  # of the march: even a ray along a flat ellipsoid has arrived by then
-ARRIVED = 0.85  # a ray this many h below the surface has nothing more to cover
+STEPS = 64  # of the sphere trace: enough even for a ray along a flat ellipsoid
+FULL_DEPTH = 0.85  # in h: at this depth below the surface the pixel is fully covered
 SPECULAR, POLISH = 0.5, 18  # strength and exponent of a shiny toy's highlight (Blinn 1977)
-LAMP = 0.25  # how far above the line of sight its middle lies (tangent): on walls, too, not on tops alone
-STANDOFF = 0.02  # in h: normals are taken just before the surface, where a distance of exactly 0 has none
-FLAT = 1e-3  # a slope of the distance below this has no direction (the middle of a solid)
+LAMP = 0.25  # height of the highlight above the line of sight (tangent): it appears on walls, not only on tops
+STANDOFF = 0.02  # in h: normals are evaluated just in front of the surface, since at distance 0 they are undefined
+MIN_SLOPE = 1e-3  # a smaller gradient of the distance has no direction (the middle of a solid)
 
 
 @dataclass
 class _Pairs:
-    """Rays paired with the parts whose balls they meet, and what the march finds along each pair."""
+    """Pairs of a ray and a part whose bounding ball it meets, and the state of the trace of each pair."""
 
     parts: tuple[Part, ...]
-    ray: Tensor  # [M] index
-    owner: Tensor  # [M] index, ascending
+    ray: Tensor  # [M] index of the ray
+    owner: Tensor  # [M] index of the part, ascending
     origin: Tensor  # [3 M]
     direction: Tensor  # [3 M]
     spread: Tensor  # [M] h / z
@@ -57,7 +57,7 @@ class _Pairs:
         )
 
     def split(self, values: Tensor) -> list[tuple[Part, Tensor]]:
-        """Values [K M] by part, without the parts that have none."""
+        """Values [K M] split by part, without parts that have none."""
         counts = torch.bincount(self.owner, minlength=len(self.parts)).tolist()
         chunks = values.split(counts, dim=1)
         return [(part, chunk) for part, chunk in zip(self.parts, chunks, strict=True) if chunk.shape[1]]
@@ -65,22 +65,22 @@ class _Pairs:
     def distance(self, points: Tensor) -> Tensor:
         """Signed distance [M] of each point [3 M] to its own part."""
         found = [part.shape.distance(chunk) for part, chunk in self.split(points)]
-        return torch.cat([points[0, :0], *found])  # the first: where no ray meets the toy
+        return torch.cat([points[0, :0], *found])  # the first element serves the case that no ray meets the toy
 
 
 @dataclass
 class _Hits:
-    """What the march knows of each pair: the closest approach, and where the surface is met."""
+    """Results of the trace of each pair: the closest approach and the intersection with the surface."""
 
     low: Tensor  # [M] smallest d
-    z_low: Tensor  # [M] where
-    z_near: Tensor  # [M] where d first falls below h
-    z_surface: Tensor  # [M] where d first falls below 0; infinite where it does not
+    z_low: Tensor  # [M] z of the smallest d
+    z_near: Tensor  # [M] z at which d first falls below h
+    z_surface: Tensor  # [M] z at which d first falls below 0; infinite if it does not
 
 
 @dataclass
 class _Fragments:
-    """Pairs that show: how much of the pixel each covers, and the surface there."""
+    """Visible pairs: the coverage of the pixel by each, and the surface point."""
 
     pairs: _Pairs
     coverage: Tensor  # [M] in (0, 1]
@@ -91,16 +91,16 @@ class _Fragments:
 
 @torch.no_grad()
 def render(toy: Toy, cameras: Cameras, background: Float[Tensor, "3"]) -> Frame:
-    """Render one toy from all cameras over a plain background, in daylight.
+    """Render one toy from all cameras over a plain background, shaded by `daylight`.
 
-    rgb = sum_k w_k albedo_k daylight(n_k), with w_k the coverage of fragment k times what is left of
-    the pixel; depth = sum_k w_k z_k, normal = sum_k w_k n_k in world coordinates. Any device.
+    rgb = sum_k w_k albedo_k daylight(n_k), with w_k the coverage of fragment k times the transmittance of the nearer
+    ones; depth = sum_k w_k z_k, normal = sum_k w_k n_k in world coordinates. Any device.
     """
     views, height, width = len(cameras), cameras.height, cameras.width
     origins, directions = (rays.reshape(-1, 3).T.contiguous() for rays in cameras.rays())
     spread = (torch.tan(0.5 * cameras.fov) / height).repeat_interleave(height * width)
-    pairs = _aim(toy, origins, directions, spread)
-    fragments = _fragments(pairs, _march(pairs))
+    pairs = _pair(toy, origins, directions, spread)
+    fragments = _fragments(pairs, _trace(pairs))
     layers = origins.new_zeros(8, origins.shape[1])
     layers.index_add_(1, fragments.pairs.ray, _shaded(fragments) * _weights(fragments))
     rgb, opacity, depth, normal = layers.split([3, 1, 1, 3])
@@ -112,8 +112,8 @@ def render(toy: Toy, cameras: Cameras, background: Float[Tensor, "3"]) -> Frame:
     return Frame(images(rgb), images(opacity), images(depth), images(normal))
 
 
-def _aim(toy: Toy, origins: Tensor, directions: Tensor, spread: Tensor) -> _Pairs:
-    """Every ray with every part whose ball, widened by a pixel, it meets in front of the camera."""
+def _pair(toy: Toy, origins: Tensor, directions: Tensor, spread: Tensor) -> _Pairs:
+    """Pairs of each ray with the parts whose bounding balls, enlarged by a pixel, it meets in front of the camera."""
     balls = [part.ball for part in toy.parts]
     centers = origins.new_tensor([[float(value) for value in center] for center, _ in balls])  # [P 3]
     radii = origins.new_tensor([radius for _, radius in balls])[:, None]
@@ -129,7 +129,7 @@ def _aim(toy: Toy, origins: Tensor, directions: Tensor, spread: Tensor) -> _Pair
 
 
 def _clip(pairs: _Pairs, margin: Tensor) -> _Pairs:
-    """Keep what also meets its part's box, widened by `margin` [M], and only the stretch of it inside."""
+    """The pairs that also meet the bounding box of the part, enlarged by `margin` [M], clipped to its inside."""
     corners = pairs.origin.new_tensor([np.stack(part.box).tolist() for part in pairs.parts])[pairs.owner]  # [M 2 3]
     near = (corners[:, 0].T - margin - pairs.origin) / pairs.direction
     far = (corners[:, 1].T + margin - pairs.origin) / pairs.direction
@@ -138,46 +138,46 @@ def _clip(pairs: _Pairs, margin: Tensor) -> _Pairs:
     return pairs[(pairs.z < pairs.far).nonzero()[:, 0]]
 
 
-def _march(pairs: _Pairs) -> _Hits:
-    """Walk along each pair towards the surface h below the true one, by d + h a step."""
+def _trace(pairs: _Pairs) -> _Hits:
+    """Trace each pair towards the surface h below the true one, in steps of d + h."""
     z = pairs.z
     hits = _Hits(torch.full_like(z, torch.inf), z.clone(), z.clone(), torch.full_like(z, torch.inf))
-    before = torch.full_like(z, torch.inf)  # d of the step before
+    before = torch.full_like(z, torch.inf)  # d at the previous step
     step = torch.zeros_like(z)
     active = torch.arange(len(z), device=z.device)
-    walk = pairs[active]
+    trace = pairs[active]
     for _ in range(STEPS):
-        d = walk.distance(walk.origin + walk.z * walk.direction)
-        h = walk.spread * walk.z
+        d = trace.distance(trace.origin + trace.z * trace.direction)
+        h = trace.spread * trace.z
         low = hits.low[active]
-        hits.z_near[active] = torch.where(low < h, hits.z_near[active], walk.z)
-        hits.z_low[active] = torch.where(d < low, walk.z, hits.z_low[active])
+        hits.z_near[active] = torch.where(low < h, hits.z_near[active], trace.z)
+        hits.z_low[active] = torch.where(d < low, trace.z, hits.z_low[active])
         hits.low[active] = torch.minimum(d, low)
         last = before[active]
-        crossing = walk.z - step[active] * (d / (d - last))  # secant between the two steps
+        crossing = trace.z - step[active] * (d / (d - last))  # secant between the two steps
         hits.z_surface[active] = torch.where((d < 0) & (last >= 0), crossing, hits.z_surface[active])
         before[active], step[active] = d, d + h
-        walk.z = walk.z + d + h
-        going = ((d > -ARRIVED * h) & (walk.z < walk.far)).nonzero()[:, 0]
+        trace.z = trace.z + d + h
+        going = ((d > -FULL_DEPTH * h) & (trace.z < trace.far)).nonzero()[:, 0]
         if not len(going):
             break
-        active, walk = active[going], walk[going]
+        active, trace = active[going], trace[going]
     return hits
 
 
 def _fragments(pairs: _Pairs, hits: _Hits) -> _Fragments:
-    """Coverage, point and normal of the pairs that pass within h; one Newton step lands on the surface."""
-    met = (hits.low < pairs.spread * hits.z_low).nonzero()[:, 0]
-    pairs, low, z_low = pairs[met], hits.low[met], hits.z_low[met]
-    z_near, z_surface = hits.z_near[met], hits.z_surface[met]
+    """Coverage, point and normal of the pairs that pass within h; one Newton step moves to the surface."""
+    hit = (hits.low < pairs.spread * hits.z_low).nonzero()[:, 0]
+    pairs, low, z_low = pairs[hit], hits.low[hit], hits.z_low[hit]
+    z_near, z_surface = hits.z_near[hit], hits.z_surface[hit]
     crossed = z_surface.isfinite()
     h = pairs.spread * z_low
     z = torch.where(crossed, z_surface - STANDOFF * h, z_low)
     d, gradient = _gradient(pairs, pairs.origin + z * pairs.direction)
-    slope = length(gradient).clamp(min=FLAT)
+    slope = length(gradient).clamp(min=MIN_SLOPE)
     correction = (d / (gradient * pairs.direction).sum(0).clamp(max=-0.05)).clamp(-h, h)
     z = torch.where(crossed, z - correction, z_near)
-    share = (0.5 - low / (2 * ARRIVED * h * slope)).clamp(0, 1)
+    share = (0.5 - low / (2 * FULL_DEPTH * h * slope)).clamp(0, 1)
     coverage = share * share * (3 - 2 * share)
     return _Fragments(pairs, coverage, z, pairs.origin + z * pairs.direction, gradient / slope)
 
@@ -191,7 +191,7 @@ def _gradient(pairs: _Pairs, points: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _weights(fragments: _Fragments) -> Tensor:
-    """w = coverage times what the nearer fragments of the ray leave, prod (1 - coverage)."""
+    """w = coverage times the transmittance of the nearer fragments of the ray, prod (1 - coverage)."""
     order = fragments.z.argsort()
     order = order[fragments.pairs.ray[order].argsort(stable=True)]
     ray, coverage = fragments.pairs.ray[order], fragments.coverage[order]
@@ -204,7 +204,7 @@ def _weights(fragments: _Fragments) -> Tensor:
 
 
 def _shaded(fragments: _Fragments) -> Tensor:
-    """What each fragment shows [8 M]: rgb, opacity, depth, normal."""
+    """Features of each fragment [8 M]: rgb, opacity, depth, normal."""
     pairs, normal = fragments.pairs, fragments.normal
     split = pairs.split(fragments.points)
     albedo = torch.cat([normal[:, :0], *(part.paint(chunk) for part, chunk in split)], dim=1)

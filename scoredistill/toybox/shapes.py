@@ -1,7 +1,7 @@
-"""Shapes as signed distances: primitives, how they are moved, joined and cut, and the toys made of them.
+"""Shapes as signed distance functions: primitives, transformations, unions, intersections and differences.
 
 p points [3 N], one column each   d distances [N], negative inside   D directions [D 3]   h support values [D]
-Every distance is 1-Lipschitz, so it never exceeds the true one and a ray may always walk as far as it says.
+Every distance is 1-Lipschitz, so it never exceeds the true distance and is a safe step length along a ray.
 Distances after Quilez (2008-2023, iquilezles.org/articles/distfunctions) unless a docstring says otherwise.
 """
 
@@ -38,12 +38,12 @@ class Shape:
     support: Callable[[np.ndarray], np.ndarray]
 
     def at(self, x: float = 0, y: float = 0, z: float = 0) -> Shape:
-        """Moved by (x, y, z)."""
+        """The shape moved by (x, y, z)."""
         offset = _column((x, y, z))
         return Shape(lambda p: self.distance(p - offset.to(p)), lambda D: self.support(D) + D @ np.array([x, y, z]))
 
     def turned(self, axis: str, degrees: float) -> Shape:
-        """Turned about the axis "x", "y" or "z" through the origin, counter-clockwise seen from its tip."""
+        """The shape rotated about the axis "x", "y" or "z" through the origin, counter-clockwise seen from its tip."""
         i, j = _AXES[axis]
         back = np.eye(3)
         back[[i, j], [i, j]] = math.cos(math.radians(degrees))
@@ -53,18 +53,18 @@ class Shape:
         return Shape(lambda p: self.distance(matrix.to(p) @ p), lambda D: self.support(D @ back.T))
 
     def scaled(self, factor: float) -> Shape:
-        """Scaled about the origin."""
+        """The shape scaled about the origin."""
         return Shape(lambda p: self.distance(p / factor) * factor, lambda D: self.support(D) * factor)
 
     def grown(self, margin: float) -> Shape:
-        """Inflated (and rounded) by `margin`."""
+        """The shape inflated (and rounded) by `margin`."""
         return Shape(
             lambda p: self.distance(p) - margin,
             lambda D: self.support(D) + margin * np.linalg.norm(D, axis=1),
         )
 
     def mirrored(self) -> Shape:
-        """Together with its mirror image in the plane x = 0; the shape itself lies at x > 0."""
+        """Union with the mirror image in the plane x = 0; the shape itself must lie at x > 0."""
 
         def distance(p: Tensor) -> Tensor:
             return self.distance(torch.cat([p[:1].abs(), p[1:]]))
@@ -73,7 +73,7 @@ class Shape:
         return Shape(distance, lambda D: np.maximum(self.support(D), self.support(D * flip)))
 
     def repeated(self, count: int) -> Shape:
-        """`count` copies in a wheel about the y axis; the shape itself lies at z > 0, symmetric in x."""
+        """`count` copies around the y axis; the shape itself must lie at z > 0 and be symmetric in x."""
         sector = 2 * math.pi / count
 
         def distance(p: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class Shape:
         return Shape(distance, support)
 
     def above(self, y: float) -> Shape:
-        """Only what lies above the plane at height `y`."""
+        """The part of the shape above the plane at height `y`."""
 
         def support(D: np.ndarray) -> np.ndarray:  # Lagrange: h(D) <= h(D + l e_y) - l y for every l >= 0
             level = np.maximum(-D[:, 1], 0)
@@ -98,7 +98,7 @@ class Shape:
         return Shape(lambda p: torch.maximum(self.distance(p), y - p[1]), support)
 
     def below(self, y: float) -> Shape:
-        """Only what lies below the plane at height `y`."""
+        """The part of the shape below the plane at height `y`."""
         return self.turned("z", 180).above(-y).turned("z", -180)
 
     def __or__(self, other: Shape) -> Shape:
@@ -127,12 +127,12 @@ class Shape:
 
 
 def sphere(radius: float) -> Shape:
-    """A ball at the origin."""
+    """A ball centered at the origin."""
     return Shape(lambda p: length(p) - radius, lambda D: radius * np.linalg.norm(D, axis=1))
 
 
 def ellipsoid(rx: float, ry: float, rz: float) -> Shape:
-    """(|p / r| - 1) min(r): a lower bound of the distance, exact on the shortest axis."""
+    """An ellipsoid: (|p / r| - 1) min(r), a lower bound of the distance, exact on the shortest axis."""
     inverse, shortest = _column((1 / rx, 1 / ry, 1 / rz)), min(rx, ry, rz)
     return Shape(
         lambda p: (length(p * inverse.to(p)) - 1) * shortest,
@@ -141,7 +141,7 @@ def ellipsoid(rx: float, ry: float, rz: float) -> Shape:
 
 
 def box(x: float, y: float, z: float, rounding: float = 0.05) -> Shape:
-    """A box of half sides (x, y, z), its edges rounded inside of them."""
+    """A box with half sides (x, y, z) and edges rounded inwards."""
     core = _column((x - rounding, y - rounding, z - rounding))
 
     def distance(p: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ def box(x: float, y: float, z: float, rounding: float = 0.05) -> Shape:
 
 
 def cylinder(radius: float, height: float, rounding: float = 0.03) -> Shape:
-    """A cylinder about the y axis of half height `height`, its rims rounded inside of it."""
+    """A cylinder around the y axis with half height `height` and rims rounded inwards."""
 
     def distance(p: Tensor) -> Tensor:
         q = torch.stack([length(p[::2]) - (radius - rounding), p[1].abs() - (height - rounding)])
@@ -162,7 +162,7 @@ def cylinder(radius: float, height: float, rounding: float = 0.03) -> Shape:
 
 
 def capsule(a: Vector, b: Vector, radius: float) -> Shape:
-    """A rod with round ends from a to b."""
+    """A capsule from a to b."""
     start, along = _column(a), _column(b) - _column(a)
     square = float(along.square().sum())
 
@@ -176,7 +176,7 @@ def capsule(a: Vector, b: Vector, radius: float) -> Shape:
 
 
 def drop(low: float, high: float, height: float) -> Shape:
-    """Hull of two balls: radius `low` at the origin, `high` at (0, height, 0); |low - high| < height."""
+    """Convex hull of two balls: radius `low` at the origin, `high` at (0, height, 0); |low - high| < height."""
     slope = (low - high) / height
     flank = math.sqrt(1 - slope * slope)
 
@@ -195,7 +195,7 @@ def drop(low: float, high: float, height: float) -> Shape:
 
 
 def torus(radius: float, thickness: float) -> Shape:
-    """A ring about the y axis."""
+    """A torus around the y axis."""
 
     def distance(p: Tensor) -> Tensor:
         return length(torch.stack([length(p[::2]) - radius, p[1]])) - thickness
@@ -207,7 +207,7 @@ def torus(radius: float, thickness: float) -> Shape:
 
 
 def arc(radius: float, thickness: float, half_angle: float) -> Shape:
-    """What is left of a ring about z within `half_angle` degrees of +y, with round ends."""
+    """An arc of a torus around z within `half_angle` degrees of +y, with round ends."""
     sine, cosine = math.sin(math.radians(half_angle)), math.cos(math.radians(half_angle))
 
     def distance(p: Tensor) -> Tensor:
@@ -219,7 +219,7 @@ def arc(radius: float, thickness: float, half_angle: float) -> Shape:
 
 
 def _polyline(corners: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance to an open polyline, and how often a walk towards +x crosses it."""
+    """Distance to an open polyline, and the number of its crossings with the ray towards +x."""
     start, end = corners[:-1].to(x), corners[1:].to(x)  # [V 2 1]
     along = end - start
     qx, qy = x - start[:, 0], y - start[:, 1]  # [V N]
@@ -231,7 +231,7 @@ def _polyline(corners: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def lathe(profile: Sequence[tuple[float, float]], rounding: float = 0.0) -> Shape:
-    """A profile of (radius, height) corners, from axis to axis, spun about y and inflated by `rounding`."""
+    """A solid of revolution: a profile of (radius, height) corners from axis to axis, inflated by `rounding`."""
     corners = np.array(profile, dtype=np.float64)
     chain = torch.tensor(corners[:, :, None], dtype=torch.float32)
 

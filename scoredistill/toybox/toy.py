@@ -1,4 +1,4 @@
-"""A toy: colored solids that stand together, and the ball around them.
+"""A toy: a union of colored solids, and its bounding ball.
 
 p points [3 N], one column each
 """
@@ -31,11 +31,11 @@ def fibonacci(count: int) -> np.ndarray:
 
 _AXES = np.concatenate([np.eye(3), -np.eye(3)])
 _DIRECTIONS = np.concatenate([_AXES, fibonacci(400)])
-_COVER = 0.985  # no unit vector is further than acos(0.985) = 10 degrees from one of _DIRECTIONS
+_COVER = 0.985  # every unit vector is within acos(0.985) = 10 degrees of one of _DIRECTIONS
 
 
 def enclose(shapes: Sequence[Shape]) -> tuple[np.ndarray, float]:
-    """Center [3] and radius of a ball around all shapes; for what is round, two percent too large."""
+    """Center [3] and radius of a bounding ball of all shapes; for a sphere, two percent too large."""
     support = np.max([shape.support(_DIRECTIONS) for shape in shapes], 0)
     center = (support[:3] - support[3:6]) / 2
     return center, float((support - _DIRECTIONS @ center).max() / _COVER)
@@ -43,7 +43,7 @@ def enclose(shapes: Sequence[Shape]) -> tuple[np.ndarray, float]:
 
 @dataclass(frozen=True)
 class Part:
-    """One solid, its paint, and how glossy it is (0 matte, 1 polished)."""
+    """One solid, its paint, and its gloss (0 matte, 1 polished)."""
 
     shape: Shape
     paint: Paint
@@ -51,16 +51,16 @@ class Part:
 
     @cached_property
     def ball(self) -> tuple[np.ndarray, float]:
-        """A ball around the part: center [3], radius."""
+        """Bounding ball of the part: center [3], radius."""
         return enclose([self.shape])
 
     @cached_property
     def box(self) -> tuple[np.ndarray, np.ndarray]:
-        """The lower and the upper corner [3] of an upright box around the part."""
+        """Lower and upper corner [3] of the axis-aligned bounding box of the part."""
         return -self.shape.support(_AXES[3:]), self.shape.support(_AXES[:3])
 
     def moved(self, factor: float, offset: np.ndarray) -> Part:
-        """Scaled about the origin, then moved, with its paint."""
+        """The part scaled about the origin, then moved, together with its paint."""
         x, y, z = (float(value) for value in offset)
         shift = torch.tensor([[x], [y], [z]])
         paint = self.paint
@@ -90,19 +90,19 @@ class Toy:
 
     @property
     def ball(self) -> tuple[np.ndarray, float]:
-        """A ball around the toy: center [3], radius."""
+        """Bounding ball of the toy: center [3], radius."""
         return enclose([part.shape for part in self.parts])
 
     def extent(self, direction: tuple[float, float, float]) -> float:
-        """How far the toy reaches in a direction: max p.direction."""
+        """The extent of the toy in a direction: max p.direction."""
         return float(max(part.shape.support(np.array([direction]))[0] for part in self.parts))
 
     def moved(self, factor: float, offset: np.ndarray) -> Toy:
-        """Scaled about the origin, then moved."""
+        """The toy scaled about the origin, then moved."""
         return Toy(tuple(part.moved(factor, offset) for part in self.parts))
 
     def fitted(self, radius: float) -> Toy:
-        """Centered on the origin and scaled to fill a ball of the given radius."""
+        """The toy centered at the origin and scaled to fill a ball of the given radius."""
         center, extent = self.ball
         return self.moved(radius / extent, -center * radius / extent)
 

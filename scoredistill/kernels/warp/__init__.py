@@ -1,1 +1,1 @@
-"""Kernels written in warp: one source for CPU and CUDA. Imported only once `kernels.backend` has started warp."""
+"""Kernels written in warp: one source for CPU and CUDA. Import them only after `kernels.backend` has started warp."""

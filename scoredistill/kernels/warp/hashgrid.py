@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from scoredistill.kernels.backend import launch
-from scoredistill.kernels.hashgrid import GridLayout
-from scoredistill.kernels.warp.hashgrid_native import interpolate, to_table
-from scoredistill.kernels.warp.hashgrid_slopes import slopes_to_table, to_points, turn_points
+from scoredistill.kernels.types import GridLayout
+from scoredistill.kernels.warp.hashgrid_input_gradient import points_gradient, second_derivatives, table_derivatives
+from scoredistill.kernels.warp.hashgrid_native import interpolate, table_gradient
 
 BLOCK = 1024
-"""Points of a block on a CPU: what a level costs to set up is forgotten; on a GPU each point has its own thread."""
+"""Points per block on a CPU: enough to make the set-up of a level negligible. On a GPU each point has a thread."""
 
 Grad = Tensor | None
 
@@ -39,11 +39,14 @@ class Encode(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Float[Tensor, "N features"]) -> tuple[Grad, ...]:  # type: ignore[override]
-        return *Slopes.apply(*ctx.saved_tensors, grad, *ctx.grid, ctx.needs_input_grad[:2]), None, None
+        return *EncodeBackward.apply(*ctx.saved_tensors, grad, *ctx.grid, ctx.needs_input_grad[:2]), None, None
 
 
-class Slopes(torch.autograd.Function):
-    """The gradients G^T df/dx and G^T df/dv of the encoding f(x, v), at points x, a table v and a gradient G."""
+class EncodeBackward(torch.autograd.Function):
+    """The gradients G^T df/dx and G^T df/dv of the encoding f(x, v), for points x, a table v and a gradient G.
+
+    `required` says which of the two are computed.
+    """
 
     @staticmethod
     def forward(
@@ -53,75 +56,78 @@ class Slopes(torch.autograd.Function):
         grad: Float[Tensor, "N features"],
         layout: GridLayout,
         active: int,
-        asked: tuple[bool, bool],
+        required: tuple[bool, bool],
     ) -> tuple[Grad, Grad]:
         points, table, planes = points.contiguous(), table.contiguous(), grad.T.contiguous()
         ctx.save_for_backward(points, table, planes)
         ctx.set_materialize_grads(False)
         ctx.grid = layout, active
-        slopes = _to_points(points, table, planes, layout, active) if asked[0] else None
-        entries = _to_table(points, table, planes, layout, active) if asked[1] else None
-        return slopes, entries
+        to_points = _points_gradient(points, table, planes, layout, active) if required[0] else None
+        to_table = _table_gradient(points, table, planes, layout, active) if required[1] else None
+        return to_points, to_table
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, along: Grad, values: Grad) -> tuple[Grad, ...]:  # type: ignore[override]
-        """Of the slopes, whose gradient is `along` [N 3], and of the table's gradient, whose gradient is `values`.
+    def backward(ctx: Any, u: Grad, w: Grad) -> tuple[Grad, ...]:  # type: ignore[override]
+        """u [N 3] is the gradient with respect to G^T df/dx, and w [V 2] that with respect to G^T df/dv.
 
         G^T (df/dx) u has the gradients (df/dx) u to G, G^T d2f/dx2 u to x, and G^T d2f/dx dv u to v; G^T (df/dv) w is
         G^T f(x, w), since f is linear in the table.
         """
         points, table, planes = ctx.saved_tensors
         to_x, to_grad, to_v = torch.zeros_like(points), torch.zeros_like(planes), torch.zeros_like(table)
-        if along is not None:
-            along = (along * _inside(points)).contiguous()
+        if u is not None:
+            u = (u * _inside(points)).contiguous()
             grid, pieces = _grid(points, *ctx.grid, whole=True)
-            launch(turn_points, pieces, [points, table, *grid, planes, along, to_grad, to_x], points.device, least=1)
+            arguments = [points, table, *grid, planes, u, to_grad, to_x]
+            launch(second_derivatives, pieces, arguments, points.device, min_slice=1)
             grid, blocks = _grid(points, *ctx.grid)
-            arguments = [points, *grid, planes, along, to_v]
-            launch(slopes_to_table, ctx.grid[1] * blocks, arguments, points.device, grain=blocks)
+            arguments = [points, *grid, planes, u, to_v]
+            launch(table_derivatives, ctx.grid[1] * blocks, arguments, points.device, grain=blocks)
             to_x = to_x * _inside(points)
-        if values is not None:
-            values = values.contiguous()
-            to_grad = to_grad + _features(points, values, *ctx.grid).T
-            to_x = to_x + _to_points(points, values, planes, *ctx.grid)
+        if w is not None:
+            w = w.contiguous()
+            to_grad = to_grad + _features(points, w, *ctx.grid).T
+            to_x = to_x + _points_gradient(points, w, planes, *ctx.grid)
         return to_x, to_v, to_grad.T, None, None, None
 
 
 def _features(points: Tensor, table: Tensor, layout: GridLayout, active: int) -> Float[Tensor, "N features"]:
-    room = torch.empty if active == layout.levels else torch.zeros
-    features = room(layout.width, len(points), device=points.device)
+    allocate = torch.empty if active == layout.levels else torch.zeros
+    features = allocate(layout.width, len(points), device=points.device)
     grid, blocks = _grid(points, layout, active)
-    launch(interpolate, active * blocks, [points, table, *grid, features], points.device, least=2)
+    launch(interpolate, active * blocks, [points, table, *grid, features], points.device, min_slice=2)
     return features.T
 
 
-def _to_points(points: Tensor, table: Tensor, planes: Tensor, layout: GridLayout, active: int) -> Tensor:
-    slopes = torch.zeros_like(points)
+def _points_gradient(points: Tensor, table: Tensor, planes: Tensor, layout: GridLayout, active: int) -> Tensor:
+    gradient = torch.zeros_like(points)
     grid, pieces = _grid(points, layout, active, whole=True)
-    launch(to_points, pieces, [points, table, *grid, planes, slopes], points.device, least=1)
-    return slopes * _inside(points)
+    launch(points_gradient, pieces, [points, table, *grid, planes, gradient], points.device, min_slice=1)
+    return gradient * _inside(points)
 
 
-def _to_table(points: Tensor, table: Tensor, planes: Tensor, layout: GridLayout, active: int) -> Tensor:
-    entries = torch.zeros_like(table)
+def _table_gradient(points: Tensor, table: Tensor, planes: Tensor, layout: GridLayout, active: int) -> Tensor:
+    gradient = torch.zeros_like(table)
     grid, blocks = _grid(points, layout, active)
-    arguments = [points, *grid, planes, entries]
-    launch(to_table, active * blocks, arguments, points.device, grain=blocks)  # no two threads in one level
-    return entries
+    arguments = [points, *grid, planes, gradient]
+    # slices of one level each, so that no two threads write to one level
+    launch(table_gradient, active * blocks, arguments, points.device, grain=blocks)
+    return gradient
 
 
 def _inside(points: Float[Tensor, "N 3"]) -> Tensor:
-    """Along which axes each point is inside; outside it stays on the surface."""
+    """Whether each coordinate is in [0, 1]; outside it is clamped and its gradient is zero."""
     return (points >= 0) & (points <= 1)
 
 
 def _grid(
     points: Float[Tensor, "N 3"], layout: GridLayout, active: int, *, whole: bool = False
 ) -> tuple[list[Any], int]:
-    """What a kernel must know of the grid, and the number of blocks of a level.
+    """The arguments that describe the grid to a kernel, and the number of blocks of a level.
 
-    Kernels that take `whole` blocks, all their levels, get one for each thread: it fetches every level's table.
+    With `whole`, a kernel processes all levels of a block, and there is one block for each thread, since every block
+    reads the tables of all levels.
     """
     block = max(BLOCK, -(-len(points) // torch.get_num_threads())) if whole else BLOCK
     block = 1 if points.device.type == "cuda" else block

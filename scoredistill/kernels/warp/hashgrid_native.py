@@ -1,15 +1,15 @@
-"""The hash grid's kernels: interpolation, and its gradient to the table.
+"""Hash-grid kernels: interpolation, and its gradient with respect to the table.
 
-N points   L active levels   `levels`: resolution, first entry, and vertices along a side (0 where hashed) of each
-`features` are planes [2L N]: a level reads and writes without gaps.
+N points   L active levels   `levels`: resolution, first entry, and vertices along a side (0 if hashed) of each level
+`features` are planes [2L N], so that a level reads and writes contiguous memory.
 
-A kernel index is one level and one block of points: a whole level after the other, so that its table stays in the
-cache. The inner loops are native code, of which clang makes vector instructions; loops in warp's own language stay
-scalar, which takes more than twice as long.
+A kernel index is one level and one block of points, level by level, so that the level's table stays in the CPU cache.
+The inner loops are native code, which clang vectorizes; loops in warp's own language stay scalar and take more than
+twice as long.
 """
 
 # pyright: reportInvalidTypeForm=false, reportArgumentType=false
-# (kernels are written in warp's language, which only looks like Python)
+# (kernels are written in warp's language, which has the syntax of Python but other types)
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ LOCATE = """
     typedef wp::vec2 pair;
     const auto add = [](pair* to, pair value) { wp::atomic_add(to, value); };
 #else
-    const int W = 64;  // points at a time: four of the widest registers
-    typedef float pair __attribute__((ext_vector_type(2)));  // one register, where a wp::vec2 may become two
-    const auto add = [](pair* to, pair value) { *to += value; };  // no two threads meet in a level
+    const int W = 64;  // points per iteration: four of the widest registers
+    typedef float pair __attribute__((ext_vector_type(2)));  // one register; a wp::vec2 may take two
+    const auto add = [](pair* to, pair value) { *to += value; };  // no two threads write to one level
 #endif
     const int blocks = (points.shape[0] + block - 1) / block;
     const int level = index / blocks;
@@ -61,7 +61,7 @@ LOCATE = """
             }
         }
 """
-"""Opens the loop over a block's points: entries at the corners of each one's cell, weights of the higher corners."""
+"""Opens the loop over the points of a block: table entries at the corners of each cell, weights of upper corners."""
 
 GATHER = """
         for (int j = 0; j < width; ++j) {
@@ -85,7 +85,7 @@ EDGES = """
             const pair far_up = high[1][j] * far, near_up = high[1][j] * near;
             const pair edge[4] = {near - near_up, near_up, far - far_up, far_up};
 """
-"""Opens the loop over what each point gives to the four edges of its cell."""
+"""Opens the loop over the gradient that each point adds to the four x-edges of its cell."""
 
 SCATTER = (
     EDGES
@@ -127,7 +127,7 @@ def interpolate(
 
 @wp.kernel
 @no_type_check
-def to_table(
+def table_gradient(
     first: int, points: Vectors, levels: Levels, mask: wp.uint32, block: int, features: Planes, table: Entries
 ):
     scatter(first + wp.tid(), points, levels, mask, block, features, table)

@@ -1,11 +1,12 @@
-"""The fast twin of `kernels.march`: count each ray's samples, sum the counts, fill them in; one thread a ray.
+"""The fast twin of `kernels.march`: count the samples of each ray, sum the counts, write the samples.
 
-R rays   M samples   `box`: corners of the smallest box around all occupied cells   `cells`: 1 where occupied
+R rays, one thread for each   M samples   `cells`: 1 where occupied
+`box`: lower and upper corner of the smallest box around all occupied cells
 """
 
 # pyright: reportInvalidTypeForm=false, reportArgumentType=false, reportOperatorIssue=false, reportIndexIssue=false
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false
-# (kernels are written in warp's language, which only looks like Python)
+# (kernels are written in warp's language, which has the syntax of Python but other types)
 
 from __future__ import annotations
 
@@ -17,18 +18,18 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from scoredistill.kernels.backend import launch
-from scoredistill.kernels.march import Samples, occupied_box
+from scoredistill.kernels.types import Samples
 
 wp.set_module_options({"enable_backward": False})
 
 TINY = wp.constant(float(torch.finfo(torch.float32).tiny))
-"""Stands for a component of a direction that is zero, so that its inverse is finite."""
+"""Replaces a zero component of a direction, so that its inverse is finite."""
 
 
 @wp.func
 @no_type_check
 def span(origin: wp.vec3, direction: wp.vec3, low: wp.vec3, high: wp.vec3):
-    """Where a ray enters and leaves a box; see `box_span`."""
+    """Distances at which a ray enters and leaves a box; see `kernels.march.box_span`."""
     enter = wp.float32(0.0)
     leave = wp.float32(wp.inf)
     for axis in range(3):
@@ -46,7 +47,7 @@ WALK = """
 #ifdef __CUDA_ARCH__
     const int W = 1;
 #else
-    const int W = 32;  // steps at a time: twice as many floats as the widest registers hold
+    const int W = 32;  // steps per iteration: two of the widest registers
 #endif
     const wp::int64 place = fill && number > 0 ? ends.data[number - 1] : 0;
     int found = 0;
@@ -84,7 +85,7 @@ WALK = """
         ends.data[number] = found;
     }
 """
-"""Along one ray, whose origin and direction are in cells; native code, of which clang makes vector instructions."""
+"""March along one ray, whose origin and direction are in units of cells; native code, which clang vectorizes."""
 
 
 @wp.func_native(WALK)
@@ -125,7 +126,7 @@ def visit(
     z: wp.array[float],
     dz: wp.array[float],
 ):
-    """Counts a ray's samples into `ends`; or, with `fill`, writes them to where `ends` says that they end."""
+    """Count a ray's samples into `ends`; or, with `fill`, write them so that they end at index `ends`."""
     r = first + wp.tid()
     origin = origins[r]
     direction = directions[r]
@@ -138,7 +139,7 @@ def visit(
     count = int(wp.ceil((part[1] - anchor) / step) - begin)
     start = anchor + step * begin
     scale = float(size) / (2.0 * bounds)
-    origin = (origin + wp.vec3(bounds)) * scale  # in cells from here on
+    origin = (origin + wp.vec3(bounds)) * scale  # in units of cells from here on
     direction = direction * scale
     walk(origin, direction, start, step, whole, count, cells, size, r, fill, ends, ray, z, dz)
 
@@ -147,27 +148,28 @@ def march(
     origins: Float[Tensor, "R 3"],
     directions: Float[Tensor, "R 3"],
     occupied: Bool[Tensor, "G G G"],
+    box: Float[Tensor, "2 3"],
     bounds: float,
     step: float,
     shift: Float[Tensor, "R"] | None = None,
 ) -> Samples:
-    """See `kernels.march.march`."""
+    """`kernels.march.march` in float32; `box` encloses all occupied cells."""
     rays = len(origins)
-    known = [
+    inputs = [
         origins.contiguous(),
         directions.contiguous(),
         origins.new_zeros(rays) if shift is None else shift,
-        torch.stack(occupied_box(occupied, bounds, origins)),
+        box,
         occupied.view(torch.uint8).flatten(),
         len(occupied),
         bounds,
         step,
     ]
     counts = torch.zeros(rays, dtype=torch.int64, device=origins.device)
-    nothing = Samples(counts[:0], origins.new_zeros(0), origins.new_zeros(0))
-    launch(visit, rays, [*known, False, counts, *vars(nothing).values()], origins.device, least=256)
+    empty = Samples(counts[:0], origins.new_zeros(0), origins.new_zeros(0))
+    launch(visit, rays, [*inputs, False, counts, *vars(empty).values()], origins.device, min_slice=256)
     ends = counts.cumsum(0)
     total = int(ends[-1]) if rays else 0
     samples = Samples(counts.new_empty(total), origins.new_empty(total), origins.new_empty(total))
-    launch(visit, rays, [*known, True, ends, *vars(samples).values()], origins.device, least=256)
+    launch(visit, rays, [*inputs, True, ends, *vars(samples).values()], origins.device, min_slice=256)
     return samples

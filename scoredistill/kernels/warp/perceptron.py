@@ -1,14 +1,15 @@
-"""The fast twin of `kernels.perceptron`, for CPUs: thirty-two points at a time, the hidden layer in registers.
+"""The fast twin of `kernels.perceptron` for CPUs: 32 points per iteration, the hidden layer in registers.
 
 N points   K inputs   H hidden units   O outputs   a kernel index is a chunk of points
-x and its gradient are planes [K N], as the hash grid makes them.
+x and its gradient are planes [K N], the layout in which the hash grid writes its features.
 """
 
 # pyright: reportInvalidTypeForm=false, reportArgumentType=false
-# (kernels are written in warp's language, which only looks like Python)
+# (kernels are written in warp's language, which has the syntax of Python but other types)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, no_type_check
 
 import torch
@@ -16,15 +17,15 @@ import warp as wp
 from jaxtyping import Float
 from torch import Tensor
 
-from scoredistill.kernels.backend import by_reference, launch
-from scoredistill.kernels.perceptron import MOST_INPUTS, MOST_OUTPUTS, reference
+from scoredistill.kernels.backend import launch, reference_gradients
+from scoredistill.kernels.types import MAX_INPUTS, MAX_OUTPUTS
 
 wp.set_module_options({"enable_backward": False})
 
 LANES = 32
-"""Points at a time: two of the widest registers, so that a sum need not wait for the one before."""
+"""Points per iteration: two of the widest registers, so that consecutive sums are independent."""
 CHUNK = 4096
-"""Points of a chunk, which has its own sums of the gradients to the matrices: they depend on no number of threads."""
+"""Points per chunk. Each chunk sums its own gradients of the matrices, so they do not depend on the thread count."""
 
 OPEN = f"""
     typedef float lanes __attribute__((ext_vector_type({LANES})));
@@ -34,7 +35,7 @@ OPEN = f"""
     const int end = wp::min((chunk + 1) * {CHUNK}, x.shape[1]);
     for (int start = chunk * {CHUNK}; start < end; start += {LANES}) {{
         const int width = wp::min({LANES}, end - start);
-        lanes in[{MOST_INPUTS}], to_in[{MOST_INPUTS}], out[{MOST_OUTPUTS}];
+        lanes in[{MAX_INPUTS}], to_in[{MAX_INPUTS}], out[{MAX_OUTPUTS}];
         for (int k = 0; k < inputs; ++k) {{
             const float* plane = x.data + k * count + start;
             in[k] = to_in[k] = 0;
@@ -60,7 +61,7 @@ OPEN = f"""
                 b += odd[k] * in[k];
             }}
 """
-"""Opens the loop over a chunk's points, reads their inputs and outputs, and computes hidden units two by two."""
+"""Opens the loop over the points of a chunk, reads their inputs and outputs, and computes two hidden units at once."""
 
 FORWARD = """
             a = a > 0 ? a : 0;
@@ -112,7 +113,7 @@ BACKWARD = f"""
 
 @wp.func_native(OPEN + FORWARD)
 @no_type_check
-def multiply(
+def forward_chunk(
     chunk: int,
     x: wp.array2d[float],
     first: wp.array2d[float],
@@ -123,7 +124,7 @@ def multiply(
 
 @wp.func_native(OPEN + BACKWARD)
 @no_type_check
-def multiply_back(
+def backward_chunk(
     chunk: int,
     x: wp.array2d[float],
     first: wp.array2d[float],
@@ -143,7 +144,7 @@ def forward(
     second: wp.array2d[float],
     y: wp.array2d[float],
 ):
-    multiply(begin + wp.tid(), x, first, second, y)
+    forward_chunk(begin + wp.tid(), x, first, second, y)
 
 
 @wp.kernel
@@ -157,38 +158,43 @@ def backward(
     to_x: wp.array2d[float],
     matrices: wp.array3d[float],
 ):
-    multiply_back(begin + wp.tid(), x, first, second, y, to_x, matrices)
+    backward_chunk(begin + wp.tid(), x, first, second, y, to_x, matrices)
 
 
 class Perceptron(torch.autograd.Function):
-    """`kernels.perceptron.perceptron`; a second derivative is the reference's."""
+    """`kernels.perceptron.perceptron`; second derivatives use `reference`, the same function in torch."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Float[Tensor, "N K"], first: Float[Tensor, "H K"], second: Float[Tensor, "O H"]
+        ctx: Any,
+        x: Float[Tensor, "N K"],
+        first: Float[Tensor, "H K"],
+        second: Float[Tensor, "O H"],
+        reference: Callable[..., Tensor],
     ) -> Float[Tensor, "N O"]:
         ctx.save_for_backward(x, first, second)
+        ctx.reference = reference
         y = x.new_zeros(len(x), len(second))
-        launch(forward, _chunks(x), [*_ready(x, first, second), y], x.device, least=1)
+        launch(forward, _chunks(x), [*_contiguous(x, first, second), y], x.device, min_slice=1)
         return y
 
     @staticmethod
     def backward(ctx: Any, grad: Float[Tensor, "N O"]) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, first, second = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return by_reference(reference, (x, first, second), grad)
+            return *reference_gradients(ctx.reference, (x, first, second), grad), None
         to_planes = x.new_empty(x.T.shape)
         matrices = x.new_zeros(_chunks(x), first.numel() + second.numel(), LANES // 2)
-        arguments = [*_ready(x, first, second), grad.contiguous(), to_planes, matrices]
-        launch(backward, _chunks(x), arguments, x.device, least=1)
+        arguments = [*_contiguous(x, first, second), grad.contiguous(), to_planes, matrices]
+        launch(backward, _chunks(x), arguments, x.device, min_slice=1)
         to_first, to_second = matrices.sum((0, 2)).split([first.numel(), second.numel()])
-        return to_planes.T, to_first.view_as(first), to_second.view_as(second)
+        return to_planes.T, to_first.view_as(first), to_second.view_as(second), None
 
 
 def _chunks(x: Tensor) -> int:
     return -(-len(x) // CHUNK)
 
 
-def _ready(x: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Planes of the inputs, and the matrices, as the kernels read them; copies only where it must be."""
+def _contiguous(x: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Planes of the inputs, and the matrices, in the kernels' layout; copied only if necessary."""
     return x.T.contiguous(), first.contiguous(), second.contiguous()

@@ -43,7 +43,7 @@ class Denoiser:
     def __call__(
         self, net: nn.Module, x_t: X, time: Time, condition: Embedded, size: int, view: Tensor | None = None
     ) -> X:
-        """The network's output for rows x_t, in their precision, for an image of `size` pixels, optionally with `view`."""
+        """The network's output for rows x_t, in their precision, of images of `size` pixels; `view` is optional."""
         dtype = condition.tokens.dtype
         with added(net.get_submodule(self.embedding), view):
             output = self.evaluate(net, x_t.to(dtype), time.to(x_t.device, torch.float32), condition, size)

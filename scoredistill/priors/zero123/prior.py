@@ -61,8 +61,8 @@ DENOISER = Denoiser("unet", "time_embedding", _ask)  # type: ignore[arg-type] (i
 class Zero123Prior(PublishedPrior):
     """A prior of novel views of one picture, which it takes from the prompt; it ignores the text prompt.
 
-    `encode_image` is called once for each picture. `above` is Stable Zero123's pose: the picture's polar angle instead of
-    the distance.
+    `encode_image` is called once for each picture. `above` is Stable Zero123's pose: the picture's polar angle instead
+    of the distance.
     """
 
     space: Latents

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scoredistill.kernels.hashgrid import FEATURES, GridLayout, encode, slopes
+from scoredistill.kernels.hashgrid import FEATURES, GridLayout, encode, input_gradient
 from scoredistill.kernels.perceptron import perceptron
 from scoredistill.scenes.nerf.config import Normals
 
@@ -85,7 +85,7 @@ class HashField(nn.Module):
             features = features if training else features.detach().requires_grad_()
             logit = _apply(self.density_mlp, features)
             (grad,) = torch.autograd.grad(logit.sum(), features, create_graph=training)
-        slope = slopes(self._unit(points), self.table, grad, self.layout, self.active) / (2 * self.bounds)
+        slope = input_gradient(self._unit(points), self.table, grad, self.layout, self.active) / (2 * self.bounds)
         return slope - self.blob_strength / self.blob_radius * nn.functional.normalize(points, dim=-1)
 
     def _unit(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:

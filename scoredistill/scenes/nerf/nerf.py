@@ -5,21 +5,30 @@ B views of H x W pixels   R = B H W rays   G cells along a side of the occupancy
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from scoredistill.camera import Cameras
+from scoredistill.config import Config, Count, Fraction, Natural, NonNegative, Positive, Range
 from scoredistill.contracts import Field, Frame
 from scoredistill.kernels.march import march
 from scoredistill.render.shading import daylight, lambert
 from scoredistill.render.tiles import in_tiles
-from scoredistill.render.volume import RayColors, render_rays
+from scoredistill.render.volume import NormalsAt, RayColors, render_rays
 from scoredistill.scenes import regularizers as losses
-from scoredistill.scenes.nerf.config import LambertConfig, NerfConfig
+from scoredistill.scenes.nerf.config import (
+    EnvironmentConfig,
+    GridConfig,
+    LambertConfig,
+    NerfRegularizers,
+    Normals,
+    Shading,
+)
 from scoredistill.scenes.nerf.environment import Environment
 from scoredistill.scenes.nerf.field import HashField
 from scoredistill.scenes.nerf.occupancy import OccupancyGrid, VisibleField
@@ -28,6 +37,36 @@ UPDATE_EVERY = 16
 """Steps between updates of the occupancy grid (nerfacc 0.5.2)."""
 WARM_UP = 256
 """First steps, in which every update evaluates all cells (nerfacc 0.5.2)."""
+
+
+@dataclass(frozen=True)
+class NerfConfig(Config):
+    """NeRF hyperparameters."""
+
+    bounds: Annotated[float, Range(0.1, 100)] = 1.0  # the volume is the cube [-bounds, bounds]^3, world units
+    grid: GridConfig = field(default_factory=GridConfig)  # the hash grid
+    hidden: Annotated[int, Range(1, 1024)] = 32  # width of the density and albedo networks; published: 64
+    blob_strength: NonNegative = 10.0  # initial density logit at the center
+    blob_radius: Positive = 0.5  # radius of the initial ball of density, world units
+    samples: Annotated[int, Range(2, 8192)] = 96  # ray samples along the diagonal of the volume
+    tile: Natural = 0  # rays rendered at a time, which bounds the memory of a step; 0: all of them
+    occupancy: Annotated[int, Range(2, 512)] = 32  # cells along a side of the occupancy grid
+    occupancy_decay: Fraction = 0.8  # of a cell at each update; published: .95, which forgets within 1,000 steps
+    normals: Normals = "finite"  # by finite differences, or analytically
+    normals_at: NormalsAt = "surface"  # one normal per ray at its surface, or one for every sample
+    shading: Shading = "daylight"  # fixed light from the camera, plain albedo, or a random point light
+    lambert: LambertConfig = field(default_factory=LambertConfig)  # the random point light of shading lambert
+    lr_grid: Positive = 1e-2  # learning rate of the hash grid
+    lr_mlp: Positive = 5e-3  # learning rate of the networks; published: 1e-3, for runs of 10,000 steps
+    first_levels: Count = 8  # initially active hash-grid levels
+    level_every: Count = 500  # optimization steps between further levels
+    level_after: Natural = 2000  # optimization steps before the first further level
+    regularizers: NerfRegularizers = field(default_factory=NerfRegularizers)  # loss weights
+    environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)  # background of training renders
+
+    def build(self, *, rng: torch.Generator, steps: int, resolution: int) -> NeRF:
+        """The scene before the first step."""
+        return NeRF(self, rng)
 
 
 class NeRF(nn.Module):

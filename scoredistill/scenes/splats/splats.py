@@ -6,20 +6,53 @@ N splats, which change in number   B views
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from scoredistill.camera import Cameras
+from scoredistill.config import Config, Count, Positive, Range
 from scoredistill.contracts import Field, Frame, Gaussians
 from scoredistill.kernels.rasterize import reach
 from scoredistill.render.splat import SplatImages, render_splats
 from scoredistill.scenes import regularizers as losses
-from scoredistill.scenes.splats.config import SplatsConfig
+from scoredistill.scenes.splats.config import DensifyConfig, Opacity, RateDecay, SplatRegularizers
 from scoredistill.scenes.splats.densify import ScreenGradients, densify, prune, reset_opacity
 from scoredistill.scenes.splats.field import SplatField
+from scoredistill.scenes.splats.start import ball, on_mesh
+
+
+@dataclass(frozen=True)
+class SplatsConfig(Config):
+    """Hyperparameters of Gaussian splats; the learning rates are Kerbl et al.'s, for a scene of extent 1."""
+
+    start: str = "ball"  # initial splats: ball, a mesh file, or the folder of a run with a mesh
+    bounds: Annotated[float, Range(0.1, 100)] = 1.0  # meshes are extracted from the cube [-bounds, bounds]^3
+    count: Annotated[int, Range(4, 10_000_000)] = 2000  # initial number of splats
+    radius: Positive = 0.5  # radius of the initial ball, world units
+    opacity: Opacity = 0.1  # initial opacity
+    degree: Annotated[int, Range(0, 3)] = 0  # degree of the spherical harmonics
+    degree_every: Count = 1000  # optimization steps after which one more degree is active
+    lr_position: Positive = 1.6e-4  # learning rate of the positions
+    lr_color: Positive = 2.5e-3  # learning rate of the colors of degree 0; a twentieth for the others
+    lr_opacity: Positive = 5e-2  # learning rate of the opacity logits
+    lr_spread: Positive = 5e-3  # learning rate of the logarithms of the standard deviations
+    lr_rotation: Positive = 1e-3  # learning rate of the rotations
+    decay: RateDecay = field(default_factory=RateDecay)  # decay of the learning rates
+    densify: DensifyConfig = field(default_factory=DensifyConfig)  # cloning, splitting and pruning
+    regularizers: SplatRegularizers = field(default_factory=SplatRegularizers)  # loss weights
+
+    def build(self, *, rng: torch.Generator, steps: int, resolution: int) -> Splats:
+        """The scene before the first step; ValueError for a start without a mesh."""
+        if self.start == "ball":
+            return Splats(self, ball(self.count, self.radius, self.opacity, self.degree, rng), steps)
+        path = Path(self.start)
+        mesh = path / "mesh.glb" if path.is_dir() else path
+        return Splats(self, on_mesh(mesh, self.count, self.opacity, self.degree, rng), steps)
 
 
 class Splats(nn.Module):

@@ -50,7 +50,7 @@ def on_mesh(path: Path, count: int, opacity: float, degree: int, rng: torch.Gene
     try:
         scene = trimesh.load_scene(path)
     except (ValueError, OSError, KeyError) as error:
-        raise ValueError(f"{path} is not a mesh that splats can start from ({error})") from None
+        raise ValueError(f"{path} is no mesh that splats can start from ({error})") from None
     corners, rgb = [], []
     for place, name in (scene.graph[node] for node in scene.graph.nodes_geometry):
         piece = scene.geometry[name]

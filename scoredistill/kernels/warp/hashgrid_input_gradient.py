@@ -1,11 +1,11 @@
-"""The hash grid's slopes: the gradient of its interpolation to the points, and the gradients of that.
+"""Hash-grid kernels for the gradient of the interpolation with respect to its points, and for its own gradients.
 
-The alphabet is `hashgrid_native`'s; `features` holds the gradient of the features, `along` [N] that of the slopes.
-Kernels that write to points take all levels of a block.
+Letters as in `hashgrid_native`; `features` holds the gradient with respect to the features, `grad_gradient` [N] that
+with respect to the input gradient. Kernels that write to points process all levels of a block.
 """
 
 # pyright: reportInvalidTypeForm=false, reportArgumentType=false
-# (kernels are written in warp's language, which only looks like Python)
+# (kernels are written in warp's language, which has the syntax of Python but other types)
 
 from __future__ import annotations
 
@@ -17,48 +17,51 @@ from scoredistill.kernels.warp.hashgrid_native import EDGES, LOCATE, Entries, Le
 
 wp.set_module_options({"enable_backward": False})
 
-RISES = """
+DERIVATIVES = """
         const auto dot = [](pair a, pair b) { return a[0] * b[0] + a[1] * b[1]; };
         wp::float32 found[3][W];
         for (int j = 0; j < width; ++j) {
             const pair weight = {even[start + j], odd[start + j]};
             const wp::float32 y = high[1][j], z = high[2][j];
-            pair edge[4], rise[4];
+            pair edge[4], delta[4];
             for (int k = 0; k < 4; ++k) {
                 const pair left = entries[at[2 * k][j]];
-                rise[k] = entries[at[2 * k + 1][j]] - left;
-                edge[k] = left + high[0][j] * rise[k];
+                delta[k] = entries[at[2 * k + 1][j]] - left;
+                edge[k] = left + high[0][j] * delta[k];
             }
-            const pair near_xy = rise[1] - rise[0], far_xy = rise[3] - rise[2];
-            const pair near_x = rise[0] + y * near_xy, far_x = rise[2] + y * far_xy;
+            const pair near_xy = delta[1] - delta[0], far_xy = delta[3] - delta[2];
+            const pair near_x = delta[0] + y * near_xy, far_x = delta[2] + y * far_xy;
             const pair near_y = edge[1] - edge[0], far_y = edge[3] - edge[2];
             const pair low_z = edge[2] - edge[0], high_z = edge[3] - edge[1];
             const pair dx = near_x + z * (far_x - near_x), dy = near_y + z * (far_y - near_y);
             const pair dz = low_z + y * (high_z - low_z);
 """
-"""Opens the loop over each point's weight and the slopes of its two features, in cells; `found` takes the results."""
+"""Opens the loop over points: the weight of each, and the derivatives dx, dy, dz of its two features, per cell.
 
-SLOPE = (
-    RISES
+`found` collects the results.
+"""
+
+INPUT_GRADIENT = (
+    DERIVATIVES
     + """
             found[0][j] = dot(weight, dx);
             found[1][j] = dot(weight, dy);
             found[2][j] = dot(weight, dz);
         }
         for (int j = 0; j < width; ++j) {
-            slopes.data[start + j] += (wp::float32)resolution * wp::vec3(found[0][j], found[1][j], found[2][j]);
+            gradient.data[start + j] += (wp::float32)resolution * wp::vec3(found[0][j], found[1][j], found[2][j]);
         }
     }
 """
 )
-TURN = (
-    RISES
+SECOND_DERIVATIVES = (
+    DERIVATIVES
     + """
-            const wp::vec3 u = (wp::float32)resolution * along.data[start + j];
-            const pair turned = u[0] * dx + u[1] * dy + u[2] * dz;
-            turns.data[2 * level * count + start + j] = turned[0];
-            turns.data[(2 * level + 1) * count + start + j] = turned[1];
-            const pair near_xz = rise[2] - rise[0], up_xz = rise[3] - rise[1];
+            const wp::vec3 u = (wp::float32)resolution * grad_gradient.data[start + j];
+            const pair change = u[0] * dx + u[1] * dy + u[2] * dz;
+            to_features.data[2 * level * count + start + j] = change[0];
+            to_features.data[(2 * level + 1) * count + start + j] = change[1];
+            const pair near_xz = delta[2] - delta[0], up_xz = delta[3] - delta[1];
             const wp::float32 xy = dot(weight, near_xy + z * (far_xy - near_xy));
             const wp::float32 xz = dot(weight, near_xz + y * (up_xz - near_xz));
             const wp::float32 yz = dot(weight, far_y - near_y);
@@ -67,17 +70,20 @@ TURN = (
             found[2][j] = xz * u[0] + yz * u[1];
         }
         for (int j = 0; j < width; ++j) {
-            bends.data[start + j] += (wp::float32)resolution * wp::vec3(found[0][j], found[1][j], found[2][j]);
+            to_points.data[start + j] += (wp::float32)resolution * wp::vec3(found[0][j], found[1][j], found[2][j]);
         }
     }
 """
 )
-"""The change of the features with the points, and that of the slopes: only mixed second derivatives are not zero."""
+"""Derivatives of the input gradient with respect to the gradient of the features, and to the points.
 
-SPREAD = (
+Only mixed second derivatives of a trilinear interpolation are nonzero.
+"""
+
+TABLE_DERIVATIVES = (
     EDGES
     + """
-            const wp::vec3 u = (wp::float32)resolution * along.data[start + j];
+            const wp::vec3 u = (wp::float32)resolution * grad_gradient.data[start + j];
             const pair d_far = u[2] * whole;
             const pair d_far_up = u[1] * far + high[1][j] * d_far, d_near_up = u[1] * near - high[1][j] * d_far;
             const pair d_edge[4] = {-1.f * d_far - d_near_up, d_near_up, d_far - d_far_up, d_far_up};
@@ -90,12 +96,12 @@ SPREAD = (
     }
 """
 )
-"""The change of what SCATTER adds, with the points."""
+"""The derivative with respect to the points of the gradient that SCATTER adds to the table."""
 
 
-@wp.func_native(LOCATE + SLOPE)
+@wp.func_native(LOCATE + INPUT_GRADIENT)
 @no_type_check
-def slope(
+def block_input_gradient(
     index: int,
     points: Vectors,
     table: Entries,
@@ -103,13 +109,13 @@ def slope(
     mask: wp.uint32,
     block: int,
     features: Planes,
-    slopes: Vectors,
+    gradient: Vectors,
 ): ...
 
 
-@wp.func_native(LOCATE + TURN)
+@wp.func_native(LOCATE + SECOND_DERIVATIVES)
 @no_type_check
-def turn(
+def block_second_derivatives(
     index: int,
     points: Vectors,
     table: Entries,
@@ -117,29 +123,29 @@ def turn(
     mask: wp.uint32,
     block: int,
     features: Planes,
-    along: Vectors,
-    turns: Planes,
-    bends: Vectors,
+    grad_gradient: Vectors,
+    to_features: Planes,
+    to_points: Vectors,
 ): ...
 
 
-@wp.func_native(LOCATE + SPREAD)
+@wp.func_native(LOCATE + TABLE_DERIVATIVES)
 @no_type_check
-def spread(
+def block_table_derivatives(
     index: int,
     points: Vectors,
     levels: Levels,
     mask: wp.uint32,
     block: int,
     features: Planes,
-    along: Vectors,
+    grad_gradient: Vectors,
     table: Entries,
 ): ...
 
 
 @wp.kernel
 @no_type_check
-def to_points(
+def points_gradient(
     first: int,
     points: Vectors,
     table: Entries,
@@ -147,16 +153,17 @@ def to_points(
     mask: wp.uint32,
     block: int,
     features: Planes,
-    slopes: Vectors,
+    gradient: Vectors,
 ):
     blocks = (points.shape[0] + block - 1) / block
     for level in range(levels.shape[0]):
-        slope(level * blocks + first + wp.tid(), points, table, levels, mask, block, features, slopes)
+        index = level * blocks + first + wp.tid()
+        block_input_gradient(index, points, table, levels, mask, block, features, gradient)
 
 
 @wp.kernel
 @no_type_check
-def turn_points(
+def second_derivatives(
     first: int,
     points: Vectors,
     table: Entries,
@@ -164,25 +171,28 @@ def turn_points(
     mask: wp.uint32,
     block: int,
     features: Planes,
-    along: Vectors,
-    turns: Planes,
-    bends: Vectors,
+    grad_gradient: Vectors,
+    to_features: Planes,
+    to_points: Vectors,
 ):
     blocks = (points.shape[0] + block - 1) / block
     for level in range(levels.shape[0]):
-        turn(level * blocks + first + wp.tid(), points, table, levels, mask, block, features, along, turns, bends)
+        index = level * blocks + first + wp.tid()
+        block_second_derivatives(
+            index, points, table, levels, mask, block, features, grad_gradient, to_features, to_points
+        )
 
 
 @wp.kernel
 @no_type_check
-def slopes_to_table(
+def table_derivatives(
     first: int,
     points: Vectors,
     levels: Levels,
     mask: wp.uint32,
     block: int,
     features: Planes,
-    along: Vectors,
+    grad_gradient: Vectors,
     table: Entries,
 ):
-    spread(first + wp.tid(), points, levels, mask, block, features, along, table)
+    block_table_derivatives(first + wp.tid(), points, levels, mask, block, features, grad_gradient, table)
