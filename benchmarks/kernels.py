@@ -1,13 +1,14 @@
-"""Fast kernels against their torch references, and a NeRF step by part: times, ratios, floors, peak memory.
+"""Fast kernels compared with their torch references, and the parts of a NeRF step: times, ratios, floors, peak memory.
 
-    GOMP_SPINCOUNT=5000 python benchmarks/kernels.py                       as the command line sets it for itself
-    python benchmarks/kernels.py --points 16384 --size 16 --repeats 3      a small try
+    GOMP_SPINCOUNT=5000 python benchmarks/kernels.py                       the value that `import scoredistill` sets
+    python benchmarks/kernels.py --points 16384 --size 16 --repeats 3      a small test
 
-Times are the best of --repeats, after a warm-up that compiles. A floor is the greater of two times: that of moving
-the bytes which must be moved at the measured rate of a copy, and that of the multiplications at the measured rate of
-a matrix product. Public implementations are measured where they import: nerfstudio's hash grid runs on a CPU (pip
-install --no-deps nerfstudio==1.1.5, and what its import asks for); nerfacc 0.5.3 does not: its packed sums answer
-"Only support cuda inputs", its marching asks for CUDA_HOME. Writes benchmarks/results/kernels.json and kernels.md.
+Times are the best of --repeats, after a warm-up that compiles. The floor is the larger of two times: the time to move
+the required bytes at the measured rate of a copy, and the time of the multiplications at the measured rate of a matrix
+product. Public implementations are measured if they can be imported: the hash grid of nerfstudio runs on a CPU (pip
+install --no-deps nerfstudio==1.1.5, and the packages that its import requires); nerfacc 0.5.3 does not: its packed sums
+raise "Only support cuda inputs", its marching requires CUDA_HOME. Writes
+benchmarks/results/kernels.json and kernels.md.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -43,27 +45,27 @@ GRIDS = {
     "hash grid 16 x 2^19": GridLayout(levels=16, coarsest=16, finest=2048, table=2**19),
 }
 VIEWS = 4
-STEP = 2 * 3**0.5 / 96  # of a ray, in the fast preset
+STEP = 2 * 3**0.5 / 96  # step length of the fast preset
 Work = Callable[[], object]
-Laid = dict[str, Tensor]
+Layouts = dict[str, Tensor]
 
 
 class Bench:
-    """Measures with one clock; rates of this machine are measured first."""
+    """Measures times with one clock; first measures the copy and multiplication rates of the machine."""
 
     def __init__(self, clock: str, repeats: int) -> None:
         self.clock, self.repeats = clock, repeats
-        source, target = torch.rand(2**25), torch.empty(2**25)  # 128 MB: more than any cache
+        source, target = torch.rand(2**25), torch.empty(2**25)  # 128 MB: larger than any cache
         self.bandwidth = 2 * source.nbytes / self.seconds(lambda: target.copy_(source))
         matrix = torch.rand(1024, 1024)
         self.products = 1024**3 / self.seconds(lambda: matrix @ matrix)
 
     def seconds(self, work: Work) -> float:
-        """The best of some repeats, after one that is not counted."""
+        """The best of several repeats, after a warm-up."""
         return min(seconds(work, self.repeats, self.clock))
 
     def row(self, name: str, work: Work, moved: float, products: float) -> dict[str, str | float]:
-        """One work by both backends, in milliseconds, beside the floor for `moved` bytes and so many products."""
+        """Times of both backends in milliseconds, and the floor for `moved` bytes and `products` multiplications."""
         found = {}
         for choice in ("torch", "warp"):
             with backend.using(choice):
@@ -77,34 +79,36 @@ def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def laid_out(features: Tensor) -> Laid:
-    """The same features [N K] as each backend's hash grid and perceptron hand them on: by rows, and by columns."""
+def layouts(features: Tensor) -> Layouts:
+    """The same features [N K] in the memory layout of each backend: by rows in torch, by columns in warp."""
     return {"torch": features, "warp": features.T.contiguous().T}
 
 
 def hash_grids(bench: Bench, points: int) -> list[dict[str, str | float]]:
-    """Encoding of uniformly random points, forward and backward to the table; slopes, as analytic normals ask."""
+    """Encoding of uniformly random points, its gradient to the table, and the input gradient of analytic normals."""
     rows = []
     for name, layout in GRIDS.items():
         x = torch.rand(points, 3, generator=rng())
         table = torch.rand(sum(layout.sizes), 2, generator=rng(1)).requires_grad_()
-        grads = laid_out(torch.randn(points, layout.width, generator=rng(2)))
+        grads = layouts(torch.randn(points, layout.width, generator=rng(2)))
 
-        def work(x: Tensor = x, table: Tensor = table, grads: Laid = grads, layout: GridLayout = layout) -> object:
+        def work(x: Tensor = x, table: Tensor = table, grads: Layouts = grads, layout: GridLayout = layout) -> object:
             return torch.autograd.grad(encode(x, table, layout, layout.levels), table, grads[backend.choice()])
 
         def forward(x: Tensor = x, table: Tensor = table, layout: GridLayout = layout) -> Tensor:
             return encode(x, table.detach(), layout, layout.levels)
 
-        def sloped(x: Tensor = x, table: Tensor = table, grads: Laid = grads, layout: GridLayout = layout) -> object:
+        def differentiated(
+            x: Tensor = x, table: Tensor = table, grads: Layouts = grads, layout: GridLayout = layout
+        ) -> object:
             found = input_gradient(x, table, grads[backend.choice()], layout, layout.levels)
             return torch.autograd.grad(found.square().sum(), table)
 
         products = points * layout.levels * 7 * 2  # seven interpolations of two features
-        moved = 2 * x.nbytes + 2 * grads["torch"].nbytes + 3 * table.nbytes  # the gradient is cleared, read and written
+        moved = 2 * x.nbytes + 2 * grads["torch"].nbytes + 3 * table.nbytes  # the gradient is zeroed, read and written
         rows.append(bench.row(f"{name}, forward + backward", work, moved, 2 * products))
         rows.append(bench.row(f"{name}, forward", forward, x.nbytes + grads["torch"].nbytes + table.nbytes, products))
-        rows.append(bench.row(f"{name}, slopes and their gradient", sloped, moved, 6 * products))
+        rows.append(bench.row(f"{name}, input gradient and its gradient", differentiated, moved, 6 * products))
     return rows
 
 
@@ -116,7 +120,7 @@ def scene_rays(size: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def along_rays(bench: Bench, size: int) -> list[dict[str, str | float]]:
-    """Marching through the grid; compositing of what is found, forward and backward; both together."""
+    """Marching through the grid; compositing of the samples, forward and backward; both together."""
     origins, directions, occupied = scene_rays(size)
     shift = torch.rand(len(origins), generator=rng())
     samples = march(origins, directions, occupied, 1.0, STEP, shift)
@@ -128,14 +132,14 @@ def along_rays(bench: Bench, size: int) -> list[dict[str, str | float]]:
         return march(origins, directions, occupied, 1.0, STEP, shift)
 
     def composited() -> object:
-        made = composite(density, albedo, samples, len(origins))
-        loss = made.albedo.sum() + made.opacity.sum() + made.depth.sum() + made.z_variance.sum()
+        result = composite(density, albedo, samples, len(origins))
+        loss = result.albedo.sum() + result.opacity.sum() + result.depth.sum() + result.z_variance.sum()
         return torch.autograd.grad(loss, (density, albedo))
 
-    a_sample = samples.ray.nbytes + samples.z.nbytes + samples.dz.nbytes
+    sample_bytes = samples.ray.nbytes + samples.z.nbytes + samples.dz.nbytes
     floors = {
-        "marching": (2 * origins.nbytes + a_sample, 12 * len(visits)),
-        "compositing": (2 * a_sample + 3 * (density.nbytes + albedo.nbytes), 24 * len(samples)),
+        "marching": (2 * origins.nbytes + sample_bytes, 12 * len(visits)),
+        "compositing": (2 * sample_bytes + 3 * (density.nbytes + albedo.nbytes), 24 * len(samples)),
     }
     both = [sum(pair) for pair in zip(*floors.values(), strict=True)]
     return [
@@ -151,20 +155,20 @@ def networks(bench: Bench, points: int) -> list[dict[str, str | float]]:
         torch.randn(*shape, generator=rng(i)) for i, shape in enumerate([(points, 12), (32, 12), (1, 32)])
     )
     inputs = {
-        name: [x.requires_grad_(), first.requires_grad_(), second.requires_grad_()] for name, x in laid_out(x).items()
+        name: [x.requires_grad_(), first.requires_grad_(), second.requires_grad_()] for name, x in layouts(x).items()
     }
     grad = torch.randn(points, 1, generator=rng(3))
 
     def work() -> object:
-        asked = inputs[backend.choice()]
-        return torch.autograd.grad(perceptron(*asked), asked, grad)
+        leaves = inputs[backend.choice()]
+        return torch.autograd.grad(perceptron(*leaves), leaves, grad)
 
-    products = points * 32 * (4 * 12 + 3)  # forward, again, and two gradients
+    products = points * 32 * (4 * 12 + 3)  # forward pass, its recomputation, and two gradients
     return [bench.row("perceptron 12-32-1, forward + backward", work, 3 * x.nbytes + 2 * grad.nbytes, products)]
 
 
 def public(bench: Bench, points: int) -> dict[str, float]:
-    """Milliseconds of public hash grids that import here, forward + backward, at the first size."""
+    """Milliseconds of importable public hash grids, forward + backward, at the first size."""
     if importlib.util.find_spec("nerfstudio") is None:
         return {}
     from nerfstudio.field_components.encodings import HashEncoding  # type: ignore[import-not-found] (optional)
@@ -176,12 +180,12 @@ def public(bench: Bench, points: int) -> dict[str, float]:
 
 
 def nerf_step(bench: Bench, size: int, choice: str) -> dict[str, str | float]:
-    """A step of the fast preset by part, in milliseconds, and the peak of what it allocates, in MB."""
+    """Milliseconds of the parts of a step of the fast preset, and its peak memory in MB."""
     settings = replace(NERF, regularizers=NERF_LOSSES)
-    scene, dice = NeRF(settings, rng()), rng(1)
-    cameras = OrbitConfig(size=size)(0.5, VIEWS, dice)
+    scene, random = NeRF(settings, rng()), rng(1)
+    cameras = OrbitConfig().cameras(VIEWS, random, resolution=size)
     optimizer = torch.optim.Adam(scene.param_groups())
-    pull = torch.linspace(-1, 1, VIEWS * 3 * size**2).view(VIEWS, 3, size, size) / size**2
+    weights = torch.linspace(-1, 1, VIEWS * 3 * size**2).view(VIEWS, 3, size, size) / size**2
     parts: dict[str, list[float]] = {}
 
     def step() -> None:
@@ -191,9 +195,9 @@ def nerf_step(bench: Bench, size: int, choice: str) -> dict[str, str | float]:
             times.append(now(bench.clock))
             parts.setdefault(part, []).append(1e3 * (times[-1] - times[-2]))
 
-        frame = scene.render(cameras, torch.ones(3), dice)
+        frame = scene.render(cameras, torch.ones(3), random)
         done("render")
-        loss = (frame.rgb * pull).sum() + scene.regularizer(frame, cameras, 0.5)
+        loss = (frame.rgb * weights).sum() + scene.regularizer(frame, cameras, 0.5)
         done("regularizers")
         optimizer.zero_grad()
         loss.backward()
@@ -204,31 +208,31 @@ def nerf_step(bench: Bench, size: int, choice: str) -> dict[str, str | float]:
     with backend.using(choice):
         for _ in range(bench.repeats + 1):
             step()
-        visit = bench.seconds(lambda: scene.grid.update(scene.field.density, dice, everywhere=True))
+        visit = bench.seconds(lambda: scene.grid.update(scene.field.density, random, everywhere=True))
         best = {part: min(times[1:]) for part, times in parts.items()}
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
             step()
     row = {"backend": choice, **best, "step": sum(best.values()), "occupancy visit": 1e3 * visit}
-    return row | {"peak MB": peak(watched) / 1e6}
+    return row | {"peak MB": peak(profiled) / 1e6}
 
 
-def peak(watched: profile) -> float:
-    """The most bytes that were allocated at once, above those at the start."""
-    assert watched.profiler is not None
-    assert watched.profiler.kineto_results is not None
-    events = [event for event in watched.profiler.kineto_results.events() if event.name() == "[memory]"]
-    held = most = 0
+def peak(profiled: profile) -> float:
+    """The largest number of bytes allocated at one time, above those at the start."""
+    assert profiled.profiler is not None
+    assert profiled.profiler.kineto_results is not None
+    events = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
+    current = largest = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()  # type: ignore[attr-defined] (its stub lacks it)
-        most = max(most, held)
-    return most
+        current += event.nbytes()  # type: ignore[attr-defined] (its stub lacks it)
+        largest = max(largest, current)
+    return largest
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=int, default=262_144)
-    parser.add_argument("--size", type=int, default=64, help="pixels of a side of each of the four views")
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--points", type=int, default=262_144, help="points of the hash grid and the perceptron")
+    parser.add_argument("--size", type=int, default=64, help="resolution of each of the four views in pixels")
+    parser.add_argument("--repeats", type=int, default=7, help="repeats, of which the best counts")
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--out", type=Path, default=RESULTS / "kernels")
     flags = parser.parse_args()
@@ -244,8 +248,8 @@ def main() -> None:
         "# Kernels\n\nMilliseconds, best of several; see `benchmarks/kernels.py`.\n",
         "\n".join(f"- {name}: {value}" for name, value in about.items()) + "\n",
         markdown(kernels),
-        "Public implementations of the first row's work: "
-        + (", ".join(f"{name}: {value:.0f} ms" for name, value in others.items()) or "none imports here")
+        "Public implementations of the first row: "
+        + (", ".join(f"{name}: {value:.0f} ms" for name, value in others.items()) or "none can be imported")
         + "\n",
         f"## A step of the fast preset, {VIEWS} views of {flags.size} x {flags.size}, by part\n",
         markdown(steps),

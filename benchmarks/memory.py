@@ -1,10 +1,10 @@
-"""What a step of text-to-3D takes on a GPU, counted without one: gigabytes of tensors, by part and by preset.
+"""GPU memory of a text-to-3D step, counted without a GPU: gigabytes of tensors, by part and by preset.
 
     python benchmarks/memory.py
 
-The denoiser and the autoencoder of Stable Diffusion 2.1 run at full size on tensors without contents; the field runs at
-a few thousand rays, in proportion to which its memory grows, its small networks by torch, as on a GPU. Of a second,
-smaller field one pass and tiles are compared at 256 x 256 pixels.
+The denoiser and the autoencoder of Stable Diffusion 2.1 run at full size on fake tensors; the field runs at a few
+thousand rays and its memory is extrapolated linearly, with its small networks in torch, as on a GPU. For a second,
+smaller field, rendering in one pass and in tiles is compared at 256 x 256 pixels.
 """
 
 from __future__ import annotations
@@ -35,14 +35,15 @@ from scoredistill.recipes.recipe import Recipe
 from scoredistill.scenes.nerf import NeRF, NerfConfig, field
 
 SIZE, LATENT = 512, 64
-ROWS = 4  # of the denoiser, with Perp-Neg
+ROWS = 4  # batch rows of the denoiser, with Perp-Neg
 KINDS = {"finite": {"normals": "finite"}, "analytic": {"normals": "analytic", "normals_at": "samples"}}
 
 
 class Peak(TorchDispatchMode):
-    """While it is on, `bytes` becomes the most that tensors made under it occupied at one time.
+    """`bytes` is the largest total size, at one time, of the tensors created while the mode is active.
 
-    Counts storages as they are asked for; what an allocator keeps in reserve, or an operation uses inside, it does not.
+    Counts storages of the requested sizes; the reserve of an allocator and temporary memory inside operations are not
+    included.
     """
 
     def __init__(self) -> None:
@@ -51,15 +52,15 @@ class Peak(TorchDispatchMode):
         self.alive: set[int] = set()
 
     def __torch_dispatch__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = function(*args, **(kwargs or {}))
+        result = function(*args, **(kwargs or {}))
         given = {id(storage) for storage in _storages((args, kwargs))}
-        for storage in _storages(made):
+        for storage in _storages(result):
             if id(storage) not in given | self.alive:
                 self.alive.add(id(storage))
                 self.live += storage.nbytes()
                 weakref.finalize(storage, self._gone, id(storage), storage.nbytes())
         self.bytes = max(self.bytes, self.live)
-        return made
+        return result
 
     def _gone(self, name: int, size: int) -> None:
         self.alive.discard(name)
@@ -76,7 +77,7 @@ def resident(net: nn.Module) -> int:
 
 
 def published() -> dict[str, float]:
-    """Gigabytes of Stable Diffusion 2.1 in half precision at 512 x 512: weights, a denoiser's call, an encoding."""
+    """Gigabytes of Stable Diffusion 2.1 in half precision at 512 x 512: weights, denoiser, autoencoder."""
     half = torch.bfloat16
     with FakeTensorMode(allow_non_fake_inputs=True):
         net, vae = networks("cpu", half)
@@ -92,7 +93,7 @@ def published() -> dict[str, float]:
 
 
 def render(nerf: NeRF, recipe: Recipe, size: int) -> int:
-    """Bytes that one training render and its gradient take."""
+    """Bytes of one training render and its gradient."""
     cameras = recipe.views.cameras(1, torch.Generator().manual_seed(3), resolution=size)
     with Peak() as peak:
         frame = nerf.render(cameras, torch.ones(3), torch.Generator().manual_seed(1))
@@ -102,7 +103,7 @@ def render(nerf: NeRF, recipe: Recipe, size: int) -> int:
 
 
 def late(settings: NerfConfig, tile: int) -> NeRF:
-    """A field as it is late in a run: all levels are active, it is shaded at every step."""
+    """A field in its state late in a run: all levels are active, it is shaded at every step."""
     light = replace(settings.lambert, after=0, albedo_share=0.0)
     settings = replace(settings, first_levels=settings.grid.levels, lambert=light, tile=tile)
     return NeRF(settings, torch.Generator().manual_seed(0))
@@ -115,19 +116,19 @@ def nerf_of(recipe: Recipe) -> NerfConfig:
 
 
 def growth(nerf: NeRF, recipe: Recipe, small: int) -> tuple[float, float]:
-    """Bytes that a further pixel adds to a render, and those of a render of none."""
+    """Bytes per pixel of a render, and bytes independent of the number of pixels."""
     least, most = (render(nerf, recipe, side) for side in (small, 2 * small))
     pixel = (most - least) / (3 * small**2)
     return pixel, least - pixel * small**2
 
 
 def budgets(small: int) -> list[dict[str, Any]]:
-    """Gigabytes of each preset at 512 x 512, from renders of at most twice `small` pixels a side."""
+    """Gigabytes of each preset at 512 x 512, from renders of at most 2 x `small` pixels per side."""
     paper = PRESETS["paper"]()
     nerf = late(nerf_of(paper), 0)
     ray, rest = growth(nerf, paper, small)
     pixel, _ = growth(late(nerf_of(paper), 64), paper, small // 2)
-    state = 3 * resident(nerf)  # with what Adam keeps; gradients are in `rest`
+    state = 3 * resident(nerf)  # with the state of Adam; gradients are in `rest`
     parts = published()
     rows = []
     for name in ("paper without tiles", "paper", "low-vram"):
@@ -151,8 +152,12 @@ def one_pass_and_tiles(size: int, tile: int) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", type=int, default=32, help="pixels a side that the field is measured at, and twice")
-    parser.add_argument("--size", type=int, default=256, help="pixels a side at which tiles are compared with one pass")
+    parser.add_argument(
+        "--small", type=int, default=32, help="resolution in pixels at which the field is measured, and twice that"
+    )
+    parser.add_argument(
+        "--size", type=int, default=256, help="resolution in pixels at which tiles are compared with one pass"
+    )
     parser.add_argument("--tile", type=int, default=4096)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/memory.json"))
     flags = parser.parse_args()

@@ -3,8 +3,9 @@
     python benchmarks/meshes.py runs/text_to_3d/*
 
 Reads finished run folders and changes nothing in them. Writes one table, one JSON file with a row for each run (the
-seconds of `bake` hold those of `rendered_colors`), and one contact sheet (of each run the render's front and side, then the
-mesh's). Where node finds the package `gltf-validator` (npm install gltf-validator), every GLB goes through it.
+seconds of `bake` include those of `rendered_colors`), and one contact sheet (for each run the front and side of the
+render, then of the mesh). If node finds the package `gltf-validator` (npm install gltf-validator), every GLB is
+validated.
 """
 
 from __future__ import annotations

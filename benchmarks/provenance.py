@@ -1,4 +1,4 @@
-"""Where a measurement comes from: command, commit, hardware, versions. Every result file carries it."""
+"""The origin of a measurement: command, commit, hardware, versions. Part of every result file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 
 def provenance() -> dict[str, str | int]:
-    """The facts a reader needs to repeat a measurement."""
+    """The facts needed to repeat a measurement."""
     return {
         "command": " ".join(["python", *sys.argv]),
         "commit": _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain", "-uno") else ""),

@@ -4,7 +4,7 @@
 
 One thing varies at a time, from the fast preset's field of a soft ball: pixels, samples along a ray, views, the
 occupied part of the volume, threads. The exponent is the slope of log time over log quantity, by least squares. The
-variable is what the command line sets for itself (scoredistill/openmp.py).
+variable is what the command line sets for itself (scoredistill/kernels/openmp.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Stable Diffusion 2.1-base with random weights: what a step costs does not depend on what the weights know."""
+"""Stable Diffusion 2.1-base with random weights, since the cost of a step does not depend on the weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scoredistill.priors.diffusers.view_prompting import ViewPrompting
 from scoredistill.schedule import scaled_linear
 
 TOKENS = 77
-UNET: dict[str, Any] = {  # its published config, where that is not the class's own default
+UNET: dict[str, Any] = {  # the published config, where it differs from the defaults of the class
     "sample_size": 64,
     "attention_head_dim": (5, 10, 20, 20),
     "cross_attention_dim": 1024,
@@ -27,14 +27,14 @@ VAE: dict[str, Any] = {
     "layers_per_block": 2,
     "latent_channels": 4,
 }
-THIN: tuple[dict[str, Any], dict[str, Any]] = (  # the same, of few channels, for a CPU
+THIN: tuple[dict[str, Any], dict[str, Any]] = (  # the same with few channels, for a CPU
     {"block_out_channels": (8, 16, 16, 16), "norm_num_groups": 4, "attention_head_dim": 2, "cross_attention_dim": 16},
     {"block_out_channels": (8, 8, 8, 8), "norm_num_groups": 4},
 )
 
 
 def networks(device: torch.device | str, dtype: torch.dtype, *, thin: bool = False) -> tuple[Any, Any]:
-    """The denoiser and the autoencoder, frozen."""
+    """The frozen denoiser and autoencoder."""
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 

@@ -1,13 +1,12 @@
-"""Splats: the fast rasterizer against its torch reference, in time and in gradients, and how its cost grows.
+"""Splats: times and gradients of the fast rasterizer compared with its torch reference, and the growth of its cost.
 
     python benchmarks/splats.py
-    python benchmarks/splats.py --splats 2000 --size 32 --repeats 2      a small try
+    python benchmarks/splats.py --splats 2000 --size 32 --repeats 2      a small test
 
-One view of splats in a ball, each about a pixel wide where the picture is --size pixels; forward and backward through
-projection, sorting and compositing, with random pulls on all eight channels and the opacity. Times are the best of
---repeats, after a warm-up that compiles. The reference takes its tiles one after the other, each as one product of all
-its pixels with all its splats. Writes
-benchmarks/results/splats.json and splats.md.
+One view of splats in a ball, each about a pixel wide at --size pixels; forward and backward through projection, sorting
+and compositing, with random output gradients on all eight channels and the opacity. Times are the best of --repeats,
+after a warm-up that compiles. The reference processes tiles one after the other, each as one product of all its pixels
+with all its splats. Writes benchmarks/results/splats.json and splats.md.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ from scoredistill.kernels.project import project
 from scoredistill.kernels.rasterize import CHANNELS, rasterize, tiles
 
 RESULTS = Path(__file__).with_name("results")
-SPREAD = 0.3  # standard deviation of the means: the ball fills the picture
-SIZE = 4  # pixels of a tile's side, as the fast rasterizer has them
-WIDE = 1.92  # mean standard deviation of a splat times the pixels of a side: about a pixel at every --size
+SPREAD = 0.3  # standard deviation of the means: the ball fills the image
+SIZE = 4  # side of a tile in pixels, as in the fast rasterizer
+WIDE = 1.92  # mean standard deviation of a splat times the resolution: about a pixel at every --size
 
 
 class Cloud:
-    """Random splats with features and pulls, and the work of one step on them."""
+    """Random splats with features and output gradients, and one step on them."""
 
     def __init__(self, count: int, size: int, std: float, device: str) -> None:
         rng = torch.Generator().manual_seed(0)
@@ -48,21 +47,21 @@ class Cloud:
         values += (torch.rand(count, generator=rng), torch.rand(1, count, CHANNELS, generator=rng))
         self.leaves = [value.to(device).requires_grad_() for value in values]
         self.cameras: Cameras = ring(1, size).to(device)
-        self.pulls = [normal(1, CHANNELS, size, size).to(device), normal(1, 1, size, size).to(device)]
+        self.grad_outputs = [normal(1, CHANNELS, size, size).to(device), normal(1, 1, size, size).to(device)]
 
-    def pictures(self) -> tuple[Tensor, Tensor]:
-        """Projected and composited."""
+    def render(self) -> tuple[Tensor, Tensor]:
+        """Projected and composited features, and opacity."""
         means, stds, rotations, opacities, features = self.leaves
         footprints = project(means, stds, rotations, self.cameras)
         return rasterize(footprints, opacities, features, self.cameras.height, self.cameras.width)
 
     def step(self) -> tuple[Tensor, ...]:
-        """The gradients of everything."""
-        return torch.autograd.grad(self.pictures(), self.leaves, self.pulls)
+        """Gradients with respect to all parameters."""
+        return torch.autograd.grad(self.render(), self.leaves, self.grad_outputs)
 
 
 def row(cloud: Cloud, clock: str, repeats: int, *, reference: bool) -> dict[str, float]:
-    """Milliseconds of one cloud, forward and with backward, and where asked for the reference's and the agreement."""
+    """Milliseconds of one cloud, forward and with backward; with `reference` also its time and the agreement."""
     with torch.no_grad():
         means, stds, rotations, opacities, _ = cloud.leaves
         footprints = project(means, stds, rotations, cloud.cameras)
@@ -73,7 +72,7 @@ def row(cloud: Cloud, clock: str, repeats: int, *, reference: bool) -> dict[str,
         "pairs with tiles": pairs,
     }
     with backend.using("warp"):
-        found["forward ms"] = 1e3 * min(seconds(cloud.pictures, repeats, clock))
+        found["forward ms"] = 1e3 * min(seconds(cloud.render, repeats, clock))
         found["step ms"] = 1e3 * min(seconds(cloud.step, repeats, clock))
         fast = cloud.step()
     if reference:

@@ -1,4 +1,4 @@
-"""How long a piece of work takes: on which clock, and that it is warm and done when the clock is read."""
+"""Measurement of execution times: wall or CPU clock, after a warm-up, with the GPU synchronized."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Callable
 import torch
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-"""cpu: seconds of all threads, where other work shares the cores."""
+"""cpu: seconds of all threads, for a machine whose cores are shared with other work."""
 
 
 def now(clock: str = "wall") -> float:
-    """Seconds, when a GPU has done all that it was given."""
+    """Seconds on the clock, after all GPU work is finished."""
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
     return CLOCKS[clock]()
 
 
 def seconds(work: Callable[[], object], repeats: int, clock: str = "wall") -> list[float]:
-    """What each of some calls takes, after one that is not counted."""
+    """The seconds of each of `repeats` calls, after a warm-up call."""
     work()
     taken = []
     for _ in range(repeats):

@@ -1,4 +1,4 @@
-"""Fields of which everything is known: soft balls."""
+"""Fields in closed form: soft balls."""
 
 from __future__ import annotations
 

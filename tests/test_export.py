@@ -30,7 +30,7 @@ def orange() -> Mesh:
 
 
 def frames(count: int, size: int = 16) -> Frame:
-    """Views that differ: the object is a square that moves with the view."""
+    """Different views: the object is a square that moves with the view."""
     opacity = torch.zeros(count, 1, size, size)
     for index in range(count):
         opacity[index, :, 4:12, index % 8 : index % 8 + 8] = 1
@@ -38,10 +38,10 @@ def frames(count: int, size: int = 16) -> Frame:
     return Frame(opacity * color + (1 - opacity), opacity, opacity, opacity * normal)
 
 
-# ---- pictures and videos ----
+# ---- images and videos ----
 
 
-def test_png_keeps_every_pixel(tmp_path: Path) -> None:
+def test_png_is_lossless(tmp_path: Path) -> None:
     levels = torch.arange(256).reshape(1, 16, 16).expand(3, 16, 16) / 255
     write_png(levels, tmp_path / "levels.png")
     read = np.asarray(Image.open(tmp_path / "levels.png"))
@@ -56,7 +56,7 @@ def test_a_contact_sheet_has_its_images_in_reading_order() -> None:
     assert sheet[0, 8, [0, 10, 20]].tolist() == pytest.approx([0.3, 0.4, 1.0])
 
 
-def test_small_images_are_enlarged_to_even_sides_and_large_ones_left() -> None:
+def test_small_images_are_enlarged_to_even_sides_and_large_ones_unchanged() -> None:
     assert enlarge(torch.rand(2, 3, 15, 21), 64).shape == (2, 3, 64, 90)
     large = torch.rand(1, 3, 300, 300)
     assert enlarge(large, 256) is large
@@ -89,7 +89,7 @@ def test_the_turntable_is_a_video_of_three_panels(tmp_path: Path) -> None:
     assert first[4, 128 + 60] == pytest.approx([0, 0, 0], abs=0.06)
 
 
-def test_a_turntable_of_nothing_says_so(tmp_path: Path) -> None:
+def test_a_turntable_without_frames_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no frames"):
         write_turntable([], tmp_path / "turntable.mp4", background=torch.ones(3))
     assert not list(tmp_path.iterdir())
@@ -135,14 +135,14 @@ def without_viewer(html: str) -> str:
     return re.sub(r'<script type="module">.*</script>', "", html, flags=re.DOTALL)
 
 
-def test_whatever_the_text_says_it_stays_text(orange: Mesh, tmp_path: Path) -> None:
+def test_all_text_is_escaped(orange: Mesh, tmp_path: Path) -> None:
     html = without_viewer(render_page(full_page(tmp_path, orange, HOSTILE)))
     assert "<script" not in html and "<img src=x" not in html
     assert html.count("</title>") == 1
     assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 10
 
 
-def test_the_page_loads_nothing_and_its_policy_allows_nothing(orange: Mesh, tmp_path: Path) -> None:
+def test_the_page_loads_no_resources_and_its_policy_forbids_them(orange: Mesh, tmp_path: Path) -> None:
     html = render_page(full_page(tmp_path, orange, "a ball"))
     page = without_viewer(html)
     assert not re.search(r"https?://|@import|url\(|<link|<iframe|<script", page)
@@ -159,13 +159,13 @@ def test_the_page_loads_nothing_and_its_policy_allows_nothing(orange: Mesh, tmp_
     assert f"'sha256-{digest}'" in policy.group(1)
 
 
-def test_the_page_embeds_what_it_is_given(orange: Mesh, tmp_path: Path) -> None:
+def test_the_page_embeds_its_contents(orange: Mesh, tmp_path: Path) -> None:
     write_page(full_page(tmp_path, orange, "a ball"), tmp_path / "index.html")
     html = without_viewer((tmp_path / "index.html").read_text("utf-8"))
     for name in ("mesh.glb", "turntable.mp4"):
         assert base64.b64encode((tmp_path / name).read_bytes()).decode() in html
-    assert html.count("<svg") == 2  # the loss and the number that the prompt names; the note is no number
-    assert all(f"<h2>{title}</h2>" in html for title in ("Views", "What the prior saw", "Curves", "Reproduce"))
+    assert html.count("<svg") == 2  # the loss and the number named like the prompt; the note is not a number
+    assert all(f"<h2>{title}</h2>" in html for title in ("Views", "Inputs of the prior", "Curves", "Reproduce"))
 
 
 def test_a_page_without_a_mesh_has_no_viewer_and_no_empty_section() -> None:
@@ -174,7 +174,7 @@ def test_a_page_without_a_mesh_has_no_viewer_and_no_empty_section() -> None:
     assert re.findall("<h2>(.*?)</h2>", html) == ["Views"]
 
 
-def test_a_table_leaves_out_what_says_nothing() -> None:
+def test_a_table_omits_empty_values() -> None:
     html = render_page(Page("an image", metrics={"reason": "", "diverged": False, "similarity": 0.0}))
     assert re.findall("<th>(.*?)</th><td>(.*?)</td>", html) == [("diverged", "false"), ("similarity", "0")]
     assert "<table" not in render_page(Page("an image", metrics={"reason": ""}))
@@ -191,7 +191,7 @@ def positions(drawing: str, shape: str) -> list[list[float]]:
     return [[float(value) for value in point.split(",")] for point in found.group(1).split()]
 
 
-def test_a_curve_is_drawn_where_its_values_are() -> None:
+def test_a_curve_is_drawn_at_its_values() -> None:
     line = positions(curve([0, 50, 100], [1.0, 2.0, 3.0]), "polyline")
     assert line == [[56, 128], [204, 68], [352, 8]]
 
@@ -203,13 +203,13 @@ def test_a_curve_over_many_decades_is_straight_on_a_logarithmic_axis() -> None:
     assert np.diff(line[:, 1]) == pytest.approx(30, abs=0.2)
 
 
-def test_a_curve_leaves_out_what_is_not_finite_and_survives_a_constant() -> None:
+def test_a_curve_omits_values_that_are_not_finite() -> None:
     drawing = curve([0, 1, 2, 3], [5.0, math.nan, math.inf, 5.0])
     assert positions(drawing, "polyline") == [[56, 68], [352, 68]]
     assert curve([0, 1], [math.nan, math.nan]) == ""
 
 
-def test_noise_is_a_band_around_its_mean() -> None:
+def test_noise_is_drawn_as_a_band_around_the_mean() -> None:
     drawing = curve(range(1200), [float(step % 2) for step in range(1200)])
     line, band = np.array(positions(drawing, "polyline")), np.array(positions(drawing, "polygon"))
     assert np.abs(line[:, 1] - 68).max() < 8

@@ -1,4 +1,4 @@
-"""The hash grid against a literal per-point computation, against linear functions, and its derivatives."""
+"""The hash grid compared with a per-point computation and with linear functions; its derivatives."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def random_points(count: int, seed: int = 1) -> torch.Tensor:
     return torch.rand(count, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def literal(point: np.ndarray, table: np.ndarray, layout: GridLayout) -> np.ndarray:
+def encode_point(point: np.ndarray, table: np.ndarray, layout: GridLayout) -> np.ndarray:
     """Mueller et al. 2022, section 3, one point at a time, with Python's unbounded integers."""
     features, offset = [], 0
     for resolution, size in zip(layout.resolutions, layout.sizes, strict=True):
@@ -41,16 +41,16 @@ def literal(point: np.ndarray, table: np.ndarray, layout: GridLayout) -> np.ndar
     return np.concatenate(features)
 
 
-def test_encoding_equals_the_literal_computation() -> None:
+def test_encoding_equals_the_per_point_computation() -> None:
     table, points = random_table(SMALL), random_points(50)
-    expected = np.stack([literal(point, table.numpy(), SMALL) for point in points.numpy()])
+    expected = np.stack([encode_point(point, table.numpy(), SMALL) for point in points.numpy()])
     np.testing.assert_allclose(encode(points, table, SMALL, 3).numpy(), expected, atol=1e-14)
 
 
 def test_hashing_of_large_coordinates_wraps_like_unsigned_integers() -> None:
     layout = GridLayout(levels=2, coarsest=100, finest=4096, table=2**14)
     table, points = random_table(layout), random_points(20)
-    expected = np.stack([literal(point, table.numpy(), layout) for point in points.numpy()])
+    expected = np.stack([encode_point(point, table.numpy(), layout) for point in points.numpy()])
     np.testing.assert_allclose(encode(points, table, layout, 2).numpy(), expected, atol=1e-12)
 
 
@@ -72,21 +72,21 @@ def test_resolutions_grow_geometrically_from_coarsest_to_finest() -> None:
     assert published.width == 32
 
 
-def test_inactive_levels_are_zero_and_leave_the_others_alone() -> None:
+def test_inactive_levels_are_zero_and_do_not_change_the_others() -> None:
     table, points = random_table(SMALL), random_points(10)
-    everything, some = encode(points, table, SMALL, 3), encode(points, table, SMALL, 1)
-    torch.testing.assert_close(some[:, :2], everything[:, :2], rtol=0, atol=0)
-    assert some.shape == everything.shape
-    assert not some[:, 2:].any()
+    full, partial = encode(points, table, SMALL, 3), encode(points, table, SMALL, 1)
+    torch.testing.assert_close(partial[:, :2], full[:, :2], rtol=0, atol=0)
+    assert partial.shape == full.shape
+    assert not partial[:, 2:].any()
 
 
-def test_points_outside_lie_on_the_surface() -> None:
+def test_points_outside_are_clamped_to_the_surface() -> None:
     table = random_table(SMALL)
     outside, surface = torch.tensor([[-0.3, 0.5, 1.7]]).double(), torch.tensor([[0.0, 0.5, 1.0]]).double()
     torch.testing.assert_close(encode(outside, table, SMALL, 3), encode(surface, table, SMALL, 3))
 
 
-def test_gradients_once_and_twice() -> None:
+def test_first_and_second_gradients() -> None:
     layout = GridLayout(levels=2, coarsest=2, finest=5, table=2**5)  # 27 dense entries, then 32 hashed
     table, points = random_table(layout).requires_grad_(), random_points(2).requires_grad_()
     assert torch.autograd.gradcheck(lambda x, v: encode(x, v, layout, 2), (points, table), eps=1e-7)
@@ -102,6 +102,6 @@ def test_points_without_requires_grad_get_no_gradient() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"table": 1000}, {"levels": 0}, {"coarsest": 200}])
-def test_impossible_layouts_are_refused(wrong: dict[str, int]) -> None:
+def test_invalid_layouts_are_rejected(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="a hash grid needs"):
         GridLayout(**wrong)

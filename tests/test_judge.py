@@ -1,4 +1,4 @@
-"""The judge: its network's invariances, its file, and recognition against an explicit sum."""
+"""The judge: invariances of its network, its file, and recognition compared with an explicit sum."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_padding_does_not_change_a_caption(judge: Judge) -> None:
     assert torch.allclose(network.text(padded), network.text(trimmed), atol=1e-12)
 
 
-def test_no_words_at_all_still_give_a_finite_feature(judge: Judge) -> None:
+def test_the_empty_caption_has_a_finite_feature(judge: Judge) -> None:
     assert bool(judge.text_features([""]).isfinite().all())
 
 
@@ -51,13 +51,13 @@ def test_other_sizes_are_resized_with_antialiasing(judge: Judge) -> None:
     small = random_rgb(1, 3, 8, 8)
     coarse = small.repeat_interleave(8, -1).repeat_interleave(8, -2)
     fine = small.repeat_interleave(32, -1).repeat_interleave(32, -2)
-    stripes = (torch.arange(256) % 2).float().expand(1, 3, 256, 256)  # finer than 64 pixels: must come out gray
+    stripes = (torch.arange(256) % 2).float().expand(1, 3, 256, 256)  # finer than 64 pixels: must become gray
     assert float(judge.image_features(coarse) @ judge.image_features(fine).T) > 0.99
     gray = judge.image_features(torch.full((1, 3, 64, 64), 0.5))
     assert torch.allclose(judge.image_features(stripes), gray, atol=0.02)
 
 
-def test_many_pictures_are_the_same_as_few(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_do_not_depend_on_the_batch_size(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
     rgb = random_rgb(5, 3, 64, 64)
     whole = judge.image_features(rgb)
     monkeypatch.setattr(judges, "_BATCH", 2)
@@ -75,27 +75,27 @@ def test_loss_is_the_mean_of_both_cross_entropies(judge: Judge) -> None:
 
 def test_recognition_is_the_marginal_of_an_explicit_softmax(judge: Judge) -> None:
     rgb = random_rgb(2, 3, 64, 64)
-    seen, scale = judge.recognize(rgb), judge.network.logit_scale
+    recognized, scale = judge.recognize(rgb), judge.network.logit_scale
     meanings = [(kind, color) for kind in KINDS for color in COLORS]
     joint = torch.softmax(scale * judge.similarity(rgb, [plain(*meaning) for meaning in meanings]), -1)
 
     def marginal(place: int, word: str) -> torch.Tensor:
         return joint[:, [meaning[place] == word for meaning in meanings]].sum(-1)
 
-    assert torch.allclose(seen.kind, torch.stack([marginal(0, kind) for kind in KINDS], -1), atol=1e-6)
-    assert torch.allclose(seen.color, torch.stack([marginal(1, color) for color in COLORS], -1), atol=1e-6)
-    assert torch.allclose(seen.view, torch.softmax(scale * judge.similarity(rgb, VIEWS), -1), atol=1e-6)
-    assert seen.kinds == [KINDS[int(row.argmax())] for row in seen.kind]
-    assert set(seen.colors) <= set(COLORS) and set(seen.views) <= set(VIEWS)
+    assert torch.allclose(recognized.kind, torch.stack([marginal(0, kind) for kind in KINDS], -1), atol=1e-6)
+    assert torch.allclose(recognized.color, torch.stack([marginal(1, color) for color in COLORS], -1), atol=1e-6)
+    assert torch.allclose(recognized.view, torch.softmax(scale * judge.similarity(rgb, VIEWS), -1), atol=1e-6)
+    assert recognized.kinds == [KINDS[int(row.argmax())] for row in recognized.kind]
+    assert set(recognized.colors) <= set(COLORS) and set(recognized.views) <= set(VIEWS)
 
 
-def test_retrieval_names_the_most_similar_caption(judge: Judge) -> None:
+def test_retrieval_returns_the_most_similar_caption(judge: Judge) -> None:
     rgb, texts = random_rgb(3, 3, 64, 64), ["a red car", "a blue fish", "two green ducks"]
     similarity = judge.similarity(rgb, texts)
     assert judge.retrieval(rgb, texts) == [texts[int(row.argmax())] for row in similarity]
 
 
-def test_a_saved_judge_comes_back_to_half_precision(judge: Judge, tmp_path) -> None:
+def test_a_saved_judge_is_loaded_up_to_half_precision(judge: Judge, tmp_path) -> None:
     rgb = random_rgb(2, 3, 64, 64)
     before = judge.similarity(rgb, ["a red car", "a blue fish"])
     save(judge.network, tmp_path / "judge.safetensors")
@@ -105,38 +105,38 @@ def test_a_saved_judge_comes_back_to_half_precision(judge: Judge, tmp_path) -> N
     assert all(value.dtype == torch.float16 for value in load_file(tmp_path / "judge.safetensors").values())
 
 
-def test_a_missing_or_foreign_judge_is_one_clear_line(judge: Judge, tmp_path) -> None:
+def test_a_missing_or_invalid_judge_is_an_error(judge: Judge, tmp_path) -> None:
     with pytest.raises(ValueError, match=r"no judge at .*absent"):
         Judge.load(tmp_path / "absent.safetensors")
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match="other words than Toybox"):
+    with pytest.raises(ValueError, match="another vocabulary than Toybox"):
         Judge.load(tmp_path / "other.safetensors")
     (tmp_path / "torn.safetensors").write_bytes(b"torn")
     with pytest.raises(ValueError, match="cannot be read"):
         Judge.load(tmp_path / "torn.safetensors")
 
 
-def test_an_unknown_word_is_an_error_that_names_near_ones(judge: Judge) -> None:
+def test_an_unknown_word_is_an_error_with_suggestions(judge: Judge) -> None:
     with pytest.raises(ValueError, match="snowman"):
         judge.text_features(["a purple snowmann"])
 
 
-def test_plain_captions_have_their_article() -> None:
+def test_plain_captions_have_an_article() -> None:
     assert plain("cat", "orange") == "an orange cat"
     assert plain("pancakes", "brown") == "brown pancakes"
 
 
 @pytest.mark.skipif(not judges.EMBEDDED.is_file(), reason="no embedded judge: run tools/train_judge.py")
-def test_the_embedded_judge_knows_true_toys() -> None:
-    rng = np.random.default_rng(123)  # toys of neither training set
+def test_the_embedded_judge_recognizes_ground_truth_toys() -> None:
+    rng = np.random.default_rng(123)  # toys outside both training sets
     toys = [Description(kind, COLORS[index % len(COLORS)]) for index, kind in enumerate(KINDS)]
-    azimuths = torch.tensor(rng.uniform(-1, 1, (len(toys), 1)), dtype=torch.float32)  # their faces, not their backs
+    azimuths = torch.tensor(rng.uniform(-1, 1, (len(toys), 1)), dtype=torch.float32)  # front views
     one = torch.ones(1)
     cameras = [orbit(azimuth, 0.26 * one, 3.2 * one, 0.7 * one, 64) for azimuth in azimuths]
     frames = [
         render(build(toy, rng), camera, torch.tensor(BACKGROUND)) for toy, camera in zip(toys, cameras, strict=True)
     ]
-    seen = Judge.load().recognize(torch.cat([frame.rgb for frame in frames]).clamp(0, 1))
-    kinds = [toy.kind == kind for toy, kind in zip(toys, seen.kinds, strict=True)]
-    colors = [toy.color == color for toy, color in zip(toys, seen.colors, strict=True)]
+    recognized = Judge.load().recognize(torch.cat([frame.rgb for frame in frames]).clamp(0, 1))
+    kinds = [toy.kind == kind for toy, kind in zip(toys, recognized.kinds, strict=True)]
+    colors = [toy.color == color for toy, color in zip(toys, recognized.colors, strict=True)]
     assert sum(kinds) >= 0.9 * len(toys) and sum(colors) >= 0.9 * len(toys)

@@ -1,4 +1,4 @@
-"""Every fast kernel against its torch reference, in value and gradient; the dispatch; the CUDA side, compiled."""
+"""Fast kernels compared with their torch references in value and gradient; dispatch; compilation for CUDA."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from scoredistill.render.volume import render_rays
 
 FOLDER = Path(backend.__file__).with_name("warp")
 MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if "@wp.kernel" in path.read_text())
-CPU_ONLY = {"perceptron"}  # a GPU multiplies matrices better
+CPU_ONLY = {"perceptron"}  # on a GPU, torch's matrix products are faster
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 SIZES = [0, 1, 7, 1000]
 LAYOUT = GridLayout(levels=4, coarsest=3, finest=40, table=2**11)  # 64 and 729 dense entries, then hashed ones
@@ -35,7 +35,7 @@ def rng(seed: int = 0) -> torch.Generator:
 def both(
     function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]
 ) -> list[tuple[Sequence[Tensor], Sequence[Tensor]]]:
-    """Outputs, and gradients of a random weighting of them, by the reference and by warp."""
+    """Outputs, and gradients of a random linear combination of them, by the reference and by warp."""
     found = []
     for choice in ("torch", "warp"):
         leaves = [value.detach().clone().requires_grad_() for value in inputs]
@@ -51,7 +51,7 @@ def noise_like(values: Tensor) -> Tensor:
 
 
 def assert_same(reference: Tensor, fast: Tensor, rel: float = 1e-5) -> None:
-    """Each element to a part `rel` of the largest, all to half of that in L2, and the same direction."""
+    """Maximum error `rel` relative to the largest element, half of that in L2, and the same direction."""
     assert fast.shape == reference.shape
     assert fast.dtype == reference.dtype
     if not reference.is_floating_point():
@@ -67,14 +67,14 @@ def assert_same(reference: Tensor, fast: Tensor, rel: float = 1e-5) -> None:
     assert (fast * reference).sum() >= (1 - 1e-9) * size * fast.norm()
 
 
-def assert_alike(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor], rel: float = 1e-5) -> None:
+def assert_equivalent(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor], rel: float = 1e-5) -> None:
     reference, fast = both(function, inputs)
     for one, other in zip([*reference[0], *reference[1]], [*fast[0], *fast[1]], strict=True):
         assert_same(one.detach(), other.detach(), rel)
 
 
 def points_and_table(count: int, device: str) -> tuple[Tensor, Tensor]:
-    points = torch.rand(count, 3, generator=rng()) * 1.2 - 0.1  # some of them outside
+    points = torch.rand(count, 3, generator=rng()) * 1.2 - 0.1  # some are outside the unit cube
     corners = torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [1.0, 0.0, 0.3], [1 / 3, 2 / 3, 1.0]])
     points[: len(corners)] = corners[:count]
     table = torch.randn(sum(LAYOUT.sizes), 2, generator=rng(1))
@@ -84,61 +84,61 @@ def points_and_table(count: int, device: str) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("count", SIZES)
 @pytest.mark.parametrize("active", [4, 2, 0])
-def test_the_hash_grid_equals_its_reference(count: int, active: int, device: str) -> None:
+def test_hash_grid_equals_reference(count: int, active: int, device: str) -> None:
     if count and not active:
         with backend.using("warp"):
             assert not encode(*points_and_table(count, device), LAYOUT, 0).any()
         return
     if active:
-        assert_alike(lambda x, v: [encode(x, v, LAYOUT, active)], points_and_table(count, device))
+        assert_equivalent(lambda x, v: [encode(x, v, LAYOUT, active)], points_and_table(count, device))
 
 
-def test_at_the_papers_size_the_hash_grid_equals_its_reference() -> None:
+def test_hash_grid_at_paper_size_equals_reference() -> None:
     layout = GridLayout(levels=16, coarsest=16, finest=2048, table=2**14)
     table = torch.randn(sum(layout.sizes), 2, generator=rng(1))
-    assert_alike(lambda x, v: [encode(x, v, layout, 16)], [torch.rand(300, 3, generator=rng()), table], rel=1e-4)
+    assert_equivalent(lambda x, v: [encode(x, v, layout, 16)], [torch.rand(300, 3, generator=rng()), table], rel=1e-4)
 
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("count", [1, 20, 1100])
 @pytest.mark.parametrize("active", [4, 2])
-def test_the_hash_grids_second_derivatives_equal_its_references(
+def test_second_derivatives_of_the_hash_grid_equal_reference(
     count: int, active: int, device: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of slopes, as analytic normals have them, and of gradients to the table; without the reference's help."""
+    """For input gradients (analytic normals) and table gradients, without falling back to the reference."""
     backend.warn_once.cache_clear()
 
     def gradients(of: Sequence[int], *inputs: Tensor) -> list[Tensor]:
         encoded = encode(*inputs, LAYOUT, active)
         return list(torch.autograd.grad((encoded**3).sum(), [inputs[k] for k in of], create_graph=True))
 
-    def pulled(points: Tensor, table: Tensor, pull: Tensor) -> list[Tensor]:
-        return [input_gradient(points, table, pull, LAYOUT, active)]
+    def points_gradient(points: Tensor, table: Tensor, grad_output: Tensor) -> list[Tensor]:
+        return [input_gradient(points, table, grad_output, LAYOUT, active)]
 
     values = points_and_table(count, device)
     with caplog.at_level(logging.WARNING):
         for of in ([0], [1], [0, 1]):
-            assert_alike(functools.partial(gradients, of), values, rel=1e-4)
-        assert_alike(pulled, [*values, noise_like(encode(*values, LAYOUT, active))], rel=1e-4)
+            assert_equivalent(functools.partial(gradients, of), values, rel=1e-4)
+        assert_equivalent(points_gradient, [*values, noise_like(encode(*values, LAYOUT, active))], rel=1e-4)
     assert not caplog.records
 
 
-def test_a_fallback_to_the_reference_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """A perceptron's second derivatives are torch's."""
+def test_fallback_to_the_reference_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Second derivatives of the perceptron are computed by torch."""
     backend.warn_once.cache_clear()
     values = [torch.randn(*size, generator=rng(i)) for i, size in enumerate([(9, 8), (32, 8), (1, 32)])]
 
-    def slope(x: Tensor, *weights: Tensor) -> list[Tensor]:
+    def gradient(x: Tensor, *weights: Tensor) -> list[Tensor]:
         return list(torch.autograd.grad((perceptron(x, *weights) ** 2).sum(), [x], create_graph=True))
 
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            assert_alike(slope, values, rel=1e-4)
+            assert_equivalent(gradient, values, rel=1e-4)
     assert sum("second derivatives" in record.message for record in caplog.records) == 1
 
 
 def rays(device: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Rays of two small pictures, most of which meet a ball of occupied cells."""
+    """Rays of two small images, most of which meet a ball of occupied cells."""
     origins, directions = (vectors.reshape(-1, 3).to(device) for vectors in ring(2, 16).rays())
     axis = torch.linspace(-1, 1, 16)
     distance = axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis**2
@@ -148,30 +148,30 @@ def rays(device: str) -> tuple[Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("jittered", [False, True])
 @pytest.mark.parametrize("count", [0, 1, 7, 512])
-def test_marching_equals_its_reference(count: int, jittered: bool, device: str) -> None:
+def test_marching_equals_reference(count: int, jittered: bool, device: str) -> None:
     origins, directions, occupied = rays(device)
     shift = torch.rand(len(origins), generator=rng()).to(device) if jittered else None
     found = []
     for choice in ("torch", "warp"):
         with backend.using(choice):
             part = slice(200, 200 + count) if count < 512 else slice(None)
-            some = None if shift is None else shift[part]
-            found.append(march(origins[part], directions[part], occupied, 1.0, 0.037, some))
+            part_shift = None if shift is None else shift[part]
+            found.append(march(origins[part], directions[part], occupied, 1.0, 0.037, part_shift))
     for reference, fast in zip(*(vars(samples).values() for samples in found), strict=True):
         assert_same(reference, fast)
     assert len(found[0]) > 5 * count - 10
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_marching_through_nothing_and_past_the_box_finds_nothing(device: str) -> None:
+def test_marching_through_empty_space_or_past_the_box_gives_no_samples(device: str) -> None:
     origins, directions, occupied = rays(device)
     with backend.using("warp"):
         assert len(march(origins, directions, torch.zeros_like(occupied), 1.0, 0.1)) == 0
-        assert len(march(origins, -directions, occupied, 1.0, 0.1)) == 0  # all of it is behind
+        assert len(march(origins, -directions, occupied, 1.0, 0.1)) == 0  # the box is behind all rays
 
 
 def random_samples(counts: Sequence[int], device: str) -> Samples:
-    """Packed samples of rays with so many each."""
+    """Packed samples of rays with the given counts."""
     ray = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts, dtype=torch.long))
     z = 2 + torch.rand(len(ray), generator=rng(2)).sort().values
     return Samples(*(values.to(device) for values in (ray, z, 0.01 + 0.05 * torch.rand(len(ray), generator=rng(3)))))
@@ -179,44 +179,45 @@ def random_samples(counts: Sequence[int], device: str) -> Samples:
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("counts", [[], [0], [1], [0, 3, 0, 0, 5, 1, 0], [7] * 1000])
-@pytest.mark.parametrize("thick", [1.0, 30.0])
-def test_compositing_equals_its_reference(counts: list[int], thick: float, device: str) -> None:
+@pytest.mark.parametrize("largest_density", [1.0, 30.0])
+def test_compositing_equals_reference(counts: list[int], largest_density: float, device: str) -> None:
     samples = random_samples(counts, device)
-    density = (thick * torch.rand(len(samples), generator=rng())).to(device)
+    density = (largest_density * torch.rand(len(samples), generator=rng())).to(device)
     albedo = torch.rand(len(samples), 3, generator=rng(1)).to(device)
 
     def fields(density: Tensor, albedo: Tensor) -> list[Tensor]:
         return list(vars(composite(density, albedo, samples, len(counts))).values())
 
-    assert_alike(fields, [density, albedo], rel=1e-4)
+    assert_equivalent(fields, [density, albedo], rel=1e-4)
 
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("shape", [(0, 12, 32, 1), (1, 12, 32, 3), (7, 3, 2, 4), (5000, 12, 32, 3), (100, 32, 64, 1)])
-def test_the_perceptron_equals_its_reference(shape: tuple[int, int, int, int], device: str) -> None:
+def test_perceptron_equals_reference(shape: tuple[int, int, int, int], device: str) -> None:
     points, inputs, hidden, outputs = shape
     shapes = ((points, inputs), (hidden, inputs), (outputs, hidden))
     values = [torch.randn(*size, generator=rng(i)).to(device) for i, size in enumerate(shapes)]
-    assert_alike(lambda *leaves: [perceptron(*leaves)], values)
+    assert_equivalent(lambda *leaves: [perceptron(*leaves)], values)
 
 
-def test_slicing_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not a bit of values and gradients depends on the number of threads."""
+def test_results_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values and gradients are bit-identical."""
     points, table = points_and_table(9000, "cpu")
     samples = random_samples([9] * 1000, "cpu")
-    first, second = torch.randn(32, 8, generator=rng(4)), torch.randn(3, 32, generator=rng(5))
+    hidden, output = torch.randn(32, 8, generator=rng(4)), torch.randn(3, 32, generator=rng(5))
     origins, directions, occupied = rays("cpu")
 
     def everything() -> list[Tensor]:
-        x, v, a = points.clone().requires_grad_(), table.clone().requires_grad_(), first.clone().requires_grad_()
+        x, v, a = points.clone().requires_grad_(), table.clone().requires_grad_(), hidden.clone().requires_grad_()
         encoded = encode(x, v, LAYOUT, 4)
-        albedo = perceptron(encoded, a, second)
-        made = composite(albedo[:, 0].abs(), albedo, samples, 1000)
-        loss = (made.albedo**2).sum() + made.depth.sum() + made.z_variance.sum()
+        albedo = perceptron(encoded, a, output)
+        composed = composite(albedo[:, 0].abs(), albedo, samples, 1000)
+        loss = (composed.albedo**2).sum() + composed.depth.sum() + composed.z_variance.sum()
         marched = march(origins, directions, occupied, 1.0, 0.037)
-        slope = input_gradient(x, v, encoded.detach(), LAYOUT, 4)
-        bends = torch.autograd.grad(slope.square().sum(), (x, v))
-        return [encoded, made.weight, slope, *bends, *torch.autograd.grad(loss, (x, v, a)), *vars(marched).values()]
+        to_points = input_gradient(x, v, encoded.detach(), LAYOUT, 4)
+        second = torch.autograd.grad(to_points.square().sum(), (x, v))
+        first = torch.autograd.grad(loss, (x, v, a))
+        return [encoded, composed.weight, to_points, *second, *first, *vars(marched).values()]
 
     with backend.using("warp"):
         found = []
@@ -229,16 +230,16 @@ def test_slicing_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("count", "threads"), [(1, 4), (5000, 4), (100_000, 3), (4096, 1)])
-def test_slices_tile_the_indices(count: int, threads: int) -> None:
+def test_slices_cover_the_indices(count: int, threads: int) -> None:
     for grain in (None, 1000):
-        made = backend.slices(count, threads, grain)
-        assert [i for begin, end in made for i in range(begin, end)] == list(range(count))
-        assert len(made) <= (threads if grain is None else -(-count // grain))
+        slices = backend.slices(count, threads, grain)
+        assert [i for begin, end in slices for i in range(begin, end)] == list(range(count))
+        assert len(slices) <= (threads if grain is None else -(-count // grain))
 
 
 @pytest.mark.parametrize("normals_at", ["surface", "samples"])
-def test_a_rendered_ray_is_the_same(normals_at: str) -> None:
-    """All of `render_rays`: a soft ball through both backends."""
+def test_rendered_rays_equal_reference(normals_at: str) -> None:
+    """`render_rays` of a soft ball with both backends."""
 
     class Ball:
         def evaluate(self, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -257,7 +258,7 @@ def test_a_rendered_ray_is_the_same(normals_at: str) -> None:
         assert_same(reference, fast, rel=1e-4)
 
 
-def test_the_choice_is_the_callers_then_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_using_takes_precedence_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(backend.VARIABLE, "torch")
     assert not backend.use_warp(torch.zeros(1))
     with backend.using("auto"):
@@ -265,11 +266,11 @@ def test_the_choice_is_the_callers_then_the_environments(monkeypatch: pytest.Mon
         with backend.using("torch"):
             assert not backend.use_warp(torch.zeros(1))
     monkeypatch.setenv(backend.VARIABLE, "fast")
-    with pytest.raises(ValueError, match="it may say auto, torch, warp"):
+    with pytest.raises(ValueError, match="must be one of auto, torch, warp"):
         backend.use_warp(torch.zeros(1))
 
 
-def test_other_types_and_devices_fall_back_aloud_and_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_fallback_for_other_dtypes_and_devices_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     backend.warn_once.cache_clear()
     with backend.using("auto"), caplog.at_level(logging.WARNING):
         for _ in range(2):
@@ -284,8 +285,8 @@ def test_other_types_and_devices_fall_back_aloud_and_once(caplog: pytest.LogCapt
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name not in CPU_ONLY])
-def test_the_cuda_side_compiles_to_machine_code_of_old_and_new_gpus(name: str, tmp_path: Path) -> None:
-    """sm_75 (Turing) and sm_90 (Hopper), without a GPU: the compiler NVRTC is in warp's wheel."""
+def test_kernels_compile_for_old_and_new_gpus(name: str, tmp_path: Path) -> None:
+    """sm_75 (Turing) and sm_90 (Hopper). No GPU is needed: the warp wheel includes the compiler NVRTC."""
     assert not backend.unavailable(torch.device("cpu"))
     import warp as wp
 

@@ -1,4 +1,4 @@
-"""Meshes of fields against closed forms: spheres of known radius, files read back by independent readers."""
+"""Meshes of fields compared with closed forms; mesh files read by independent readers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BARE = {"faces": 0, "texture": 0}
 
 @pytest.fixture(scope="module")
 def pair() -> Mesh:
-    """A big orange ball and a small green one above it, to its left and in front: no two axes alike."""
+    """A big orange ball and a small green one, displaced differently along each axis."""
     return extract(two_balls((0.3, 0.7, 0.5), 0.2), resolution=48, **BARE)
 
 
@@ -34,7 +34,7 @@ def solid(mesh: Mesh) -> trimesh.Trimesh:
 # ---- mesh ----
 
 
-def test_a_given_threshold_is_the_level_set_of_the_true_density() -> None:
+def test_a_given_threshold_is_the_level_set_of_the_density() -> None:
     field = ball(peak=100.0, softness=0.02)
     mesh = extract(field, resolution=40, threshold=20.0, **BARE)
     radius = 0.5 - 0.02 * math.log(20 / (100 - 20))  # sigmoid inverted
@@ -42,7 +42,7 @@ def test_a_given_threshold_is_the_level_set_of_the_true_density() -> None:
 
 
 @pytest.mark.parametrize(("peak", "softness"), [(30.0, 0.05), (100.0, 0.02), (1000.0, 0.01), (10000.0, 0.01)])
-def test_the_automatic_surface_has_the_outline_of_the_render(peak: float, softness: float) -> None:
+def test_the_automatic_surface_has_the_silhouette_of_the_render(peak: float, softness: float) -> None:
     field = ball(peak=peak, softness=softness)
     half = torch.linspace(-1, 1, 2001, dtype=torch.float64)  # positions on rays that pass the center at 900 distances
     away = torch.linspace(0.3, 0.75, 900, dtype=torch.float64)
@@ -64,7 +64,7 @@ def test_fog_that_fills_the_cube_does_not_move_the_surface() -> None:
     assert radii[1] == pytest.approx(radii[0], abs=0.5 * 2 / 63)
 
 
-def test_a_ball_has_its_volume_its_area_and_outward_normals() -> None:
+def test_a_ball_has_the_correct_volume_area_and_normals() -> None:
     mesh = extract(ball(), resolution=64, threshold=50.0, **BARE)
     surface = solid(mesh)
     assert surface.is_watertight
@@ -75,22 +75,22 @@ def test_a_ball_has_its_volume_its_area_and_outward_normals() -> None:
     assert torch.allclose(mesh.colors, torch.tensor(ORANGE).expand_as(mesh.colors), atol=1e-6)
 
 
-def test_world_axes_are_kept_and_each_ball_has_its_color(pair: Mesh) -> None:
+def test_axes_and_colors_are_preserved(pair: Mesh) -> None:
     green = (pair.colors - torch.tensor(GREEN)).abs().amax(-1) < 0.02
     center = 0.5 * (pair.vertices[green].amin(0) + pair.vertices[green].amax(0))
     assert torch.allclose(center, torch.tensor([0.3, 0.7, 0.5]), atol=0.03)
     orange = (pair.colors - torch.tensor(ORANGE)).abs().amax(-1) < 0.02
-    assert float(pair.vertices[orange].norm(dim=-1).mean()) == pytest.approx(0.44, abs=2 / 47)  # of its soft rim
+    assert float(pair.vertices[orange].norm(dim=-1).mean()) == pytest.approx(0.44, abs=2 / 47)  # radius of its soft rim
     assert float((green | orange).float().mean()) > 0.99
 
 
 @pytest.mark.parametrize(("radius", "pieces"), [(0.01, 1), (0.02, 1), (0.08, 2)])
-def test_a_small_floater_is_dropped_and_a_large_piece_kept(radius: float, pieces: int) -> None:
+def test_small_floaters_are_removed_and_large_pieces_retained(radius: float, pieces: int) -> None:
     mesh = extract(two_balls((0.7, 0.7, 0.7), radius), resolution=96, threshold=30.0, **BARE)
     assert solid(mesh).body_count == pieces
 
 
-def test_the_wall_of_a_cavity_is_dropped() -> None:
+def test_the_wall_of_a_cavity_is_removed() -> None:
     class Shell(Balls):
         def density(self, points: Tensor) -> Tensor:
             return super().density(points) * torch.sigmoid((points.norm(dim=-1) - 0.3) / self.softness)
@@ -101,13 +101,13 @@ def test_the_wall_of_a_cavity_is_dropped() -> None:
     assert float(mesh.vertices.norm(dim=-1).min()) > 0.45
 
 
-def test_an_object_that_touches_the_walls_is_closed_there() -> None:
+def test_an_object_that_touches_the_cube_is_closed() -> None:
     mesh = extract(ball(radius=1.2), resolution=32, **BARE)
     assert solid(mesh).is_watertight
     assert float(mesh.vertices.abs().max()) <= 1 + 2 / 31 / 128
 
 
-def test_a_skin_of_another_color_that_no_ray_sees_does_not_show() -> None:
+def test_a_nearly_transparent_skin_does_not_change_the_color() -> None:
     class Skinned(Balls):
         def color(self, points: Tensor) -> Tensor:
             outside = points.norm(dim=-1, keepdim=True) > 0.51
@@ -120,24 +120,24 @@ def test_a_skin_of_another_color_that_no_ray_sees_does_not_show() -> None:
     assert float((mesh.colors - torch.tensor(ORANGE)).abs().mean()) < 0.05
 
 
-def test_an_empty_volume_says_so_in_one_line() -> None:
+def test_an_empty_volume_is_an_error_of_one_line() -> None:
     with pytest.raises(ValueError, match=r"the volume is empty.*largest density 0\.1.*train longer") as caught:
         extract(ball(peak=0.1), resolution=24, **BARE)
     assert "\n" not in str(caught.value)
 
 
-def test_a_threshold_above_all_densities_says_so() -> None:
-    with pytest.raises(ValueError, match=r"no surface at threshold 500.*choose a threshold inside"):
+def test_a_threshold_above_all_densities_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"no surface at threshold 500.*choose a threshold in this range"):
         extract(ball(), resolution=24, threshold=500.0, **BARE)
 
 
 @pytest.mark.parametrize("wrong", [{"resolution": 1}, {"faces": -1}, {"texture": -5}, {"texture": 8}])
-def test_settings_out_of_range_say_so(wrong: dict[str, int]) -> None:
+def test_settings_out_of_range_are_errors(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"a resolution of 2 or more, faces.*got .*" + str(*wrong.values())):
         extract(ball(), **wrong)
 
 
-def test_a_diverged_volume_says_so() -> None:
+def test_a_diverged_volume_is_an_error() -> None:
     with pytest.raises(ValueError, match="not finite"):
         extract(ball(peak=math.nan), resolution=24, **BARE)
 
@@ -145,7 +145,7 @@ def test_a_diverged_volume_says_so() -> None:
 # ---- files of meshes ----
 
 
-def test_srgb_to_linear_is_the_standards_curve() -> None:
+def test_srgb_to_linear_equals_the_standard() -> None:
     display = torch.linspace(0, 1, 256, dtype=torch.float64)
     light = linear(display)
     back = torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
@@ -153,7 +153,7 @@ def test_srgb_to_linear_is_the_standards_curve() -> None:
     assert float(linear(torch.tensor(0.5))) == pytest.approx(0.214041, abs=1e-6)
 
 
-def test_glb_read_back_by_another_reader(pair: Mesh, tmp_path: Path) -> None:
+def test_glb_is_read_by_trimesh(pair: Mesh, tmp_path: Path) -> None:
     write_glb(pair, tmp_path / "mesh.glb")
     (read,) = trimesh.load(tmp_path / "mesh.glb", process=False).geometry.values()
     assert read.vertices == pytest.approx(pair.vertices.numpy())
@@ -163,7 +163,7 @@ def test_glb_read_back_by_another_reader(pair: Mesh, tmp_path: Path) -> None:
     assert np.abs(read.vertex_normals - pair.normals.numpy()).max() < 1e-6
 
 
-def test_glb_says_what_a_viewer_needs(pair: Mesh, tmp_path: Path) -> None:
+def test_glb_has_the_fields_that_viewers_need(pair: Mesh, tmp_path: Path) -> None:
     write_glb(pair, tmp_path / "mesh.glb", extras={"prompt": 'a "big" ball é'})
     data = (tmp_path / "mesh.glb").read_bytes()
     magic, version, length, size, kind = struct.unpack("<4sIII4s", data[:20])
@@ -185,7 +185,7 @@ def test_glb_says_what_a_viewer_needs(pair: Mesh, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("write", "name"), [(write_obj, "mesh.obj"), (write_ply, "mesh.ply")])
-def test_obj_and_ply_read_back(write, name: str, pair: Mesh, tmp_path: Path) -> None:
+def test_obj_and_ply_are_read_by_trimesh(write, name: str, pair: Mesh, tmp_path: Path) -> None:
     write(pair, tmp_path / name)
     read = trimesh.load(tmp_path / name, force="mesh", process=False)
     assert read.vertices == pytest.approx(pair.vertices.numpy(), abs=1e-5)

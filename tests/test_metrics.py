@@ -1,4 +1,4 @@
-"""Metrics against closed forms and plain computations in float64."""
+"""Metrics compared with closed forms and explicit computations in float64."""
 
 import math
 
@@ -14,7 +14,7 @@ def gaussian(seed: int, *shape: int) -> torch.Tensor:
 
 
 def step_edge(blur: float, size: int = 64) -> torch.Tensor:
-    """A vertical step in the middle of a picture, blurred by a Gaussian in closed form: 0.5 (1 + erf)."""
+    """A vertical step in the middle of an image, blurred by a Gaussian in closed form: 0.5 (1 + erf)."""
     place = torch.arange(size, dtype=torch.float64) + 0.5 - size / 2
     profile = 0.5 * (1 + torch.erf(place / (blur * math.sqrt(2))))
     return profile.expand(1, 3, size, size)
@@ -22,7 +22,7 @@ def step_edge(blur: float, size: int = 64) -> torch.Tensor:
 
 def test_sharpness_of_a_step_is_the_closed_form() -> None:
     for blur in (2.0, 3.0, 4.0):
-        # The slope's energy 1 / (2 s sqrt(pi)) over the variance: W / 4, less s / sqrt(pi) for the blur.
+        # energy of the derivative, 1 / (2 s sqrt(pi)), over the variance: W / 4, minus s / sqrt(pi) for the blur
         total = math.sqrt(blur**2 + 1)
         expected = 1 / (2 * math.sqrt(math.pi) * total) / (64 / 4 - blur / math.sqrt(math.pi))
         assert float(metrics.sharpness(step_edge(blur))) == pytest.approx(expected, rel=0.05)
@@ -35,12 +35,12 @@ def test_sharpness_falls_with_blur_and_ignores_contrast_and_offset() -> None:
     assert torch.allclose(metrics.sharpness(edge), metrics.sharpness(0.3 + 0.4 * edge), rtol=1e-9)
 
 
-def test_sharpness_is_the_same_along_any_direction() -> None:
+def test_sharpness_does_not_depend_on_the_direction() -> None:
     edge = step_edge(1.5)
     assert torch.allclose(metrics.sharpness(edge), metrics.sharpness(edge.mT), rtol=1e-9)
 
 
-def test_noise_does_not_win_sharpness() -> None:
+def test_noise_contributes_little_sharpness() -> None:
     noise = 0.5 + 0.1 * gaussian(0, 4, 3, 64, 64)
     laplacian = torch.tensor([[0, 1, 0], [1, -4, 1], [0, 1, 0]], dtype=torch.float64).expand(3, 1, 3, 3)
 
@@ -49,18 +49,18 @@ def test_noise_does_not_win_sharpness() -> None:
 
     edge = 0.5 + 0.3 * (step_edge(1.0) - 0.5)
     grain = 0.03 * gaussian(1, 1, 3, 64, 64)
-    assert naive(edge + grain) > 5 * naive(edge)  # what the energy of the Laplacian would have said
+    assert naive(edge + grain) > 5 * naive(edge)  # unlike the energy of the Laplacian
     assert float(metrics.sharpness(edge + grain)) == pytest.approx(float(metrics.sharpness(edge)), rel=0.05)
     soft = 0.5 + 0.3 * (step_edge(4.0) - 0.5)
     assert float(metrics.sharpness(soft + grain)) < float(metrics.sharpness(edge))
     assert naive(noise) > 100 * naive(edge)
 
 
-def test_sharpness_of_a_plain_picture_is_zero() -> None:
+def test_sharpness_of_a_constant_image_is_zero() -> None:
     assert metrics.sharpness(torch.full((2, 3, 32, 32), 0.5)).tolist() == [0.0, 0.0]
 
 
-def test_divergence_names_its_reason() -> None:
+def test_divergence_returns_its_reason() -> None:
     rgb, ball = torch.rand(2, 3, 32, 32), torch.zeros(2, 1, 32, 32)
     ball[:, :, 8:24, 8:24] = 1
     assert metrics.divergence(rgb, ball) == ""

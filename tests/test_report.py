@@ -1,4 +1,4 @@
-"""Rows and tables, with a judge whose eyes read the answer from the first pixel."""
+"""Rows and tables, with a judge that reads the answer from the first pixel."""
 
 import json
 import math
@@ -16,7 +16,7 @@ WORDS = ("a purple snowman", "a purple snowman, side view", "a purple cat", "a r
 
 
 class Oracle(Judge):
-    """Sees in a picture the caption whose number stands in its first pixel."""
+    """Recognizes in an image the caption whose index is encoded in its first pixel."""
 
     def image_features(self, rgb: torch.Tensor) -> torch.Tensor:
         index = (rgb[:, 0, 0, 0] * 10).round().long()
@@ -31,7 +31,7 @@ def oracle() -> Oracle:
     return Oracle(network)
 
 
-def shown(*indices: int) -> torch.Tensor:
+def images(*indices: int) -> torch.Tensor:
     rgb = torch.rand(len(indices), 3, 16, 16, generator=torch.Generator().manual_seed(2))
     rgb[:, 0, 0, 0] = torch.tensor(indices) / 10
     return rgb
@@ -44,7 +44,7 @@ def ball(count: int) -> torch.Tensor:
 
 
 def test_a_perfect_run(oracle: Oracle) -> None:
-    row = report.evaluate_views(oracle, shown(0, 0, 0), ball(3), "a purple snowman")
+    row = report.evaluate_views(oracle, images(0, 0, 0), ball(3), "a purple snowman")
     assert row["similarity"] == pytest.approx(1, abs=1e-5)
     assert (row["kind_right"], row["color_right"], row["retrieval"]) == (1, 1, 1)
     assert (row["seen_as"], row["views"]) == ("a purple snowman", 3)
@@ -53,13 +53,13 @@ def test_a_perfect_run(oracle: Oracle) -> None:
 
 
 def test_wrong_views_are_counted(oracle: Oracle) -> None:
-    row = report.evaluate_views(oracle, shown(0, 0, 2, 3), ball(4), "a purple snowman")
+    row = report.evaluate_views(oracle, images(0, 0, 2, 3), ball(4), "a purple snowman")
     assert (row["kind_right"], row["color_right"], row["retrieval"]) == (0.75, 0.75, 0.5)
 
 
 def test_the_table_by_view_word(oracle: Oracle) -> None:
-    # Front, side, back, side: the second and the fourth are recognized as sides, the third is a cat.
-    row = report.evaluate_views(oracle, shown(0, 1, 2, 1), ball(4), "a purple snowman", ring(4, 16))
+    # front, side, back, side: the second and the fourth are recognized as side views, the third as a cat
+    row = report.evaluate_views(oracle, images(0, 1, 2, 1), ball(4), "a purple snowman", ring(4, 16))
     assert list(row["by_view"]) == ["front view", "side view", "back view"]
     assert row["by_view"]["side view"] == {"views": 2, "kind_right": 1, "color_right": 1, "view_right": 1}
     assert row["by_view"]["back view"]["kind_right"] == 0
@@ -67,28 +67,28 @@ def test_the_table_by_view_word(oracle: Oracle) -> None:
     json.dumps(row)
 
 
-def test_a_broken_run_is_diverged_and_still_a_row(oracle: Oracle) -> None:
-    row = report.evaluate_views(oracle, shown(0, 0) * float("nan"), ball(2), "a purple snowman")
+def test_a_diverged_run_has_a_row(oracle: Oracle) -> None:
+    row = report.evaluate_views(oracle, images(0, 0) * float("nan"), ball(2), "a purple snowman")
     assert (row["diverged"], row["reason"]) == (True, "not finite")
     json.dumps(row, allow_nan=False)
-    assert report.evaluate_views(oracle, shown(0), torch.zeros(1, 1, 16, 16), WORDS[0])["reason"] == "empty"
+    assert report.evaluate_views(oracle, images(0), torch.zeros(1, 1, 16, 16), WORDS[0])["reason"] == "empty"
 
 
-def test_given_captions_replace_the_plain_ones(oracle: Oracle) -> None:
-    row = report.evaluate_views(oracle, shown(2, 2), None, "a purple snowman", others=["a red snowman"])
+def test_given_captions_replace_the_plain_captions(oracle: Oracle) -> None:
+    row = report.evaluate_views(oracle, images(2, 2), None, "a purple snowman", others=["a red snowman"])
     assert row["retrieval"] in (0, 1)
-    closer = oracle.retrieval(shown(2), ["a purple snowman", "a red snowman"])[0]
+    closer = oracle.retrieval(images(2), ["a purple snowman", "a red snowman"])[0]
     assert row["retrieval"] == float(closer == "a purple snowman")
 
 
-def test_what_a_prompt_asks_for() -> None:
+def test_expected_kind_and_color_of_a_prompt() -> None:
     assert report.expected("a small purple snowman with a green hat") == ("snowman", "purple")
     assert report.expected("a strawberry") == ("strawberry", "red")
     with pytest.raises(ValueError, match="names none"):
         report.expected("a purple")
 
 
-def test_a_prompt_does_not_compete_with_its_own_meaning() -> None:
+def test_other_captions_exclude_the_meaning_of_the_prompt() -> None:
     others = report.other_captions("a small purple snowman with a green hat")
     assert len(others) == len(set(others)) == 299
     assert plain("snowman", "purple") not in others
@@ -120,8 +120,8 @@ def test_markdown() -> None:
     assert report.markdown([]) == ""
 
 
-def test_distances_of_a_set_to_itself_carry_their_counts(oracle: Oracle) -> None:
-    rgb = shown(0, 1, 2, 3)
+def test_distances_of_a_set_to_itself(oracle: Oracle) -> None:
+    rgb = images(0, 1, 2, 3)
     distances = report.set_distances(oracle, rgb, rgb)
     assert distances["frechet"].value == pytest.approx(0, abs=1e-4)
     assert distances["kernel"].value < 0  # unbiased: a set is nearer to itself than to a fresh one

@@ -21,7 +21,6 @@ from scoredistill.scenes.nerf import EnvironmentConfig, GridConfig, LambertConfi
 from scoredistill.scenes.nerf.environment import Environment
 from scoredistill.scenes.nerf.field import HashField
 from scoredistill.scenes.nerf.occupancy import OccupancyGrid
-from scoredistill.scenes.photo import PhotoLoss
 from scoredistill.scenes.regularizers import Ramp
 from scoredistill.scenes.splats import DensifyConfig, RateDecay, SplatsConfig
 
@@ -213,7 +212,7 @@ def test_lambert_shades_training_renders_after_its_first_steps() -> None:
     assert same(nerf.render(views(0), WHITE), unlit.render(views(0), WHITE))
     lit = nerf.render(views(0), WHITE * 0, generator(1)).rgb
     torch.testing.assert_close(lit[:, 0], lit[:, 1])  # textureless is gray
-    assert 0.05 < float(lit[:, :, 12, 12].mean()) <= 1
+    assert 0.05 < float(lit[:, :, 12, 12].mean().detach()) <= 1
 
 
 def test_a_learned_environment_is_the_background_of_training_renders_only() -> None:
@@ -355,8 +354,6 @@ def test_a_nerf_states_whether_its_renders_are_lit(shading: str, lit: bool) -> N
         (NerfConfig, {"blob_strength": math.inf}, "blob_strength must be at least 0, got inf"),
         (NerfConfig, {"samples": 0}, "samples must be in"),
         (NerfConfig, {"occupancy": 100_000}, "occupancy must be in"),
-        (NerfConfig, {"tile": None}, "tile must be int, got None"),
-        (NerfConfig, {"shading": "phong"}, "unknown shading 'phong'"),
         (GridConfig, {"finest": 8}, "coarsest must not exceed finest, got 12 and 8"),
         (GridConfig, {"table": 1000}, "table must be a power of two, got 1000"),
         (GridConfig, {"levels": 0}, "levels must be in"),
@@ -372,7 +369,6 @@ def test_a_nerf_states_whether_its_renders_are_lit(shading: str, lit: bool) -> N
         (ImageConfig, {"count": 0}, "count must be in"),
         (Ramp, {"start": -1.0}, "start must be at least 0"),
         (Ramp, {"begin": 0.6, "until": 0.4}, "begin must not exceed until"),
-        (PhotoLoss, {"rgb": 1.0}, "rgb must be Ramp"),
     ],
 )
 def test_impossible_configurations_are_refused(kind: type[Config], wrong: dict[str, Any], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Splat files read back by readers of their own, written from the published property lists."""
+"""Splat files read by independent readers that follow the published property lists."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def stack(rows: np.ndarray, *names: str) -> Tensor:
 
 
 def from_ply(path: Path) -> Gaussians:
-    """Splats of a PLY file as viewers read them (Kerbl et al. 2023), in the file's axes."""
+    """Splats of a PLY file as viewers read them (Kerbl et al. 2023), in the axes of the file."""
     rows = read_ply(path)
     rest = sorted((name for name in rows.dtype.names if name.startswith("f_rest_")), key=lambda n: int(n[7:]))
     harmonics = stack(rows, "f_dc_0", "f_dc_1", "f_dc_2")[:, None]
@@ -93,8 +93,8 @@ def read_glb(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
     return about, arrays
 
 
-def seen_upside_down(splats: Gaussians, azimuth: float) -> Tensor:
-    """A picture by a camera that is turned with the file's axes: by 180 degrees about z."""
+def render_rotated(splats: Gaussians, azimuth: float) -> Tensor:
+    """An image by a camera that is rotated with the axes of the file, by 180 degrees about z."""
     angles = (torch.tensor([value]) for value in (azimuth, 0.3, 2.5, 0.7))
     cameras = orbit(*angles, 32)
     cameras.c2w[:, :2] *= -1
@@ -102,8 +102,8 @@ def seen_upside_down(splats: Gaussians, azimuth: float) -> Tensor:
 
 
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
-def test_a_ply_file_shows_the_same_splats(tmp_path: Path, degree: int) -> None:
-    """Read by the published names and turned as viewers do: the same picture from everywhere."""
+def test_a_ply_file_renders_the_same_splats(tmp_path: Path, degree: int) -> None:
+    """Read by the published names and rotated as in viewers: the same image from all directions."""
     splats, path = cloud(50, degree), tmp_path / "splats.ply"
     write_splat_ply(splats, path)
     found = from_ply(path)
@@ -111,7 +111,7 @@ def test_a_ply_file_shows_the_same_splats(tmp_path: Path, degree: int) -> None:
     for azimuth in (0.0, 1.0, 2.5):
         angles = (torch.tensor([value]) for value in (azimuth, 0.3, 2.5, 0.7))
         expected = render_splats(splats, orbit(*angles, 32)).rgb
-        torch.testing.assert_close(seen_upside_down(found, azimuth), expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(render_rotated(found, azimuth), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_a_ply_file_has_the_published_properties(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_trimesh_reads_the_points_of_a_ply_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("degree", [0, 3])
-def test_a_glb_file_holds_the_extensions_attributes(tmp_path: Path, degree: int) -> None:
+def test_a_glb_file_has_the_attributes_of_the_extension(tmp_path: Path, degree: int) -> None:
     splats, path = cloud(30, degree), tmp_path / "splats.glb"
     write_splat_glb(splats, path)
     about, arrays = read_glb(path)
@@ -159,8 +159,8 @@ def test_a_glb_file_holds_the_extensions_attributes(tmp_path: Path, degree: int)
     np.testing.assert_allclose(bounds["min"], splats.means.amin(0))
 
 
-def test_a_glb_file_shows_points_where_the_extension_is_unknown(tmp_path: Path) -> None:
-    """COLOR_0 is linear light and opacity, by the formula of sRGB on one gray splat: .5 is .2140."""
+def test_a_glb_file_has_points_for_viewers_without_the_extension(tmp_path: Path) -> None:
+    """COLOR_0 is linear light and opacity: for a gray splat, sRGB .5 is .2140."""
     splats = cloud(1, 0)
     splats.harmonics[:] = 0
     write_splat_glb(splats, tmp_path / "splats.glb")
@@ -168,8 +168,8 @@ def test_a_glb_file_shows_points_where_the_extension_is_unknown(tmp_path: Path) 
     np.testing.assert_allclose(arrays["COLOR_0"][0], [0.21404114] * 3 + [float(splats.opacities)], rtol=1e-5)
 
 
-def test_the_rotation_of_a_glb_file_is_the_specifications_matrix(tmp_path: Path) -> None:
-    """R of (x, y, z, w) as KHR_gaussian_splatting prints it is the one that is rendered."""
+def test_the_rotation_of_a_glb_file_follows_the_specification(tmp_path: Path) -> None:
+    """R of (x, y, z, w) as specified by KHR_gaussian_splatting equals the matrix of the renderer."""
     splats = cloud(10, 0)
     write_splat_glb(splats, tmp_path / "splats.glb")
     _, arrays = read_glb(tmp_path / "splats.glb")
@@ -183,8 +183,8 @@ def test_the_rotation_of_a_glb_file_is_the_specifications_matrix(tmp_path: Path)
         torch.testing.assert_close(torch.tensor(matrix), expected, atol=1e-5, rtol=0)
 
 
-def test_harmonics_of_a_turned_file_are_those_seen_from_the_turned_side() -> None:
-    """Order m changes by (-1)^m when the world turns by 180 degrees about z."""
+def test_harmonics_rotate_with_the_axes_of_the_file() -> None:
+    """Order m changes by (-1)^m when the world rotates by 180 degrees about z."""
     splats, v = cloud(5, 3), torch.nn.functional.normalize(torch.randn(1, 5, 3), dim=-1)
     signs = torch.tensor([(-1.0) ** m for each in range(4) for m in range(-each, each + 1)])
     turned = color(splats.harmonics * signs[:, None], v * torch.tensor([-1.0, -1.0, 1.0]))
@@ -192,7 +192,7 @@ def test_harmonics_of_a_turned_file_are_those_seen_from_the_turned_side() -> Non
 
 
 @pytest.mark.usefixtures("toy_presets")
-def test_runs_of_splats_are_exported_and_others_say_why_not(prior: str, tmp_path: Path, capsys) -> None:
+def test_export_of_splats_requires_a_scene_of_splats(prior: str, tmp_path: Path, capsys) -> None:
     from tiny import FLAGS, PROMPT
 
     folder = tmp_path / "run"

@@ -167,12 +167,23 @@ def test_a_mesh_of_splats_lies_where_they_do(tmp_path: Path) -> None:
     torch.testing.assert_close(seen, torch.tensor([0.8, 0.3, 0.1]).expand(500, 3), atol=0.02, rtol=0)
 
 
+@pytest.mark.parametrize("kernels", ["torch", "warp"])
+def test_without_any_splats_renders_and_volume_are_empty(kernels: str) -> None:
+    model = scene()
+    model.load_state_dict({name: value[:0] if value.dim() else value for name, value in model.state_dict().items()})
+    with backend.using(kernels):
+        assert bool((model.render(ring(1, 16), WHITE).rgb == 1).all())
+        points = torch.zeros(3, 3)
+        assert not model.volume().density(points).any()
+        assert bool((model.volume().color(points) == 0.5).all())
+
+
 def test_a_start_without_a_mesh_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "words.glb").write_text("no mesh")
     for path in (tmp_path / "none.glb", tmp_path / "words.glb"):
         with pytest.raises(ValueError, match="that splats can start from"):
             on_mesh(path, 10, 0.1, 0, generator())
-    with pytest.raises(ValueError, match="at least 4, got 3"):
+    with pytest.raises(ValueError, match="at least 4 initial splats are needed, got 3"):
         ball(3, 0.5, 0.1, 0, generator())
 
 

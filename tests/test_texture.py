@@ -1,4 +1,4 @@
-"""Atlas and texture against closed forms: areas, linear functions, a ball whose color is its direction."""
+"""Atlas and texture compared with closed forms: areas, linear functions, a ball colored by direction."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def sphere() -> tuple[Tensor, Tensor]:
 
 
 def lookup(texture: Tensor, uv: Tensor) -> Tensor:
-    """Bilinear, with the centers of texels at (index + 0.5) / size, as glTF says: [N 3]."""
+    """Bilinear lookup [N 3], with texel centers at (index + 0.5) / size as in glTF."""
     found = grid_sample(texture[None], 2 * uv[None, None] - 1, align_corners=False, padding_mode="border")
     return found[0, :, 0].T
 
 
 def inside_faces(uv: Tensor, faces: Tensor, size: int) -> np.ndarray:
-    """How many faces the center of each texel lies strictly inside of, face by face in double precision."""
+    """The number of faces that strictly contain each texel center, face by face in double precision."""
     counts = np.zeros((size, size), int)
     for a, b, c in (uv.double() * size)[faces].numpy():
         low = np.floor(np.minimum(np.minimum(a, b), c)).astype(int)
@@ -71,22 +71,22 @@ def inside_faces(uv: Tensor, faces: Tensor, size: int) -> np.ndarray:
 # ---- atlas ----
 
 
-def test_an_atlas_lies_in_the_unit_square_and_no_face_on_another(sphere: tuple[Tensor, Tensor]) -> None:
+def test_an_atlas_is_in_the_unit_square_without_overlaps(sphere: tuple[Tensor, Tensor]) -> None:
     atlas = unwrap(*sphere, SIZE)
     assert float(atlas.uv.min()) >= 0 and float(atlas.uv.max()) <= 1
     counts = inside_faces(atlas.uv, atlas.faces, 4 * SIZE)
     assert counts.max() == 1
-    assert (counts > 0).mean() > 0.4  # and the texture is not wasted
+    assert (counts > 0).mean() > 0.4  # most of the texture is used
 
 
-def test_an_atlas_cuts_the_surface_and_changes_nothing_else(sphere: tuple[Tensor, Tensor]) -> None:
+def test_an_atlas_cuts_the_surface_and_preserves_the_faces(sphere: tuple[Tensor, Tensor]) -> None:
     vertices, faces = sphere
     atlas = unwrap(vertices, faces, SIZE)
     assert (atlas.source[atlas.faces] == faces).all()
     assert len(atlas.source) > len(vertices)
 
 
-def test_charts_keep_their_distance(sphere: tuple[Tensor, Tensor]) -> None:
+def test_charts_are_separated(sphere: tuple[Tensor, Tensor]) -> None:
     atlas = unwrap(*sphere, SIZE)
     chart = trimesh.graph.connected_component_labels(
         trimesh.Trimesh(atlas.uv.numpy(), atlas.faces.numpy(), process=False).edges, node_count=len(atlas.uv)
@@ -94,13 +94,13 @@ def test_charts_keep_their_distance(sphere: tuple[Tensor, Tensor]) -> None:
     place = atlas.uv.numpy() * SIZE
     distance = np.linalg.norm(place[:, None] - place[None], axis=-1)
     assert chart.max() > 0
-    assert distance[chart[:, None] != chart[None]].min() > 2  # texels: neither side's filter reads the other
+    assert distance[chart[:, None] != chart[None]].min() > 2  # texels: bilinear filters do not mix charts
 
 
 # ---- colors ----
 
 
-def test_a_ray_composites_what_it_passes() -> None:
+def test_a_ray_composites_the_layers_that_it_passes() -> None:
     """Density 5 below the plane, gray values that grow with depth: color = sum (1 - q) q^k k / 10 / sum (1 - q) q^k."""
 
     @dataclass
@@ -116,12 +116,12 @@ def test_a_ray_composites_what_it_passes() -> None:
     cell, start = 0.1, torch.tensor([[0.2, -0.1, -0.05]])
     q, depths = math.exp(-5 * cell), 0.05 + cell * np.arange(7)
     weights = (1 - q) * q ** np.arange(7)
-    seen = rendered_colors(Layers(), start, torch.tensor([[0.0, 0.0, 1.0]]), cell)
-    assert seen[0].tolist() == pytest.approx([(weights * depths).sum() / weights.sum()] * 3, abs=1e-5)
+    found = rendered_colors(Layers(), start, torch.tensor([[0.0, 0.0, 1.0]]), cell)
+    assert found[0].tolist() == pytest.approx([(weights * depths).sum() / weights.sum()] * 3, abs=1e-5)
 
 
-def test_texels_hold_the_surface_at_their_centers(sphere: tuple[Tensor, Tensor]) -> None:
-    """A color linear in space, on flat faces: every bilinear look between texels of one face is exact."""
+def test_texels_have_the_surface_color_at_their_centers(sphere: tuple[Tensor, Tensor]) -> None:
+    """A color linear in space, on flat faces: bilinear interpolation between texels of one face is exact."""
     vertices, faces = sphere
     atlas = unwrap(vertices, faces, SIZE)
     texture = bake(atlas, vertices, lambda places: 0.5 + 0.5 * places, SIZE)
@@ -148,7 +148,7 @@ def test_a_baked_texture_is_the_field_at_the_centers_of_texels(compass: Mesh) ->
     assert float((found - (0.5 + 0.5 * normalize(middle, dim=-1))).abs().max()) < 0.02
 
 
-def test_nothing_shows_at_seams_not_even_in_mipmaps(compass: Mesh) -> None:
+def test_seams_are_invisible_also_in_mipmaps(compass: Mesh) -> None:
     assert compass.uv is not None and compass.texture is not None
     _, same, copies = np.unique(compass.vertices.numpy(), axis=0, return_inverse=True, return_counts=True)
     seam = torch.from_numpy(copies[same] > 1)
@@ -161,8 +161,8 @@ def test_nothing_shows_at_seams_not_even_in_mipmaps(compass: Mesh) -> None:
         assert float((lookup(coarse, compass.uv[seam]) - expected).abs().max()) < two_texels
 
 
-def test_all_of_a_texture_is_filled() -> None:
-    """One small triangle in the corner: the rest repeats its colors, so that mipmaps mix in no other."""
+def test_the_whole_texture_is_filled() -> None:
+    """One small triangle in the corner: the rest repeats its colors, so that mipmaps mix in no other color."""
     triangle = Atlas(torch.arange(3), torch.tensor([[0, 1, 2]]), torch.tensor([[0.0, 0], [0.2, 0], [0, 0.2]]))
     red = torch.tensor([[0.9, 0.1, 0.2]])
     texture = bake(triangle, torch.zeros(3, 3), lambda places: red.expand(len(places), -1), 32)
@@ -190,19 +190,19 @@ def flat_disk() -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("budget", [16, 64])
-def test_a_wall_that_collapses_leaves_no_faces_back_to_back(budget: int) -> None:
+def test_a_collapsed_wall_leaves_no_faces_back_to_back(budget: int) -> None:
     vertices, faces = simplify(*flat_disk(), budget)
-    assert 0 < len(faces) < budget  # some of the budget's faces met
+    assert 0 < len(faces) < budget  # some faces coincided and were removed
     assert len(faces.sort(1).values.unique(dim=0)) == len(faces)
     assert faces.unique().tolist() == list(range(len(vertices)))
 
 
-def test_a_budget_too_small_for_the_shape_says_so() -> None:
-    with pytest.raises(ValueError, match=r"nothing is left of the surface at 4 faces.*ask for more"):
+def test_a_too_small_face_budget_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"no faces are left of the surface at 4 faces.*choose more"):
         simplify(*flat_disk(), 4)
 
 
-def test_a_budget_that_is_not_reached_changes_nothing(sphere: tuple[Tensor, Tensor]) -> None:
+def test_a_budget_above_the_face_count_changes_nothing(sphere: tuple[Tensor, Tensor]) -> None:
     for budget in (0, len(sphere[1]), 10**6):
         assert simplify(*sphere, budget)[1] is sphere[1]
 
@@ -210,7 +210,7 @@ def test_a_budget_that_is_not_reached_changes_nothing(sphere: tuple[Tensor, Tens
 # ---- files ----
 
 
-def test_a_textured_glb_read_back_by_another_reader(compass: Mesh, tmp_path: Path) -> None:
+def test_a_textured_glb_is_read_by_trimesh(compass: Mesh, tmp_path: Path) -> None:
     write_glb(compass, tmp_path / "mesh.glb")
     (read,) = trimesh.load(tmp_path / "mesh.glb", process=False).geometry.values()
     assert compass.uv is not None and compass.texture is not None
@@ -220,7 +220,7 @@ def test_a_textured_glb_read_back_by_another_reader(compass: Mesh, tmp_path: Pat
     assert np.abs(picture - compass.texture.permute(1, 2, 0).numpy()).max() <= 0.51 / 255
 
 
-def test_a_textured_glb_keeps_the_rules_of_gltf(compass: Mesh, tmp_path: Path) -> None:
+def test_a_textured_glb_conforms_to_gltf(compass: Mesh, tmp_path: Path) -> None:
     write_glb(compass, tmp_path / "mesh.glb")
     data = (tmp_path / "mesh.glb").read_bytes()
     (size,) = struct.unpack("<I", data[12:16])
@@ -236,7 +236,7 @@ def test_a_textured_glb_keeps_the_rules_of_gltf(compass: Mesh, tmp_path: Path) -
     assert ends[-1] == content["buffers"][0]["byteLength"]
     assert all(view["byteOffset"] % 4 == 0 for view in content["bufferViews"])
     targets = [view.get("target") for view in content["bufferViews"]]
-    assert targets == [34962, 34962, 34962, 34963, None]  # vertices, indices; a picture has no target
+    assert targets == [34962, 34962, 34962, 34963, None]  # vertices, indices; an image has no target
     material = content["materials"][0]["pbrMetallicRoughness"]
     texture = content["textures"][material["baseColorTexture"]["index"]]
     image = content["images"][texture["source"]]
@@ -246,7 +246,7 @@ def test_a_textured_glb_keeps_the_rules_of_gltf(compass: Mesh, tmp_path: Path) -
     assert float((compass.normals.norm(dim=-1) - 1).abs().max()) < 1e-5
 
 
-def test_a_textured_obj_read_back_by_another_reader(compass: Mesh, tmp_path: Path) -> None:
+def test_a_textured_obj_is_read_by_trimesh(compass: Mesh, tmp_path: Path) -> None:
     write_obj(compass, tmp_path / "mesh.obj")
     assert {path.name for path in tmp_path.iterdir()} == {"mesh.obj", "mesh.mtl", "mesh-color.png"}
     read = trimesh.load(tmp_path / "mesh.obj", force="mesh", process=False)

@@ -289,11 +289,11 @@ def test_half_of_a_batch_of_rings_are_toys_that_have_a_front(tmp_path: Path) -> 
     alone = [not toy.composed for toy in batches.views.descriptions]
     facing = [toy.kind in CANONICAL_FRONT for toy in batches.views.descriptions]
     shares = [
-        sum(chance for chance, *found in zip(batches.chance, alone, facing, strict=True) if found == group)
+        sum(chance for chance, *found in zip(batches.probabilities, alone, facing, strict=True) if found == group)
         for group in ([True, True], [True, False])
     ]
     assert shares == pytest.approx([0.5, 0.25])
-    assert sum(batches.chance) == pytest.approx(1)
+    assert sum(batches.probabilities) == pytest.approx(1)
 
 
 def test_a_batch_shows_three_views_of_each_pictures_toy(tmp_path: Path) -> None:

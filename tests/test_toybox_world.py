@@ -1,4 +1,4 @@
-"""The toys of Toybox: geometry against closed forms, looks against descriptions, and the data on disk."""
+"""The toys of Toybox: geometry compared with closed forms, colors with descriptions, and the dataset on disk."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from scoredistill.toybox.palette import solid
 
 RED = (0.8, 0.1, 0.1)
 PLAIN = torch.tensor(BACKGROUND)
-FACED = ["astronaut", "bear", "boat", "car", "cat", "cottage", "duck", "fish", "mug", "penguin", "pumpkin"]
-FACED += ["rabbit", "robot", "rocket", "snowman", "turtle"]
+WITH_FRONT = ["astronaut", "bear", "boat", "car", "cat", "cottage", "duck", "fish", "mug", "penguin", "pumpkin"]
+WITH_FRONT += ["rabbit", "robot", "rocket", "snowman", "turtle"]
 
 PRIMITIVES = {
     "sphere": shapes.sphere(0.5),
@@ -66,8 +66,8 @@ def points(count: int, reach: float, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", PRIMITIVES)
-def test_distance_never_exceeds_the_way_to_the_surface(name: str):
-    """|d(p) - d(q)| <= |p - q|, far and near: so d(p) is no more than the way to any surface point q."""
+def test_distance_is_1_lipschitz(name: str):
+    """|d(p) - d(q)| <= |p - q|, far and near, so d(p) is at most the distance to any surface point q."""
     shape = PRIMITIVES[name]
     p, q = points(4000, 1.0).T, points(4000, 1.0, seed=1).T
     near = p + 0.02 * q
@@ -78,7 +78,7 @@ def test_distance_never_exceeds_the_way_to_the_surface(name: str):
 
 @pytest.mark.parametrize("name", PRIMITIVES)
 def test_support_bounds_the_solid(name: str):
-    """No point inside reaches further in a direction than the support says, and some reach nearly as far."""
+    """The support bounds the points inside in all directions, and the bound is nearly attained."""
     shape = PRIMITIVES[name]
     p = points(60000, 1.1)
     inside = p[shape.distance(p.T) < 0].numpy()
@@ -86,12 +86,12 @@ def test_support_bounds_the_solid(name: str):
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     gap = shape.support(directions) - (inside @ directions.T).max(0)
     assert gap.min() > -1e-6
-    if name not in ("cut", "decal", "arc", "melted"):  # these only promise a bound
+    if name not in ("cut", "decal", "arc", "melted"):  # for these the support is only a bound
         assert gap.max() < 0.12
 
 
 def test_exact_distances():
-    """Distances worked out by hand; a square prism is a box, and a lathed rectangle a cylinder."""
+    """Distances computed by hand; a square prism is a box, a revolved rectangle a cylinder."""
     p = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.6, 0.0], [0.0, 0.0, 0.2]], dtype=torch.float64).T
     box = shapes.box(0.3, 0.4, 0.5, 0.0).distance(p)
     torch.testing.assert_close(box, torch.tensor([0.7, math.hypot(0.2, 0.2), -0.3], dtype=torch.float64))
@@ -105,7 +105,7 @@ def test_exact_distances():
 
 
 def test_sphere_matches_closed_form():
-    """Depth, normal, shade and covered area of a ball, ray by ray, against the quadratic equation."""
+    """Depth, normal, shading and area of a ball, compared with the quadratic equation of each ray."""
     radius, center = 0.6, torch.tensor([0.1, -0.05, 0.08], dtype=torch.float64)
     ball = Part(shapes.sphere(radius).at(*center.tolist()), solid(RED))
     cameras = views(3, size=64)
@@ -126,13 +126,13 @@ def test_sphere_matches_closed_form():
     distance = axis.norm(dim=-1)
     tilt = (axis * cameras.c2w[:, :3, 2].double()).sum(-1) / distance  # cosine from optical axis to center
     sine = radius / distance
-    # The ball's cone cuts the image plane in an ellipse of this area.
+    # the cone of the ball intersects the image plane in an ellipse of this area
     area = math.pi * sine**2 * tilt * (1 - sine**2).sqrt() / (tilt**2 - sine**2) ** 1.5
     torch.testing.assert_close(frame.opacity.sum((1, 2, 3)).double() * pixels, area, rtol=5e-3, atol=0)
 
 
 def test_ellipsoid_normals_and_soft_edge():
-    """Normals p / r^2 of an ellipsoid; coverage falls from one to zero about a pixel wide."""
+    """Normals p / r^2 of an ellipsoid; coverage falls from one to zero over about a pixel."""
     semi = torch.tensor([0.7, 0.35, 0.5], dtype=torch.float64)
     cameras = views(3, size=64)
     frame = render(Toy((Part(shapes.ellipsoid(*semi.tolist()), solid(RED)),)), cameras, PLAIN)
@@ -148,12 +148,14 @@ def test_ellipsoid_normals_and_soft_edge():
     opacity = frame.opacity[:, 0]
     assert opacity[face].min() > 0.999
     partial = ((opacity > 0.02) & (opacity < 0.98)).sum((1, 2))
-    outline = math.pi * 2 * 0.5 * 64 / (2 * 3.2 * math.tan(math.radians(20)))  # pixels round a ball of radius 0.5
+    outline = (
+        math.pi * 2 * 0.5 * 64 / (2 * 3.2 * math.tan(math.radians(20)))
+    )  # pixels, ball of radius 0.5
     assert ((partial > 0.5 * outline) & (partial < 2.5 * outline)).all()
 
 
 def test_near_part_hides_far_part():
-    """A small ball before a large one shows in front, and from behind it is hidden."""
+    """A small ball in front of a large one is visible from the front and hidden from behind."""
     green = (0.1, 0.8, 0.1)
     toy = Toy((Part(shapes.sphere(0.5), solid(RED)), Part(shapes.sphere(0.2).at(z=0.6), solid(green))))
     frame = render(toy, views(2), PLAIN)
@@ -163,7 +165,7 @@ def test_near_part_hides_far_part():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_toy_fills_the_ball_it_stands_in(kind: str):
+def test_toy_fills_its_bounding_ball(kind: str):
     for seed in range(2):
         toy = build(Description(kind, "purple"), np.random.default_rng(seed))
         p = points(4000, 1.0, seed)
@@ -182,8 +184,8 @@ def test_toy_distance_is_a_lower_bound(kind: str):
     assert gradient.norm(dim=1).max() <= 1 + 1e-4
 
 
-def shown(toy: Toy, cameras: Cameras) -> tuple[Frame, torch.Tensor]:
-    """The frame, and the albedo [M 3] of every pixel that is wholly covered."""
+def render_albedo(toy: Toy, cameras: Cameras) -> tuple[Frame, torch.Tensor]:
+    """The frame, and the albedo [M 3] of every fully covered pixel."""
     frame = render(toy, cameras, PLAIN)
     origin, direction = cameras.rays()
     surface = origin + frame.depth[:, 0, ..., None] * direction
@@ -193,17 +195,17 @@ def shown(toy: Toy, cameras: Cameras) -> tuple[Frame, torch.Tensor]:
 @pytest.mark.parametrize("color", ["purple", "white"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_main_color_dominates(kind: str, color: str):
-    """At least half of what is seen from all round is the main color or its shade."""
+    """At least half of the visible surface has the main color or its darker variant."""
     toy = build(Description(kind, color), np.random.default_rng(1))
-    _, albedo = shown(toy, views(6, size=24))
+    _, albedo = render_albedo(toy, views(6, size=24))
     main = torch.tensor(COLORS[color])
     off = torch.minimum((albedo - main).norm(dim=1), (albedo - 0.75 * main).norm(dim=1))
     assert (off < 0.17).float().mean() > 0.5
 
 
-@pytest.mark.parametrize("kind", FACED)
+@pytest.mark.parametrize("kind", WITH_FRONT)
 def test_front_differs_from_back(kind: str):
-    """The back, mirrored, is not the front."""
+    """The mirrored back view differs from the front view."""
     toy = build(Description(kind, "orange"), np.random.default_rng(2))
     front, back = render(toy, views(2), PLAIN).rgb
     difference = (front - back.flip(-1)).abs().amax(0)
@@ -216,17 +218,17 @@ def test_named_part_shows_its_color(kind: str):
         plain = build(Description(kind, "white"), np.random.default_rng(3))
         named = build(Description(kind, "white", part=part, part_color="purple"), np.random.default_rng(3))
         purple = torch.tensor(COLORS["purple"])
-        counts = [((shown(toy, views(4))[1] - purple).norm(dim=1) < 0.17).sum() for toy in (plain, named)]
+        counts = [((render_albedo(toy, views(4))[1] - purple).norm(dim=1) < 0.17).sum() for toy in (plain, named)]
         assert counts[0] == 0 and counts[1] > 15
 
 
-def test_descriptions_build_what_they_say():
+def test_toys_match_their_descriptions():
     rng = np.random.default_rng(4)
     single, small = (build(Description("bear", "red", size=size), rng) for size in ("", "small"))
     assert small.ball[1] < 0.75 * single.ball[1]
     assert len(build(Description("bear", "red", count=3), rng).parts) == 3 * len(single.parts)
     stack = build(Description("bear", "red", on=Description("cupcake", "blue")), rng)
-    _, albedo = shown(stack, views(4))
+    _, albedo = render_albedo(stack, views(4))
     assert ((albedo - torch.tensor(COLORS["red"])).norm(dim=1) < 0.2).float().mean() > 0.15
     assert ((albedo - torch.tensor(COLORS["blue"])).norm(dim=1) < 0.2).float().mean() > 0.15
     shiny, matte = (
@@ -234,7 +236,7 @@ def test_descriptions_build_what_they_say():
         for material in ("shiny", "")
     )
     assert (shiny.rgb - matte.rgb).amax() > 0.2
-    with pytest.raises(ValueError, match="no toy 'unicorn'"):
+    with pytest.raises(ValueError, match="no kind 'unicorn'"):
         build(Description("unicorn", "red"), rng)
     assert set(BUILDERS) == set(KINDS)
 
@@ -248,11 +250,11 @@ def test_random_descriptions_render_finite():
         assert torch.isfinite(values).all(), description
         assert (frame.rgb >= 0).all() and (frame.rgb <= 1).all(), description
         border = torch.cat([frame.opacity[..., 0, :], frame.opacity[..., -1, :]])
-        assert border.max() == 0, description  # the whole toy is seen
+        assert border.max() == 0, description  # the whole toy is in the image
         assert describe(json.loads(json.dumps(asdict(description)))) == description
 
 
-def test_camera_far_off_sees_background_only():
+def test_camera_that_points_away_sees_only_the_background():
     away = orbit(*(torch.tensor([v]) for v in (0.0, 0.0, 3.0, 0.3)), 8, target_jitter=torch.tensor([[9.0, 0, 0]]))
     frame = render(build(Description("duck", "red"), np.random.default_rng(0)), away, PLAIN)
     assert frame.opacity.max() == 0
@@ -267,11 +269,11 @@ def test_dataset_is_deterministic_and_resumable(tmp_path):
     assert len(one) == 10 and torch.equal(one.rgb, two.rgb) and one.captions == two.captions
     assert one.rgb.float().std() > 5 and len(set(one.descriptions)) > 2
     assert torch.equal(one.azimuth, two.azimuth) and one.descriptions == two.descriptions
-    kept = tmp_path / "one" / "shard-00000.npy"
-    before = kept.stat().st_mtime_ns
-    (tmp_path / "one" / "shard-00001.json").unlink()  # as if the run had died in this shard
+    complete = tmp_path / "one" / "shard-00000.npy"
+    before = complete.stat().st_mtime_ns
+    (tmp_path / "one" / "shard-00001.json").unlink()  # as after an interruption in this shard
     make(tmp_path / "one", 10, workers=1, **settings)
-    assert kept.stat().st_mtime_ns == before
+    assert complete.stat().st_mtime_ns == before
     assert torch.equal(load(tmp_path / "one").rgb, two.rgb)
     with pytest.raises(ValueError, match="choose another folder"):
         make(tmp_path / "one", 10, workers=1, **(settings | {"seed": 8}))

@@ -1,4 +1,4 @@
-"""What the training tools share: averages in closed form, checkpoints that go on bit for bit, workers that agree."""
+"""Training tools: weight averages in closed form, bit-identical resumption, agreement of the workers."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def test_a_resumed_training_is_bit_identical(tmp_path: Path) -> None:
     trained(*part, 0, 5)
     save_checkpoint(tmp_path, *part, step=5, seconds=12.5)
     resumed = start()
-    went_on = load_checkpoint(tmp_path, *resumed)
-    assert (went_on.step, went_on.seconds) == (5, 12.5)
+    progress = load_checkpoint(tmp_path, *resumed)
+    assert (progress.step, progress.seconds) == (5, 12.5)
     trained(*resumed, 5, 3)
-    for mine, theirs in zip(resumed[:2], whole[:2], strict=True):
-        mine, theirs = (getattr(owner, "shadow", owner) for owner in (mine, theirs))
-        assert all(torch.equal(mine.state_dict()[key], value) for key, value in theirs.state_dict().items())
+    for found, expected in zip(resumed[:2], whole[:2], strict=True):
+        found, expected = (getattr(owner, "shadow", owner) for owner in (found, expected))
+        assert all(torch.equal(found.state_dict()[key], value) for key, value in expected.state_dict().items())
 
 
-def test_an_empty_folder_is_a_fresh_start(tmp_path: Path) -> None:
+def test_an_empty_folder_starts_at_step_zero(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path, *start()).step == 0
 
 
-def test_the_average_has_its_closed_form() -> None:
+def test_the_average_equals_its_closed_form() -> None:
     net = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(net.weight)
     average = Average(net, decay=0.5)

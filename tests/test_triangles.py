@@ -1,4 +1,4 @@
-"""Triangles on pictures against one ray at a time, and how like a mesh is to its scene."""
+"""Rasterization of triangles compared with single rays, and the agreement of a mesh with its scene."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def nearest(corners: np.ndarray, origin: np.ndarray, direction: np.ndarray) -> t
     return int(z.argmin()) if np.isfinite(z.min()) else -1, float(z.min())
 
 
-@pytest.mark.parametrize("portion", [7, 1 << 20])
-def test_every_pixel_shows_the_first_face_on_its_ray(portion: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triangles, "PAIRS", portion)
+@pytest.mark.parametrize("batch", [7, 1 << 20])
+def test_every_pixel_has_the_first_face_on_its_ray(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triangles, "PAIRS", batch)
     vertices, faces = soup(60)
     cameras = ring(2, 12, radius=1.2, fov_deg=70.0)  # among the triangles
     hits = triangles.rasterize_mesh(vertices, faces, cameras)
@@ -62,15 +62,15 @@ def test_every_pixel_shows_the_first_face_on_its_ray(portion: int, monkeypatch: 
     assert 20 < int((hits.face >= 0).sum()) < 280
 
 
-def test_no_ray_slips_through_an_edge() -> None:
-    """Pixel centers lie exactly on the diagonals that the faces of each side share."""
+def test_no_ray_passes_through_a_shared_edge() -> None:
+    """Pixel centers lie exactly on the diagonal that the faces share."""
     flat = torch.tensor([[0.0, 0, 1], [8, 0, 1], [8, 8, 1], [0, 8, 1]])
     hits = triangles.rasterize_triangles(flat[torch.tensor([[0, 1, 2], [0, 2, 3]])], 8, 8)
     assert (hits.face >= 0).all()
     assert torch.allclose(hits.weights.sum(-1), torch.ones(8, 8))
 
 
-def test_a_camera_inside_sees_nothing_but_walls() -> None:
+def test_a_camera_inside_a_cube_sees_only_its_faces() -> None:
     eye = torch.zeros(1, 3)
     pose = look_at(eye, torch.tensor([[0.3, 0.2, 1.0]]), torch.tensor([[0.0, 1, 0]]))
     one = torch.ones(1)
@@ -87,14 +87,14 @@ def test_an_empty_mesh_leaves_the_background() -> None:
     assert torch.equal(picture(mesh, ring(1, 8), sky), sky.view(1, 3, 1, 1).expand(1, 3, 8, 8))
 
 
-def test_a_ball_is_seen_where_it_is_and_lit_as_it_should() -> None:
+def test_a_ball_has_the_correct_silhouette_and_shading() -> None:
     mesh = extract(ball(), resolution=64, threshold=50.0, texture=64)
-    shown = picture(mesh, ring(4, 65, elevation_deg=0.0), torch.zeros(3), lit=True)
-    # A ball of radius r at distance d covers a disk of radius focal r / sqrt(d^2 - r^2).
+    rendered = picture(mesh, ring(4, 65, elevation_deg=0.0), torch.zeros(3), lit=True)
+    # a ball of radius r at distance d covers a disk of radius focal r / sqrt(d^2 - r^2).
     disk = 0.5 * 65 / math.tan(math.radians(20)) * 0.5 / math.sqrt(2.8**2 - 0.5**2)
-    assert float((shown.sum(1) > 0).float().sum()) == pytest.approx(4 * math.pi * disk**2, rel=0.02)
-    light = AMBIENT + 0.5 * SKY + HEAD  # in the middle the normal is level and towards the camera
-    assert shown[:, :, 32, 32] == pytest.approx(light * np.tile(ORANGE, (4, 1)), abs=0.01)
+    assert float((rendered.sum(1) > 0).float().sum()) == pytest.approx(4 * math.pi * disk**2, rel=0.02)
+    light = AMBIENT + 0.5 * SKY + HEAD  # in the middle the normal is horizontal and points to the camera
+    assert rendered[:, :, 32, 32] == pytest.approx(light * np.tile(ORANGE, (4, 1)), abs=0.01)
 
 
 @pytest.fixture
@@ -106,12 +106,12 @@ def blob(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Recipe, Any]]:
         yield recipe, build_scene(recipe)
 
 
-def test_the_mesh_of_a_scene_looks_like_it_and_a_worse_one_less(blob: tuple[Recipe, Any]) -> None:
+def test_the_extracted_mesh_has_a_higher_psnr_than_changed_ones(blob: tuple[Recipe, Any]) -> None:
     mesh = extract(blob[1].volume(), resolution=32, faces=0, texture=0)
     gray = dataclasses.replace(mesh, colors=0 * mesh.colors)
     psnr = [
-        mesh_metrics(*blob, dataclasses.replace(made, vertices=size * mesh.vertices))["mesh_psnr"]
-        for made, size in ((mesh, 1.0), (mesh, 0.85), (mesh, 1.15), (gray, 1.0))
+        mesh_metrics(*blob, dataclasses.replace(other, vertices=size * mesh.vertices))["mesh_psnr"]
+        for other, size in ((mesh, 1.0), (mesh, 0.85), (mesh, 1.15), (gray, 1.0))
     ]
     assert psnr[0] > 25
     assert psnr[0] > max(psnr[1:]) + 1

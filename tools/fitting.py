@@ -1,4 +1,4 @@
-"""One training loop for every denoiser of Toybox: AdamW on a loss until the minutes are spent, averaged, resumable."""
+"""The training loop of all Toybox denoisers: AdamW for a fixed time, weight averaging, resumable."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tools.training import Average, Net, load_checkpoint, progress_rate, save_ch
 from tools.workers import agreed, average_gradients, parallel
 
 Losses = Callable[[argparse.Namespace, int], Callable[[Net], Tensor]]
-"""(flags, seed) -> the loss of a network on the next batch of a worker."""
+"""(flags, seed) -> a function that returns the loss of a network on the next batch of a worker."""
 
 
 def fit(rank: int, flags: argparse.Namespace, net: Net, losses: Losses[Net]) -> Average[Net] | None:
-    """Train `net` in worker `rank` of `flags.workers`; the average, of the first worker alone.
+    """Train `net` in worker `rank` of `flags.workers`; the first worker returns the averaged network, others None.
 
-    Flags are those of `training_flags`, and `workers`. The images of a batch are shared among the workers.
+    `flags` are those of `training_flags`, and `workers`. The images of a batch are divided among the workers.
     """
     device = torch.device(flags.device)
     with parallel(rank, flags.workers, flags.out / "meeting"):
@@ -58,17 +58,17 @@ def fit(rank: int, flags: argparse.Namespace, net: Net, losses: Losses[Net]) -> 
     return average if rank == 0 else None
 
 
-def learning_rate(share: float, step: int, peak: float) -> float:
-    """Linear warm-up over 200 steps, constant until 40 % of the time, then a cosine down to 1 % of the peak."""
-    decay = 0.505 + 0.495 * math.cos(math.pi * min(max(share - 0.4, 0) / 0.6, 1))
+def learning_rate(fraction: float, step: int, peak: float) -> float:
+    """Linear warm-up over 200 steps, constant until 40 % of the training time, then a cosine to 1 % of the peak."""
+    decay = 0.505 + 0.495 * math.cos(math.pi * min(max(fraction - 0.4, 0) / 0.6, 1))
     return peak * min(1, (step + 1) / 200) * decay
 
 
 def finish(flags: argparse.Namespace, net: Any, card: str, **more: float | str) -> None:
-    """Write the weights, and their card with what is known of the training filled in, and `more`."""
+    """Write the weights and their card, filled in with the facts of the training and `more`."""
     done = saved_progress(flags.out)
     prior.save(flags.weights, net)
-    told = {
+    facts = {
         "millions": sum(parameter.numel() for parameter in net.parameters()) / 1e6,
         "shape": net.shape,
         "views": flags.views,
@@ -79,26 +79,26 @@ def finish(flags: argparse.Namespace, net: Any, card: str, **more: float | str) 
         "flags": f"--minutes {flags.minutes:g} --views {flags.views} --batch {flags.batch} --rate {flags.rate:g}"
         f" --workers {flags.workers} --seed {flags.seed}{getattr(flags, 'more', '')}",
     }
-    flags.weights.with_suffix(".md").write_text(card.format(**told, **more))
+    flags.weights.with_suffix(".md").write_text(card.format(**facts, **more))
     print(f"wrote {flags.weights} and its card")
 
 
 def launch(flags: argparse.Namespace, train: Callable[[int, argparse.Namespace], None]) -> None:
-    """`train(rank, flags)` in each of `flags.workers` processes."""
+    """Run `train(rank, flags)` in each of `flags.workers` processes."""
     flags.out.mkdir(parents=True, exist_ok=True)
-    (flags.out / "meeting").unlink(missing_ok=True)  # of a training that broke off
+    (flags.out / "meeting").unlink(missing_ok=True)  # left by an interrupted training
     if flags.workers == 1:
         train(0, flags)
     else:
         spawn(train, (flags,), flags.workers)
 
 
-def denoising_loss(ask: Callable[[Tensor, Tensor], Tensor], x: Tensor, t: Tensor) -> Tensor:
-    """E |v(x_t, t, y) - (alpha eps - sigma x)|^2 (Salimans and Ho 2022); `ask(x_t, t)` is the network, in bf16."""
+def denoising_loss(network: Callable[[Tensor, Tensor], Tensor], x: Tensor, t: Tensor) -> Tensor:
+    """E |v(x_t, t, y) - (alpha eps - sigma x)|^2 (Salimans and Ho 2022), with v = network(x_t, t) in bf16."""
     levels = prior.SCHEDULE
     t, eps = levels.snap(t), torch.randn_like(x)
     x_t = levels.diffuse(x, eps, t)
     target = levels.alpha(t, x) * eps - levels.sigma(t, x) * x
     with torch.autocast(x.device.type, torch.bfloat16):
-        v = ask(x_t, t.to(x.device))
+        v = network(x_t, t.to(x.device))
     return (v.float() - target).square().mean()

@@ -1,4 +1,4 @@
-"""What the trainings of the two tasks share: their data, their flags, and the trained prior that they begin as."""
+"""Shared code of the multi-view and the pose training: data, flags, and initialization from a trained prior."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ from tools.fitting import Losses, finish, fit, launch
 from tools.training import training_flags
 
 TaskPrior = ToyboxViewsPrior | ToyboxPosePrior
-RINGS = 2  # of each toy, at elevations of their own
+RINGS = 2  # per toy, at different elevations
 
 
 def train_task(
     about: str, prior: type[TaskPrior], train: Callable[[int, argparse.Namespace], None], begin: Path
 ) -> None:
-    """Read the flags, make the data, which serve both tasks, and `train(rank, flags)` in every worker."""
+    """Parse the flags, make the data (the same for both tasks), and run `train(rank, flags)` in every worker."""
     name = prior.weights.stem.removeprefix("toybox-")
     parser = training_flags(about, "mv", prior.weights, minutes=60, views=65_536, batch=32, rate=4e-4, every=100)
     parser.set_defaults(out=Path(f"data/train-{name}"))
-    parser.add_argument("--workers", type=int, default=1, help="processes that share a batch, whole rings each")
-    parser.add_argument("--begin", type=Path, default=begin, help="a trained prior of any task")
+    parser.add_argument("--workers", type=int, default=1, help="processes among which the rings of a batch are divided")
+    parser.add_argument(
+        "--begin", type=Path, default=begin, help="weights of the trained prior, of any task, to start from"
+    )
     flags = parser.parse_args()
     flags.more = "" if flags.begin == begin else f" --begin {flags.begin}"
     dataset.make(
@@ -39,10 +41,10 @@ def train_task(
     launch(flags, train)
 
 
-def fit_begun(
+def fit_from_prior(
     rank: int, flags: argparse.Namespace, prior: type[TaskPrior], losses: Losses, card: str, **more: float
 ) -> None:
-    """Train a task's network, begun as the trained prior, in worker `rank`; the first writes weights and card."""
+    """Train the network of a task from a trained prior in worker `rank`; the first worker writes weights and card."""
     torch.manual_seed(flags.seed)
     trained = toybox.load(flags.begin, dtype=torch.float32).net
     net: Any = prior.network(trained.shape)

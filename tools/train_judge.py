@@ -1,10 +1,9 @@
-"""Train the judge from nothing: make captioned views, train both towers, write the weights and their card.
+"""Train the judge from scratch: render captioned views, train both towers, write the weights and their card.
 
     python tools/train_judge.py --minutes 25 --views 57344
 
-Resumable: stopped at any moment, the same command goes on from the last checkpoint. Its toys are not the
-prior's (another seed). Runs on a CPU (bf16 where it has it) or a GPU; needs torch, numpy and the package's
-two small dependencies jaxtyping and safetensors.
+Resumable: after an interruption, the same command continues from the last checkpoint. The toys differ from those of the
+priors (another seed). Runs on a CPU (in bf16 if supported) or a GPU; requires torch, numpy, jaxtyping and safetensors.
 """
 
 from __future__ import annotations
@@ -32,32 +31,32 @@ from scoredistill.evaluate.judge_network import SIZE, JudgeNetwork, Shape
 from scoredistill.toybox import captions, dataset
 from tools.training import Average, load_checkpoint, progress_rate, save_checkpoint, training_flags
 
-HELD_OUT = 2000  # views at the end of the folder, never trained on, nor any other view of their toys
-VIEWS_PER_TOY = 8  # a toy traced from eight sides at once costs a view two thirds of what it costs from four
+HELD_OUT = 2000  # views at the end of the folder, excluded from training together with all views of their toys
+VIEWS_PER_TOY = 8  # rendering eight views of a toy at once costs two thirds as much per view as rendering four
 VIEW_SHARE = 0.5  # captions that name the view
 RETRIEVAL = 500  # held-out views whose captions compete
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures, their captions' words, and the numbers of what the judge shall recognize in them."""
+    """Images, the tokens of their captions, and the indices of the toy and the view to recognize."""
 
     rgb: Float[Tensor, "B 3 64 64"]
     tokens: Int[Tensor, "B L"]
-    toy: Int[Tensor, "B"]  # among judges.PROMPTS
-    view: Int[Tensor, "B"]  # among judges.VIEWS
+    toy: Int[Tensor, "B"]  # index in judges.PROMPTS
+    view: Int[Tensor, "B"]  # index in judges.VIEWS
 
     def to(self, device: str) -> Batch:
         return Batch(*(part.to(device) for part in (self.rgb, self.tokens, self.toy, self.view)))
 
 
 class Batches:
-    """Batches of augmented pictures and freshly worded captions, a function of the seed and the step."""
+    """Batches of augmented images and newly worded captions, a function of the seed and the step."""
 
     def __init__(self, views: dataset.Views, size: int, seed: int):
         self.views, self.size, self.seed = views, size, seed
-        asked = [report.expected(captions.phrase(description)) for description in views.descriptions]
-        self.toy = torch.tensor([judges.PROMPTS.index(judges.plain(*toy)) for toy in asked])
+        toys = [report.expected(captions.phrase(description)) for description in views.descriptions]
+        self.toy = torch.tensor([judges.PROMPTS.index(judges.plain(*toy)) for toy in toys])
         self.words = [view_words(views, row) for row in range(len(views))]
         self.view = torch.tensor([judges.VIEWS.index(words) for words in self.words])
 
@@ -85,7 +84,7 @@ def view_words(views: dataset.Views, row: int) -> str:
 
 
 def augment(rgb: Tensor, rng: torch.Generator) -> Tensor:
-    """What scenes do to a toy that the renderer does not: shifted, zoomed, coarse, soft, dimmed, grainy."""
+    """Imitate the defects of distilled scenes: shift, zoom, low resolution, blur, contrast, brightness and noise."""
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(shape or (len(rgb), 1, 1, 1), generator=rng)
@@ -94,9 +93,9 @@ def augment(rgb: Tensor, rng: torch.Generator) -> Tensor:
         return torch.where(uniform(0, 1) < 0.5, changed, rgb)
 
     frame = torch.eye(2, 3) / uniform(0.85, 1.2, len(rgb), 1, 1)
-    frame[:, :, 2] = uniform(-8 / SIZE, 8 / SIZE, len(rgb), 2)  # up to 4 pixels: the picture spans 2
+    frame[:, :, 2] = uniform(-8 / SIZE, 8 / SIZE, len(rgb), 2)  # up to 4 pixels; the image spans 2 units
     grid = functional.affine_grid(frame, list(rgb.shape), align_corners=False)
-    # Beyond the border the border goes on: plain background.
+    # padding repeats the border, which is plain background
     rgb = functional.grid_sample(rgb, grid, padding_mode="border", align_corners=False)
     rgb = torch.cat([_coarser(part, size) for part, size in zip(rgb.chunk(4), (64, 48, 32, 24), strict=True)])
     rgb = half_of(torch.lerp(rgb, _coarser(rgb, 16), uniform(0, 0.8)))
@@ -111,41 +110,41 @@ def _coarser(rgb: Tensor, size: int) -> Tensor:
 
 
 def judge_loss(net: JudgeNetwork, batch: Batch) -> Tensor:
-    """InfoNCE on full captions, and cross-entropies of what `Judge.recognize` reads: the first toy, and the view.
+    """InfoNCE on full captions, and cross-entropies of the outputs of `Judge.recognize`: the first toy, and the view.
 
-    The pairing alone learns kinds and colors slowly: a batch of captions differs in many easier words.
+    With InfoNCE alone, kinds and colors are learned slowly, since the captions of a batch differ in many easier words.
     """
     toys, views = prompts(batch.rgb.device)
-    # Plain attention: torch's fused one in bf16 on a CPU costs more than all else in the text tower.
+    # plain attention: in bf16 on a CPU, the fused one of torch costs more than the rest of the text tower
     with torch.autocast(batch.rgb.device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
         image, text = net.image(batch.rgb), net.text(batch.tokens)
         toys, views = net.text(toys), net.text(views)
-    seen = net.logit_scale * image
+    logits = net.logit_scale * image
     return (
         net.loss(image, text)
-        + functional.cross_entropy(seen @ toys.T, batch.toy)
-        + functional.cross_entropy(seen @ views.T, batch.view)
+        + functional.cross_entropy(logits @ toys.T, batch.toy)
+        + functional.cross_entropy(logits @ views.T, batch.view)
     )
 
 
 @cache
 def prompts(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Words of all toys' plainest captions [300 L], and of the views [4 L]."""
+    """Tokens of the plain captions of all toys [300 L], and of the view words [4 L]."""
 
-    def words(texts: Sequence[str]) -> Tensor:
-        tokens = torch.tensor([captions.tokenize(text) for text in texts], device=device)
-        return tokens[:, : int((tokens != captions.PAD).sum(1).max())]
+    def tokens(texts: Sequence[str]) -> Tensor:
+        padded = torch.tensor([captions.tokenize(text) for text in texts], device=device)
+        return padded[:, : int((padded != captions.PAD).sum(1).max())]
 
-    return words(judges.PROMPTS), words(judges.VIEWS)
+    return tokens(judges.PROMPTS), tokens(judges.VIEWS)
 
 
-def learning_rate(share: float, step: int, peak: float) -> float:
+def learning_rate(fraction: float, step: int, peak: float) -> float:
     """Linear warm-up over 100 steps, then a cosine to zero."""
-    return peak * min(1, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * min(share, 1)))
+    return peak * min(1, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * min(fraction, 1)))
 
 
 def train(flags: argparse.Namespace, views: dataset.Views) -> tuple[JudgeNetwork, int]:
-    """AdamW until the minutes are spent; the averaged network and the number of steps."""
+    """Train with AdamW for `flags.minutes`; return the averaged network and the number of steps."""
     torch.manual_seed(flags.seed)
     net = JudgeNetwork(Shape(len(captions.VOCABULARY), captions.CONTEXT))
     net.to(flags.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (not in torch's stubs)
@@ -177,15 +176,15 @@ def train(flags: argparse.Namespace, views: dataset.Views) -> tuple[JudgeNetwork
 
 
 def assess(judge: judges.Judge, views: dataset.Views) -> dict[str, float]:
-    """Shares of held-out views that the judge reads right, and R-precision among their full captions."""
+    """Fractions of held-out views that the judge recognizes correctly, and R-precision among their full captions."""
     rows = np.arange(len(views) - HELD_OUT, len(views))
     rgb = pictures(views, rows).to(judge.network.log_scale.device)
     toys = [views.descriptions[row] for row in rows.tolist()]
     words = [view_words(views, row) for row in rows.tolist()]
     texts = [captions.with_view(captions.phrase(toy), view) for toy, view in zip(toys, words, strict=True)]
-    asked, seen = [report.expected(text) for text in texts], judge.recognize(rgb)
-    kind = np.array([a[0] == b for a, b in zip(asked, seen.kinds, strict=True)])
-    color = np.array([a[1] == b for a, b in zip(asked, seen.colors, strict=True)])
+    expected, found = [report.expected(text) for text in texts], judge.recognize(rgb)
+    kind = np.array([a[0] == b for a, b in zip(expected, found.kinds, strict=True)])
+    color = np.array([a[1] == b for a, b in zip(expected, found.colors, strict=True)])
     single = np.array([not toy.composed for toy in toys])
     distinct = sorted(set(texts[:RETRIEVAL]))
     own = torch.tensor([distinct.index(text) for text in texts[:RETRIEVAL]], device=rgb.device)
@@ -194,7 +193,7 @@ def assess(judge: judges.Judge, views: dataset.Views) -> dict[str, float]:
         "color, single toys": float(color[single].mean()),
         "kind, counts and pairs": float(kind[~single].mean()),
         "color, counts and pairs": float(color[~single].mean()),
-        "view words": float(np.mean([a == b for a, b in zip(words, seen.views, strict=True)])),
+        "view words": float(np.mean([a == b for a, b in zip(words, found.views, strict=True)])),
         f"own caption among {len(distinct)}": metrics.retrieval_precision(
             judge.similarity(rgb[:RETRIEVAL], distinct), own
         ),
@@ -218,30 +217,30 @@ def card(flags: argparse.Namespace, net: JudgeNetwork, steps: int, shares: dict[
 
 CARD = """# The Toybox judge
 
-A contrastive encoder of pictures and captions (CLIP in small, {parameters:.2f} M parameters) that scores
-what the methods make. No prior and no method ever sees it.
+A contrastive encoder of images and captions (a small CLIP, {parameters:.2f} M parameters) that evaluates the results
+of the methods. No prior and no method is trained with it or uses it.
 
-- **Architecture**: a residual conv-net with group normalization, and a transformer over words whose mean is
-  the caption, into one space (`scoredistill/evaluate/judge_network.py`): `{shape}`.
-- **Data**: {views} rendered views of Toybox toys with freshly worded captions, half of them naming the
-  view; other toys than the prior's (another seed). The last {held_out} views are held out.
+- **Architecture**: a residual convolutional network with group normalization, and a transformer over words, averaged
+  over the caption, into one space (`scoredistill/evaluate/judge_network.py`): `{shape}`.
+- **Data**: {views} rendered views of Toybox toys with newly worded captions, half of them with view words; other toys
+  than those of the priors (another seed). The last {held_out} views are held out.
 - **Training**: symmetric InfoNCE on captions, and cross-entropies of the first toy (among 300) and of the view;
-  AdamW, cosine rate, averaged weights; pictures shifted, zoomed, coarsened, softened, dimmed and made grainy.
-  {steps} steps of {batch} views.
+  AdamW, cosine learning rate, averaged weights; images augmented by shift, zoom, low resolution, blur, contrast,
+  brightness and noise. {steps} steps of {batch} views.
 - **Command**: `python tools/train_judge.py --minutes {minutes:g} --views {views} --seed {seed}`
-- **License**: Apache-2.0, like the code; made from procedural pictures only.
+- **License**: Apache-2.0, like the code; trained on procedural images only.
 
-| right on held-out views | |
+| correct on held-out views | |
 |---|---|
 {table}
 
-Kind and color are those of the toy named first, zero-shot among 30 kinds and 10 colors, from one view of
-any side.
+Kind and color are those of the toy named first, zero-shot among 30 kinds and 10 colors, from one view in
+any direction.
 
-**Limits.** It knows Toybox's words, camera distances and plain background, nothing else. It reads 64 x 64
-pixels and misses finer flaws. It has seen true toys only: a high score on a broken shape means "nearest
-to", not "correct". What looks alike all round (a soccer ball, a pumpkin) has no right view words but
-"overhead view".
+**Limits.** It is trained on the vocabulary, camera distances and plain background of Toybox only. Its input has
+64 x 64 pixels, so it misses finer defects. It is trained on intact toys only: a high score for a broken shape means
+"most similar to", not "correct". Rotationally symmetric toys (a soccer ball, a pumpkin) have no identifiable view words
+except "overhead view".
 """
 
 
@@ -250,7 +249,7 @@ def main() -> None:
         __doc__ or "", "judge", judges.EMBEDDED, minutes=25, views=57_344, batch=256, rate=1e-3, every=50
     )
     flags = parser.parse_args()
-    # The prior's seeds start at 1000.
+    # the seeds of the text-to-image prior start at 1000
     dataset.make(flags.data, flags.views, seed=2000 + flags.seed, views_per_toy=VIEWS_PER_TOY)
     views = dataset.load(flags.data)
     net, steps = train(flags, views)

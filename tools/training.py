@@ -1,4 +1,4 @@
-"""What the training tools share: averaged weights, resumable checkpoints without pickle, one line of progress."""
+"""Shared code of the training tools: averaged weights, resumable checkpoints without pickle, log lines, flags."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 class Average(Generic[Net]):
-    """Exponential moving average of a network's parameters; the decay warms up so that the start is forgotten."""
+    """Exponential moving average of the parameters of a network, with a warm-up of the decay."""
 
     def __init__(self, net: Net, decay: float):
         self.shadow: Net = copy.deepcopy(net).requires_grad_(False).eval()
@@ -30,13 +30,13 @@ class Average(Generic[Net]):
         torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage] (fused, and not in torch's stubs)
             list(self.shadow.parameters()), list(net.parameters()), 1 - decay
         )
-        for mine, theirs in zip(self.shadow.buffers(), net.buffers(), strict=True):
-            mine.copy_(theirs)
+        for averaged, current in zip(self.shadow.buffers(), net.buffers(), strict=True):
+            averaged.copy_(current)
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where training goes on: steps done and seconds spent."""
+    """State of a training: completed steps and elapsed seconds."""
 
     step: int = 0
     seconds: float = 0.0
@@ -45,20 +45,20 @@ class Start:
 def save_checkpoint(
     folder: Path, net: nn.Module, average: Average, optimizer: torch.optim.Optimizer, step: int, seconds: float
 ) -> None:
-    """Write weights, averages and Adam's moments to one safetensors file, atomically; progress rides in its header."""
+    """Write weights, averages, Adam's moments and the progress (in the header) to one safetensors file, atomically."""
     tensors = {f"net.{key}": value for key, value in net.state_dict().items()}
     tensors |= {f"average.{key}": value for key, value in average.shadow.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{index}.{key}": value for key, value in state.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    fresh = folder / "checkpoint.part"
+    temporary = folder / "checkpoint.part"
     metadata = {"progress": json.dumps({"step": step, "seconds": seconds})}
-    save_file({key: value.contiguous() for key, value in tensors.items()}, fresh, metadata)
-    os.replace(fresh, folder / "checkpoint.safetensors")
+    save_file({key: value.contiguous() for key, value in tensors.items()}, temporary, metadata)
+    os.replace(temporary, folder / "checkpoint.safetensors")
 
 
 def load_checkpoint(folder: Path, net: nn.Module, average: Average, optimizer: torch.optim.Optimizer) -> Start:
-    """Restore what `save_checkpoint` wrote; a folder without one means a fresh start."""
+    """Restore the state written by `save_checkpoint`; without a checkpoint, start at step 0."""
     path = folder / "checkpoint.safetensors"
     if not path.exists():
         return Start()
@@ -78,7 +78,7 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def saved_progress(folder: Path) -> Start:
-    """How far the checkpoint of a folder had come, from its header alone."""
+    """Progress of the checkpoint in a folder, read from its header."""
     with (folder / "checkpoint.safetensors").open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     return Start(**json.loads(header["__metadata__"]["progress"]))
@@ -87,21 +87,25 @@ def saved_progress(folder: Path) -> Start:
 def training_flags(
     about: str, name: str, weights: Path, *, minutes: float, views: int, batch: int, rate: float, every: int
 ) -> argparse.ArgumentParser:
-    """The flags that every training has, with its own defaults; data and checkpoints of `name` lie under data/."""
+    """The flags of every training, with the given defaults; data and checkpoints of `name` are in data/."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=minutes, help="training time, all resumed parts together")
-    parser.add_argument("--views", type=int, default=views, help="captioned views to make before training")
-    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument(
+        "--minutes", type=float, default=minutes, help="training time in minutes, including resumed parts"
+    )
+    parser.add_argument("--views", type=int, default=views, help="captioned views to render before training")
+    parser.add_argument("--batch", type=int, default=batch, help="images per step")
     parser.add_argument("--rate", type=float, default=rate, help="peak learning rate")
     parser.add_argument("--every", type=int, default=every, help="steps between log lines and checkpoints")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the data, the initialization and the batches")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--data", type=Path, default=Path(f"data/toybox-{name}"))
-    parser.add_argument("--out", type=Path, default=Path(f"data/train-{name}"), help="checkpoints")
-    parser.add_argument("--weights", type=Path, default=weights)
+    parser.add_argument("--data", type=Path, default=Path(f"data/toybox-{name}"), help="folder of the rendered views")
+    parser.add_argument("--out", type=Path, default=Path(f"data/train-{name}"), help="folder of the checkpoints")
+    parser.add_argument(
+        "--weights", type=Path, default=weights, help="output file of the weights; the card is beside it"
+    )
     return parser
 
 
 def progress_rate(step: int, seconds: float, loss: float, rate: float) -> str:
-    """One plain line: step, minutes spent, mean loss, images a second."""
+    """A log line: step, elapsed minutes, mean loss, images per second."""
     return f"step {step:6d}  {seconds / 60:6.1f} min  loss {loss:.4f}  {rate:5.1f} images/s"

@@ -1,4 +1,4 @@
-"""Processes that share a training batch: on a CPU, one single-threaded process a core beats threads that wait."""
+"""Data-parallel training processes: on a CPU, one single-threaded process per core is faster than threads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import distributed, nn
 
 @contextmanager
 def parallel(rank: int, workers: int, meeting: Path) -> Iterator[None]:
-    """Join the group of `workers` processes, which find each other by the new file `meeting`; one alone is no group."""
+    """Join a group of `workers` processes through the file `meeting`, which must not exist before; no-op for one."""
     if workers == 1:
         yield
         return
@@ -25,7 +25,7 @@ def parallel(rank: int, workers: int, meeting: Path) -> Iterator[None]:
 
 
 def average_gradients(net: nn.Module, workers: int) -> None:
-    """The mean over all processes of every gradient, in one message."""
+    """Replace every gradient by its mean over all processes, in one message."""
     if workers == 1:
         return
     grads = [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
@@ -37,7 +37,7 @@ def average_gradients(net: nn.Module, workers: int) -> None:
 
 
 def agreed(seconds: float, workers: int) -> float:
-    """The first process's clock, so that all of them stop at the same step."""
+    """The elapsed seconds of the first process, so that all processes stop at the same step."""
     if workers == 1:
         return seconds
     clock = torch.tensor(seconds, dtype=torch.float64)

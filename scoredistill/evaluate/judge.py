@@ -66,7 +66,7 @@ class Judge:
 
     @classmethod
     def load(cls, path: str | Path | None = None, device: str | torch.device = "cpu") -> Judge:
-        """Load the judge at `path`, by default the embedded one; ValueError if it is missing or has another vocabulary."""
+        """Load a judge, by default the embedded one; ValueError if it is missing or has another vocabulary."""
         path = Path(path or EMBEDDED)
         remedy = "reinstall the package, or train one with tools/train_judge.py"
         if not path.is_file():

@@ -1,7 +1,7 @@
 """Checkpoints that survive a crash at any moment: tensors as safetensors, the rest as JSON, never pickle.
 
 A checkpoint of step 25 is `000025.safetensors` and `000025.json`; the JSON is written last and holds the hash
-of the tensors, so a checkpoint counts from the moment its JSON has its name. The newest two are kept.
+of the tensors, so a checkpoint counts from the moment its JSON has its name. The newest two remain.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 from safetensors.torch import load, save
 from torch import Tensor
 
-FORMAT = 1  # to be raised when an older file could not be read right any more
-KEPT = 2  # the newest, and one to fall back to
+FORMAT = 2  # to be raised when an older file could not be read right any more
+RETAINED = 2  # the newest, and one to fall back to
 
 log = logging.getLogger(__name__)
 
 
 def write(folder: Path, checkpoint: dict[str, Any]) -> None:
-    """Add a `Step.checkpoint()` to `folder`, then drop all but the newest `KEPT`.
+    """Add a `Step.checkpoint()` to `folder`, then drop all but the newest `RETAINED`.
 
     FloatingPointError, with the older ones untouched, if a tensor is not finite; OSError if the disk refuses.
     """
@@ -97,7 +97,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _drop_old(folder: Path) -> None:
-    for path in sorted(folder.glob("*.json"))[:-KEPT]:
+    for path in sorted(folder.glob("*.json"))[:-RETAINED]:
         path.unlink()
         path.with_suffix(".safetensors").unlink(missing_ok=True)
 

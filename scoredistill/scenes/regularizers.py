@@ -19,7 +19,7 @@ from scoredistill.contracts import Frame
 PerRay = Float[Tensor, "B 1 H W"]
 
 EDGE = 8
-"""Side of the normal map that the convexity loss looks at (Lukoianov et al. 2024, appendix)."""
+"""Resolution of the normal map in the convexity loss (Lukoianov et al. 2024, appendix)."""
 
 
 @dataclass(frozen=True)
@@ -94,23 +94,23 @@ def convexity(
     c2w: Float[Tensor, "B 4 4"],
     form: ConvexityForm = "clamped",
 ) -> Float[Tensor, ""]:
-    """Neighbouring normals must open, not close: no hollow faces (Lukoianov et al. 2024, appendix).
+    """Neighboring normals must open, not close: no hollow faces (Lukoianov et al. 2024, appendix).
 
-    In the camera's frame, averaged to 8 x 8, left/right and upper/lower neighbours (0 in the background):
+    In the camera's frame, averaged to 8 x 8, left/right and upper/lower neighbors (0 in the background):
         s_h = (n_L x n_R) . up,   s_v = (n_U x n_D) . right          both positive where the surface is convex
         clamped:  mean relu(-s_h) + mean relu(-s_v)                  the paper's
         linear:  -mean s_h - mean s_v
     `official` is the published code: linear, but with (n + 1) / 2 * opacity in place of n and the world's up
-    axis in both products, so that its value depends on the azimuth. Kept for comparison only.
+    axis in both products, so that its value depends on the azimuth. For comparison only.
     """
     if form == "official":
         encoded = _shrink((normal + opacity) / 2, "bilinear")
-        horizontal, vertical = _neighbours(encoded)
+        horizontal, vertical = _neighbors(encoded)
         return -(horizontal[:, 1].mean() - vertical[:, 1].mean())
     small = _shrink(normal)
     unit = torch.nn.functional.normalize(small, dim=1, eps=1e-6) * (_shrink(opacity) > 0.5)
     right, down = c2w[:, :3, 0], c2w[:, :3, 1]
-    horizontal, vertical = _neighbours(unit)
+    horizontal, vertical = _neighbors(unit)
     opening = (-torch.einsum("bchw,bc->bhw", horizontal, down), torch.einsum("bchw,bc->bhw", vertical, right))
     if form == "linear":
         return -(opening[0].mean() + opening[1].mean())
@@ -122,7 +122,7 @@ def _shrink(image: Float[Tensor, "B C H W"], mode: str = "area") -> Float[Tensor
     return torch.nn.functional.interpolate(image, (EDGE, EDGE), mode=mode)
 
 
-def _neighbours(n: Float[Tensor, "B 3 h w"]) -> tuple[Float[Tensor, "B 3 h v"], Float[Tensor, "B 3 u w"]]:
+def _neighbors(n: Float[Tensor, "B 3 h w"]) -> tuple[Float[Tensor, "B 3 h v"], Float[Tensor, "B 3 u w"]]:
     """Cross products left x right and upper x lower."""
     horizontal = torch.linalg.cross(n[..., :-1], n[..., 1:], dim=1)
     return horizontal, torch.linalg.cross(n[..., :-1, :], n[..., 1:, :], dim=1)
@@ -135,10 +135,10 @@ def variation(image: Float[Tensor, "B C H W"]) -> Float[Tensor, ""]:
 
 
 def closeness(frame: Frame) -> PerRay:
-    """opacity * (least depth / depth), in [0, 1]: a picture of depth in which the background is far."""
-    seen = frame.opacity > 0.5
-    nearest = frame.depth.detach().where(seen, torch.inf).amin()
-    return torch.where(seen, frame.opacity * nearest / frame.depth.clamp(min=1e-6), 0)
+    """opacity * (least depth / depth), in [0, 1]: an image of depth in which the background is far."""
+    solid = frame.opacity > 0.5
+    nearest = frame.depth.detach().where(solid, torch.inf).amin()
+    return torch.where(solid, frame.opacity * nearest / frame.depth.clamp(min=1e-6), 0)
 
 
 ROUND = 4.0

@@ -54,9 +54,9 @@ def run(bench: Bench) -> Finding:
     first = moments[0]
     early = {name: judged(bench, first.probes[name]["x0"])["similarity"] for name in CHOICES}
     start = gaussian(first.x, query(bench).rng)
-    kept = cosine_similarity(first.probes[SGD]["kappa"].flatten(1), start.flatten(1)).mean().item()
+    similarity = cosine_similarity(first.probes[SGD]["kappa"].flatten(1), start.flatten(1)).mean().item()
     holds, because = conclude(
-        (kept > UNMOVED, f"SGD leaves noise at a cosine of {kept:.3f} to where it started"),
+        (similarity > UNMOVED, f"SGD leaves noise at a cosine of {similarity:.3f} to where it started"),
         exceeds("energy on the toy over that beside it, inverted less random", focus[OURS], focus[RANDOM]),
         exceeds("similarity of the early one-step images, inverted less random", early[OURS], early[RANDOM]),
         exceeds("random less fixed point", early[RANDOM], early[DRIFT]),

@@ -139,7 +139,7 @@ def _check_settings(path: Path, settings: dict[str, int]) -> None:
     found = json.loads(path.read_text())
     if found != settings:
         raise ValueError(
-            f"{path.parent} has Toybox data with other settings ({found}, not {settings}): choose another folder"
+            f"{path.parent} has Toybox data made with {found}, not {settings}: choose another folder"
         )
 
 

@@ -172,10 +172,10 @@ class UNet(nn.Module):
     ) -> Float[Tensor, "B 3 H W"]:
         """v; `view` is added to the embedding of time and text by those who condition on more (a learner's camera)."""
         embedding = self.embed(t, text[:, 0], view, x_t.dtype)
-        h, kept = self.descend(x_t, embedding)
+        h, skips = self.descend(x_t, embedding)
         h = self.bottom[0](h, text, mask)
         h = self.bottom[1](self.between(h, embedding), text, mask)
-        return self.ascend(h, kept, embedding)
+        return self.ascend(h, skips, embedding)
 
     def embed(self, t: Tensor, pooled: Tensor, view: Tensor | None, dtype: torch.dtype) -> Float[Tensor, "B E"]:
         """The embedding of time, text and camera that conditions every block."""
@@ -185,18 +185,18 @@ class UNet(nn.Module):
     def descend(self, x_t: Tensor, embedding: Tensor) -> tuple[Float[Tensor, "B D h w"], list[Tensor]]:
         """Features at the lowest resolution, and those of each on the way, the highest first."""
         h = self.enter(F.pixel_unshuffle(x_t, 2).contiguous(memory_format=torch.channels_last))
-        kept = []
+        skips = []
         for level, blocks in enumerate(self.down):
             h = self.shrink[level - 1](h) if level else h
             h = _through(blocks, h, embedding)
-            kept.append(h)
-        return h, kept
+            skips.append(h)
+        return h, skips
 
-    def ascend(self, h: Tensor, kept: list[Tensor], embedding: Tensor) -> Float[Tensor, "B 3 H W"]:
+    def ascend(self, h: Tensor, skips: list[Tensor], embedding: Tensor) -> Float[Tensor, "B 3 H W"]:
         """From the lowest resolution to v."""
         for level, blocks in enumerate(self.up):
             h = F.interpolate(self.grow[level - 1](h), scale_factor=2) if level else h
-            h = _through(blocks, h + kept[-1 - level], embedding)
+            h = _through(blocks, h + skips[-1 - level], embedding)
         return F.pixel_shuffle(self.leave(h), 2)
 
 

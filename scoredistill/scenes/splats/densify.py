@@ -92,7 +92,7 @@ def _growing(gradients: ScreenGradients, config: DensifyConfig) -> Bool[Tensor, 
 
 
 def share_opacity(logits: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
-    """Logits of 1 - sqrt(1 - o): two splats of that opacity stop as much light at their centre as one of opacity o.
+    """Logits of 1 - sqrt(1 - o): two splats of that opacity stop as much light at their center as one of opacity o.
 
     Rota Bulo et al. 2024, "Revising densification". With unchanged opacity, as in Kerbl et al. 2023, every clone makes
     the picture more opaque.

@@ -20,10 +20,10 @@ THINNEST = 4e-3
 class SplatField:
     """density(x) = sum_i c_i exp(-(x - mean_i)^T covariance_i^-1 (x - mean_i) / 2).
 
-    c_i = -ln(1 - opacity_i) / (sqrt(2 pi) s_i), s_i the longest standard deviation: a ray through the centre along
+    c_i = -ln(1 - opacity_i) / (sqrt(2 pi) s_i), s_i the longest standard deviation: a ray through the center along
     the longest axis is stopped by just its opacity, as in a render from there. So outlines agree; with the shortest
-    axis, discs seen from the edge would stop more than they show (a mesh 1.3 dB farther from the renders). Colors are
-    those of degree 0, seen from everywhere, averaged by density.
+    axis, discs viewed from the edge would be more opaque than in renders (a mesh 1.3 dB farther from the renders).
+    Colors are those of degree 0, the same from everywhere, averaged by density.
     """
 
     @torch.no_grad()
@@ -35,6 +35,7 @@ class SplatField:
         rgb = (0.5 + CONSTANT * splats.harmonics[:, 0]).clamp(0, 1)
         axes = rotation_matrices(splats.rotations) * stds[:, None]
         values = peak[:, None] * torch.cat([rgb, torch.ones_like(rgb[:, :1])], 1)
+        self.empty = len(splats.means) == 0  # all splats may have been pruned
         self.blobs = mixture(splats.means, axes, values, bounds)
 
     @property
@@ -44,10 +45,14 @@ class SplatField:
 
     def density(self, points: Float[Tensor, "P 3"]) -> Float[Tensor, "P"]:
         """Volume density per unit length."""
-        return evaluate(self.blobs, points)[:, 3]
+        return self._sums(points)[:, 3]
 
     def color(self, points: Float[Tensor, "P 3"]) -> Float[Tensor, "P 3"]:
         """Mean color of the splats at each point; gray where there are none."""
-        total = evaluate(self.blobs, points)
+        total = self._sums(points)
         weight = total[:, 3:]
         return torch.where(weight > 0, total[:, :3] / weight.clamp(min=torch.finfo(weight.dtype).tiny), 0.5)
+
+    def _sums(self, points: Float[Tensor, "P 3"]) -> Float[Tensor, "P 4"]:
+        """Colors times density, and density, summed over the splats."""
+        return points.new_zeros(len(points), 4) if self.empty else evaluate(self.blobs, points)

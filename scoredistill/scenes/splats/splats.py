@@ -144,16 +144,16 @@ class Splats(nn.Module):
 
     def _accumulate(self, images: SplatImages) -> None:
         """Add the norm of each splat's gradient on the screen, in half sides of it."""
-        footprints, pull = images.footprints, images.footprints.mean.grad
-        if pull is None:  # a render without a gradient
+        footprints, gradient = images.footprints, images.footprints.mean.grad
+        if gradient is None:  # a render without a gradient
             return
         height, width = images.rgb.shape[-2:]
         sides = footprints.mean.new_tensor([width, height])
         half = reach(footprints, torch.sigmoid(self.opacity_logits))
         outside = (footprints.mean + half < 0) | (footprints.mean - half > sides) | (half < 0)
-        there = ~outside.any(-1)
-        self.pull += ((pull * 0.5 * sides).norm(dim=-1) * there).sum(0)
-        self.views += there.sum(0)
+        visible = ~outside.any(-1)
+        self.pull += ((gradient * 0.5 * sides).norm(dim=-1) * visible).sum(0)
+        self.views += visible.sum(0)
 
     def _densify(self, optimizer: torch.optim.Optimizer, rng: torch.Generator) -> None:
         """Clone, split and prune, and reset the accumulated gradients."""
