@@ -1,4 +1,4 @@
-"""Compiling a network: the same answers where there is a compiler and where there is none, which is said once."""
+"""Compiling a network: equal outputs with and without a compiler; without one there is one warning."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def answer(net: nn.Module, rows: int) -> Tensor:
     return net(torch.linspace(-1, 1, rows * 48).view(rows, 3, 4, 4))
 
 
-def test_without_a_compiler_the_network_goes_on_and_says_so_once(
+def test_without_a_compiler_the_network_runs_uncompiled_with_one_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     from torch._inductor import config
@@ -50,16 +50,16 @@ def test_without_a_compiler_the_network_goes_on_and_says_so_once(
         found = [answer(net, rows) for rows in (1, 2)]
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one, other)
-    (said,) = (record.message for record in caplog.records if record.name == compiled.__name__)
-    assert "no-such-compiler" in said
+    (warning,) = (record.message for record in caplog.records if record.name == compiled.__name__)
+    assert "no-such-compiler" in warning
 
 
 def test_a_copy_for_a_learner_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its hooks, which change from call to call, are heard."""
-    asked = []
+    """Hooks on the copy, which change between calls, have an effect."""
+    compiled_graphs = []
 
     def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> object:
-        asked.append(len(inputs))
+        compiled_graphs.append(len(inputs))
         return graph.forward
 
     monkeypatch.setattr(compiled, "_compiled_or_plain", backend)
@@ -69,13 +69,13 @@ def test_a_copy_for_a_learner_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -
     again = copy.deepcopy(net)
     for shift in (1.0, 2.0):
         handle = again.enter.register_forward_hook(lambda _net, _inputs, output, shift=shift: output + shift)
-        heard = answer(again, 1)
+        hooked = answer(again, 1)
         handle.remove()
         plain = answer(again, 1)
-        assert not torch.equal(heard, plain)
-    assert not asked
+        assert not torch.equal(hooked, plain)
+    assert not compiled_graphs
     torch.testing.assert_close(answer(net, 1), plain)
-    assert asked
+    assert compiled_graphs
 
 
 def test_the_flag_reaches_the_network(prior: str) -> None:

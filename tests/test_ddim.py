@@ -28,7 +28,7 @@ def prior() -> AnalyticPrior:
 
 
 def test_each_step_multiplies_the_distance_from_the_mean(prior: AnalyticPrior) -> None:
-    """x_s - mu = (x_t - mu) (1 + (sbar_s - sbar_t) sbar_t / (std^2 + sbar_t^2)), and last of all sbar_s = 0."""
+    """x_s - mu = (x_t - mu) (1 + (sbar_s - sbar_t) sbar_t / (std^2 + sbar_t^2)), and at the end sbar_s = 0."""
     steps, x_T = 12, 80 * randn(2, *SHAPE)
     sbar = [float(LEVELS.sigmas[min(1000 * k // steps, 999)]) for k in range(steps, 0, -1)] + [0.0]
     factor = 1.0
@@ -39,7 +39,7 @@ def test_each_step_multiplies_the_distance_from_the_mean(prior: AnalyticPrior) -
 
 
 def test_many_steps_reach_the_ode(prior: AnalyticPrior) -> None:
-    """The exact flow keeps (x - mu) / sqrt(std^2 + sbar^2); first order, so half the step is half the error."""
+    """The exact flow preserves (x - mu) / sqrt(std^2 + sbar^2); first order, so half the step is half the error."""
     x_T, mean = 80 * randn(2, *SHAPE), prior.text.means[0]
     exact = mean + (x_T - mean) * STD / (STD**2 + 80.0**2) ** 0.5
     errors = [float((draw(prior, x_T, steps) - exact).abs().max()) for steps in (50, 100, 200)]

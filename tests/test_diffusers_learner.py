@@ -48,7 +48,7 @@ def noised(prior: DiffusersPrior) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_it_starts_as_the_prior_learns_and_leaves_it_alone(folders: dict[str, Path], family: str) -> None:
+def test_it_starts_equal_to_the_prior_learns_and_does_not_change_it(folders: dict[str, Path], family: str) -> None:
     prior = load(folders, family)
     learner, query = prior.learner(rank=2, lr=1e-2), ask(prior, ring(BATCH, 16))
     assert isinstance(learner, Learner)
@@ -61,9 +61,9 @@ def test_it_starts_as_the_prior_learns_and_leaves_it_alone(folders: dict[str, Pa
     learning = Learning(learner)
     for _ in range(3):
         learning.step(query, x)
-    told, untold = (learner.eps(query, x_t, t, camera=camera) for camera in (True, False))
-    assert not torch.equal(told, plain)
-    assert not torch.equal(told, untold)
+    posed, unposed = (learner.eps(query, x_t, t, camera=camera) for camera in (True, False))
+    assert not torch.equal(posed, plain)
+    assert not torch.equal(posed, unposed)
     with torch.no_grad():
         assert torch.equal(prior.eps(x_t, t, query.conditions.plain)[0], plain)
     assert weights.keys() == prior.net.state_dict().keys()

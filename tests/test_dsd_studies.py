@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scoredistill.studies.kept import fingerprint, made_by
 from tiny import SHAPE, lively_net
 
 from scoredistill.evaluate import metrics
@@ -20,6 +19,7 @@ from scoredistill.methods.catalogue import METHODS
 from scoredistill.priors.toybox import ToyboxPrior
 from scoredistill.priors.toybox.unet import UNet
 from scoredistill.studies import dsd_diversity, dsd_seeds, inverted_noises, truth
+from scoredistill.studies.cache import fingerprint, made_by
 from scoredistill.studies.dsd_diversity import DDIM, FLAT, TRUE, claimed
 from scoredistill.studies.embedding import Separation, separation, shuffled, squared_distances, tsne
 from scoredistill.studies.quality import Quality, unlikeness
@@ -29,7 +29,7 @@ from scoredistill.toybox.captions import CONTEXT, VOCABULARY
 
 @pytest.fixture(scope="module")
 def bench() -> Bench:
-    """Two captions of two seeds for two steps, before a prior and a judge that know nothing but tell words apart."""
+    """Two captions of two seeds for two steps, with an untrained prior and judge that depend on the words."""
     prior = ToyboxPrior(lively_net(), dtype=torch.float32)
     torch.manual_seed(0)
     judge = Judge(JudgeNetwork(JudgeShape(len(VOCABULARY), CONTEXT, widths=(16, 16), text_width=16, text_layers=1)))
@@ -53,7 +53,7 @@ def clusters(apart: float, count: int = 12) -> tuple[torch.Tensor, torch.Tensor]
 # --- points of many dimensions ---
 
 
-def test_tsne_keeps_two_far_clusters_apart() -> None:
+def test_tsne_separates_two_distant_clusters() -> None:
     points, group = clusters(apart=30.0)
     flat = tsne(points, perplexity=5.0, steps=250)
     assert flat.shape == (24, 2)
@@ -64,8 +64,8 @@ def test_tsne_keeps_two_far_clusters_apart() -> None:
     assert separation(mixed, group).ratio > 0.8
 
 
-def test_tsne_descends_what_it_says() -> None:
-    """KL(P || Q), written out anew, is far below that of the first noise, and hardly slopes where tsne ends."""
+def test_tsne_minimizes_its_divergence() -> None:
+    """KL(P || Q), written out anew, is far below that of the initial noise; its gradient is small where tsne ends."""
     points, _ = clusters(apart=4.0, count=8)
     n, perplexity = len(points), 4.0
     squared = squared_distances(points).numpy() / 7
@@ -88,12 +88,12 @@ def test_tsne_descends_what_it_says() -> None:
 
     first = 1e-4 * torch.randn(n, 2, dtype=torch.float64)
     last = tsne(points, perplexity=perplexity, steps=800).requires_grad_()
-    (slope,) = torch.autograd.grad(divergence(last), last)
+    (gradient,) = torch.autograd.grad(divergence(last), last)
     assert divergence(last) < 0.3 * divergence(first)
-    assert slope.norm() < 1e-3
+    assert gradient.norm() < 1e-3
 
 
-def test_tsne_refuses_a_perplexity_that_cannot_be() -> None:
+def test_tsne_refuses_an_impossible_perplexity() -> None:
     with pytest.raises(ValueError, match="perplexity above 1 and below 23, got 40"):
         tsne(clusters(1.0)[0], perplexity=40.0)
 
@@ -134,7 +134,7 @@ def test_diversity_of_each_image_averages_to_the_metric(bench: Bench) -> None:
     assert float(unlikeness(dataclasses.replace(bench, seeds=1), features[:2]).abs().max()) == 0
 
 
-def test_true_renders_are_what_the_embedded_judge_reads() -> None:
+def test_the_embedded_judge_recognizes_true_renders() -> None:
     rgb = truth.renders(CAPTIONS[:3], 2)
     assert rgb.shape == (6, 3, 64, 64)
     assert torch.equal(rgb, truth.renders(CAPTIONS[:3], 2))
@@ -143,7 +143,7 @@ def test_true_renders_are_what_the_embedded_judge_reads() -> None:
     assert sum(a == b for a, b in zip(Judge.load().recognize(rgb).kinds, kinds, strict=True)) >= 5
 
 
-def test_every_method_stands_in_the_table(bench: Bench) -> None:
+def test_every_method_is_in_the_table(bench: Bench) -> None:
     bench = dataclasses.replace(bench, captions=CAPTIONS[:1])
     finding = dsd_diversity.run(bench)
     assert [row[""] for row in finding.rows] == [TRUE, DDIM, FLAT, *METHODS]
@@ -163,7 +163,7 @@ def quality(similarity: float, diverse: float, frechet: float) -> Quality:
     return Quality(images, metrics.Distance(frechet, 4, 4), metrics.Distance(0.0, 4, 4), None)
 
 
-def test_the_claim_asks_for_diversity_among_the_true_only() -> None:
+def test_the_claim_compares_diversity_among_faithful_methods_only() -> None:
     ours = {"dsd": quality(0.70, 0.20, 30.0), "sds": quality(0.71, 0.05, 29.0), "csd": quality(0.2, 0.5, 90.0)}
     assert [holds for holds, _ in claimed(ours)] == [True, True, True]
     assert [holds for holds, _ in claimed(ours | {"cfd": quality(0.72, 0.3, 29.0)})] == [True, True, False]
@@ -171,22 +171,22 @@ def test_the_claim_asks_for_diversity_among_the_true_only() -> None:
     assert claimed({"dsd": ours["dsd"], "csd": ours["csd"]})[2] == (True, "no other method is as true")
 
 
-def test_table_three_tells_the_sources_apart(bench: Bench) -> None:
+def test_table_three_distinguishes_the_sources(bench: Bench) -> None:
     finding = dsd_diversity.run_sources(dataclasses.replace(bench, captions=CAPTIONS[:1]))
     assert [row[""] for row in finding.rows[2:]] == [f"dsd, {name} noise" for name in ("random", "fixed", "ode")]
     values = [row["similarity"]["mean"] for row in finding.rows[2:]]
     assert len(set(values)) == 3
 
 
-def test_what_is_finished_is_not_made_again(bench: Bench, tmp_path: Path) -> None:
-    bench = dataclasses.replace(bench, kept=tmp_path)
+def test_finished_images_are_read_from_the_cache(bench: Bench, tmp_path: Path) -> None:
+    bench = dataclasses.replace(bench, cache=tmp_path)
     first = made_by(bench, "a", "sds")
     calls = bench.prior.calls
     again = made_by(bench, "a", "sds")
     assert bench.prior.calls == calls
     assert torch.equal(first.pictures, again.pictures)
     assert (first.calls, first.rows, first.seconds) == (again.calls, again.rows, again.seconds)
-    other = made_by(bench, "a", "sds", scale=1.0)  # asked something else: made anew
+    other = made_by(bench, "a", "sds", scale=1.0)  # other settings: computed anew
     assert bench.prior.calls > calls
     assert not torch.equal(first.pictures, other.pictures)
 
@@ -232,7 +232,7 @@ def test_inverted_noises_of_an_untrained_prior(bench: Bench) -> None:
 
 
 def test_inversion_is_undone_by_sampling(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """DDIM from the inverted noise comes back to the picture, the closer the more steps."""
+    """DDIM from the inverted noise returns to the picture, more closely with more steps."""
     rgb = truth.renders(bench.captions, 2)
     x, errors = bench.prior.encode(rgb), []
     for steps in (4, 16):

@@ -1,4 +1,4 @@
-"""Where weights are found: aliases, folders, the hub's cache without a network; and what a missing one says."""
+"""Published weights from aliases, folders and the cache of the hub, without network; one-line errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(original: Path, tmp_path: Path) -> Path:
-    """A pipeline of one's own to spoil."""
+    """A copy of the pipeline that a test may change."""
     return Path(shutil.copytree(original, tmp_path / "pipeline"))
 
 
@@ -57,7 +57,7 @@ def answer(prior: DiffusersPrior) -> torch.Tensor:
 
 
 def complaint(name: str | Path, **settings: Any) -> str:
-    """The one line that a failing load says."""
+    """The one-line error of a load that fails."""
     with pytest.raises(ValueError) as error:
         load(name, **settings).conditions(Prompt(PROMPT), None, 1)
     assert "\n" not in str(error.value)
@@ -67,7 +67,7 @@ def complaint(name: str | Path, **settings: Any) -> str:
 def test_folder_cache_and_alias_are_the_same_prior(
     original: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By org/name, at a revision, and as the second candidate of an alias whose first is gone; all offline."""
+    """By org/name, at a revision, and as the second candidate of an alias without the first; all offline."""
     tiny_pipelines.in_cache(original, cache, "org/tiny", REVISION)
     monkeypatch.setitem(ALIASES, "sd", ("gone/model", f"org/tiny@{REVISION}"))
     expected = answer(load(original))
@@ -77,10 +77,10 @@ def test_folder_cache_and_alias_are_the_same_prior(
     assert find(str(original)) == Checkpoint(str(original))
 
 
-def test_a_missing_one_names_candidates_and_the_way_out(cache: Path) -> None:
-    said = complaint("sd")
-    assert all(candidate in said for candidate in ALIASES["sd"])
-    assert "--prior /path/to/folder" in said
+def test_the_error_of_an_unavailable_model_lists_all_candidates(cache: Path) -> None:
+    error = complaint("sd")
+    assert all(candidate in error for candidate in ALIASES["sd"])
+    assert "--prior /path/to/folder" in error
     tiny_pipelines.in_cache(cache, cache, "org/tiny", REVISION)
     assert f"org/tiny@{OLDER}" in complaint(f"org/tiny@{OLDER}")
 
@@ -93,22 +93,22 @@ def test_aliases_are_ids_with_full_revisions() -> None:
     assert {"sd", "sd15", "sd21", "sd21-base", "sdxl", "sd3", "if"} <= set(ALIASES)
 
 
-def test_what_may_be_published(tmp_path: Path) -> None:
+def test_names_of_published_models(tmp_path: Path) -> None:
     assert all(published(name) for name in ("sd", "org/name", "org/name@main", str(tmp_path)))
     assert not any(published(name) for name in ("sdx", "toybox", str(tmp_path / "none" / "there"), "a b/c"))
 
 
 def test_no_pickled_weights(folder: Path) -> None:
-    """A .bin beside a missing .safetensors is not opened: this one would not even be readable."""
+    """A .bin file is not opened if .safetensors is missing; this one is not even readable."""
     (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     (folder / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"not a pickle")
-    said = complaint(folder)
-    assert "no safetensors weights of unet" in said
-    assert ".bin weights are never opened" in said
+    error = complaint(folder)
+    assert "no safetensors weights of unet" in error
+    assert ".bin weights are never opened" in error
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
-def test_weights_that_do_not_fill_the_network_are_refused(folder: Path, part: str) -> None:
+def test_incomplete_weights_are_refused(folder: Path, part: str) -> None:
     (path,) = (folder / part).glob("*.safetensors")
     weights = load_file(path)
     del weights[max(weights)]
@@ -116,15 +116,15 @@ def test_weights_that_do_not_fill_the_network_are_refused(folder: Path, part: st
     assert f"the weights of {part} lack 1 tensors" in complaint(folder)
 
 
-def test_half_precision_files_alone_will_do(original: Path, folder: Path) -> None:
-    """As in mirrors that keep the fp16 files only."""
+def test_folders_with_half_precision_files_only(original: Path, folder: Path) -> None:
+    """Some mirrors have the fp16 files only."""
     for path in folder.rglob("*.safetensors"):
         path.rename(path.with_suffix(".fp16.safetensors"))
     assert torch.equal(answer(load(folder)), answer(load(original)))
 
 
 def test_weights_of_older_libraries_are_read(original: Path, folder: Path) -> None:
-    """The published text encoders begin every name with text_model, and hold the positions as a tensor."""
+    """Names of published text encoders start with text_model, and there is a tensor of positions."""
     (path,) = (folder / "text_encoder").glob("*.safetensors")
     weights = {"text_model." + name.removeprefix("text_model."): tensor for name, tensor in load_file(path).items()}
     weights["text_model.embeddings.position_ids"] = torch.arange(77)[None]
@@ -136,7 +136,7 @@ def rewrite(path: Path, **settings: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | settings))
 
 
-def test_what_is_not_supported_says_so(folder: Path, tmp_path: Path) -> None:
+def test_unsupported_parts(folder: Path, tmp_path: Path) -> None:
     assert "no published pipeline: it has no model_index.json" in complaint(tmp_path)
     index = folder / "model_index.json"
     rewrite(index, unet=["diffusers", "UNet3DConditionModel"])
@@ -156,7 +156,7 @@ def test_schedulers_of_another_kind_are_refused() -> None:
 
 
 def test_pure_noise_at_the_end_of_a_schedule_stays_finite() -> None:
-    """Zero terminal SNR: alpha = 0 becomes 2^-12, as diffusers itself does it for its samplers."""
+    """Zero terminal SNR: alpha = 0 becomes 2^-12, as in diffusers' own samplers."""
     levels, _ = read_schedule({"_class_name": "DDIMScheduler", **tiny_pipelines.BETAS, "rescale_betas_zero_snr": True})
     assert float(levels.alphas[-1]) == 2.0**-12
     assert float(levels.alphas[-2]) > 2.0**-12
@@ -180,10 +180,10 @@ def test_distilled_guidance_is_recognized(name: str, network: dict[str, Any], sc
     assert bool(found) == bool(reason)
 
 
-def test_distilled_guidance_refuses_what_needs_a_text_free_score(
+def test_models_with_distilled_guidance_have_no_unconditional_score(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It warns when it is loaded; scale 1 works, another scale says why not."""
+    """A warning when it is loaded; scale 1 works, another scale raises an error with the reason."""
     turbo = folder.rename(folder.with_name("sd-turbo"))
     with caplog.at_level(logging.WARNING):
         prior = load(turbo, view_prompting="perp-neg")
@@ -195,14 +195,14 @@ def test_distilled_guidance_refuses_what_needs_a_text_free_score(
         guided_eps(prior, x_t, t, conditions, 7.5)
 
 
-def test_without_the_extra_there_is_one_line(original: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_libraries_are_one_line(original: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for library, name in (("diffusers", str(original)), ("huggingface_hub", "sd")):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, library, None)
             assert 'pip install "scoredistill[sd]"' in complaint(name)
 
 
-def test_long_prompts_are_cut_aloud(original: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_warning_when_a_prompt_is_truncated(original: Path, caplog: pytest.LogCaptureFixture) -> None:
     load(original).conditions(Prompt("a " * 80), None, 1)
     assert "only 77 of 82 tokens are used" in caplog.text
 
@@ -225,7 +225,7 @@ def test_sentencepiece_files_are_read(tmp_path: Path) -> None:
 
 
 def test_tensors_of_a_part_by_name(original: Path, tmp_path: Path) -> None:
-    """For networks whose code is ours; some are published in half precision only."""
+    """For networks that diffusers does not have; some are published in half precision only."""
     checkpoint = find(str(original))
     weights = checkpoint.weights("unet")
     assert torch.equal(weights["conv_in.bias"], checkpoint.network("unet", torch.float32).state_dict()["conv_in.bias"])

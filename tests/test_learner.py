@@ -1,4 +1,4 @@
-"""The learner of VSD and ESD: it starts as the prior, leaves the prior alone, and becomes what the renders are."""
+"""The learner of VSD and ESD: it starts as the prior, leaves it alone, and learns the distribution of the renders."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from tiny import PROMPT, SHAPE
 
 from scoredistill.camera import Cameras, ring
 from scoredistill.contracts import Learner, Prompt, Query, Step
-from scoredistill.methods import noise, scores, time
+from scoredistill.methods import noise, timesteps, weights
 from scoredistill.methods.distillation import Distillation
+from scoredistill.methods.guidance import guided
 from scoredistill.optimize import Learning, optimize
 from scoredistill.priors.low_rank_learner import LoraLearner
 from scoredistill.priors.toybox import ToyboxPrior
@@ -68,7 +69,7 @@ def train(learner: LoraLearner, query: Query, x: torch.Tensor, steps: int) -> No
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_it_starts_as_the_prior_to_the_bit(dtype: torch.dtype) -> None:
+def test_it_starts_as_the_prior_bit_for_bit(dtype: torch.dtype) -> None:
     prior = untrained(dtype)
     learner, query = prior.learner(), ask(prior, ring(BATCH, SIZE))
     assert isinstance(learner, Learner)
@@ -115,7 +116,7 @@ def test_the_seed_decides_the_start_and_the_state_restores_it(prior: ToyboxPrior
 
 
 def test_the_loss_is_the_denoising_error_of_its_own_times_and_noise(prior: ToyboxPrior) -> None:
-    """mean ||v - (alpha eps - sigma x)||^2, recomputed with the frozen network from the same dice."""
+    """mean ||v - (alpha eps - sigma x)||^2, recomputed with the frozen network from the same random numbers."""
     query, x = ask(prior, seed=7), picture().requires_grad_()
     found = prior.learner().loss(query, x)
     rng = torch.Generator().manual_seed(7)
@@ -182,20 +183,20 @@ def test_it_nears_the_score_of_the_renders(prior: ToyboxPrior) -> None:
     assert all(late < 0.65 * early for late, early in zip(errors(), before, strict=True))  # .59 and less at 100
 
 
-def test_cameras_matter_after_training_and_only_if_told(prior: ToyboxPrior) -> None:
-    """Two views of different colors: told its camera, the learner knows which one it looks at."""
+def test_cameras_matter_after_training_where_they_are_an_input(prior: ToyboxPrior) -> None:
+    """Two views of different colors: with its camera as input, the learner distinguishes them."""
     cameras = ring(BATCH, SIZE)
     x = torch.tensor([1.0, 1.0, -1.0, -1.0])[:, None, None, None].expand(BATCH, 3, SIZE, SIZE)
     learner, query = prior.learner(lr=1e-2), ask(prior, cameras)
     x_t, t = noised(prior, torch.zeros_like(x), 0.9)
     flat, turned = replace(query, cameras=None), replace(query, cameras=cameras[torch.tensor([2, 3, 0, 1])])
     train(learner, query, x, 80)
-    told, other = (learner.eps(q, x_t, t, camera=True) for q in (query, turned))
-    untold = [learner.eps(q, x_t, t, camera=False) for q in (query, turned, flat)]
-    assert torch.equal(untold[0], untold[1])
-    assert torch.equal(untold[0], untold[2])
-    assert torch.equal(untold[0], learner.eps(flat, x_t, t, camera=True))
-    brightness = [prior.schedule.clean(x_t, eps, t).mean((1, 2, 3)) for eps in (told, other)]
+    known, other = (learner.eps(q, x_t, t, camera=True) for q in (query, turned))
+    without = [learner.eps(q, x_t, t, camera=False) for q in (query, turned, flat)]
+    assert torch.equal(without[0], without[1])
+    assert torch.equal(without[0], without[2])
+    assert torch.equal(without[0], learner.eps(flat, x_t, t, camera=True))
+    brightness = [prior.schedule.clean(x_t, eps, t).mean((1, 2, 3)) for eps in (known, other)]
     assert bool((brightness[0][:2] > brightness[0][2:] + 0.3).all())
     assert bool((brightness[1][:2] < brightness[1][2:] - 0.3).all())
 
@@ -206,9 +207,9 @@ def test_one_row_in_ten_is_trained_without_its_camera(prior: ToyboxPrior) -> Non
     learner.camera.register_forward_hook(lambda _, inputs, output: poses.append(inputs[0]))
     with torch.no_grad():
         learner.loss(ask(prior, cameras), torch.zeros(len(cameras), 3, 8, 8))
-    told = poses[0].any(1)
-    assert 0.07 < float((~told).float().mean()) < 0.13  # of 1000 draws: 0.1 +- 0.01
-    assert torch.equal(poses[0][told], cameras.c2w.flatten(1)[told])
+    known = poses[0].any(1)
+    assert 0.07 < float((~known).float().mean()) < 0.13  # of 1000 draws: 0.1 +- 0.01
+    assert torch.equal(poses[0][known], cameras.c2w.flatten(1)[known])
 
 
 def test_calls_and_rows_are_its_own(prior: ToyboxPrior) -> None:
@@ -228,11 +229,11 @@ def distill(prior: ToyboxPrior, steps: int, resume: dict[str, Any] | None = None
     """VSD by hand on flat images, with a scene and a learner as they are before the first step."""
     learner = prior.learner(lr=1e-2)
     method = Distillation(
-        time=time.uniform(),
+        time=timesteps.uniform(),
         noise=noise.fresh,
-        target=scores.guided(7.5),
-        reference=lambda query, noised, target: learner.eps(query, noised.x_t, noised.t, camera=True),
-        weight=time.sigma_squared,
+        target=guided(7.5),
+        reference=lambda query, noisy, target: learner.eps(query, noisy.x_t, noisy.t, camera=True),
+        weight=weights.sigma_squared,
         learner=learner,
     )
     start = torch.rand(BATCH, 3, 64, 64, generator=torch.Generator().manual_seed(2))
@@ -240,7 +241,7 @@ def distill(prior: ToyboxPrior, steps: int, resume: dict[str, Any] | None = None
     return optimize(*parts, steps=steps, batch=BATCH, background=torch.ones(3), resume=resume)
 
 
-def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(prior: ToyboxPrior, tmp_path: Path) -> None:
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(prior: ToyboxPrior, tmp_path: Path) -> None:
     for step in distill(prior, 6):
         if step.index == 2:
             checkpoint.write(tmp_path / "half", step.checkpoint())

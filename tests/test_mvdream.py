@@ -150,12 +150,12 @@ def test_rows_of_several_conditions_equal_one_call_each(prior: MVDreamPrior) -> 
 def test_the_reconstruction_form_is_regression_onto_a_denoised_image_of_less_contrast() -> None:
     """METHODS 8.2, two groups of two views; without the rescaling it is SDS with w = sbar (I-13)."""
     prior = analytic()
-    prior.views = 2  # type: ignore[misc] (what an analytic prior says of each image it says of groups of them)
-    x, asked, t = doubles(4, 2, 3, 3, seed=1), query(prior, seed=3, count=4), 0.4
+    prior.views = 2  # type: ignore[misc] (an analytic prior evaluates images independently)
+    x, of_prior, t = doubles(4, 2, 3, 3, seed=1), query(prior, seed=3, count=4), 0.4
     window = {"t_min_start": t, "t_min": t, "t_max": t, "t_max_late": t}
-    found = MVDream(scale=50.0, rescale=0.5, **window)(asked, x)
+    found = MVDream(scale=50.0, rescale=0.5, **window)(of_prior, x)
     at, x_t = prior.schedule.snap(times(t, 4)), found.probe["x_t"]
-    text, null = prior.eps(x_t, at, asked.conditions.text, asked.conditions.null)
+    text, null = prior.eps(x_t, at, of_prior.conditions.text, of_prior.conditions.null)
     expected = []
     for group in (slice(0, 2), slice(2, 4)):
         guided = prior.schedule.clean(x_t, null + 50 * (text - null), at)[group]

@@ -125,7 +125,7 @@ def keys(conditions: Conditions) -> tuple[str, ...] | None:
     return conditions.keys
 
 
-def test_only_words_have_names_and_only_perp_neg_leads_away(folder: Path) -> None:
+def test_only_words_have_keys_and_only_perp_neg_has_negative_views(folder: Path) -> None:
     """Embeddings that vary without end cannot be remembered by name; without cameras there is no view at all."""
     look, prompt = cameras(10, 100), Prompt(PROMPT, "ugly")
     found = {

@@ -54,7 +54,7 @@ def test_the_background_color_of_renders(folder: Path) -> None:
     [
         (("--prior", "sdx"), "unknown prior 'sdx'; nearest known: sdxl"),
         (("--prior", "sd", "--prior.view-prompting", "word"), "invalid choice 'word'"),
-        (("--prior.view-prompting", "perp-neg"), "has no view-dependent prompting but its own"),
+        (("--prior.view-prompting", "perp-neg"), "has no view-dependent prompting"),
         (("--training.background", "grey"), "invalid choice 'grey'"),
         (("--prior", "/nowhere/at/all"), "there is no file or folder /nowhere/at/all"),
     ],

@@ -1,4 +1,4 @@
-"""Published pipelines as priors say what diffusers' own pipelines and schedulers say, and can be distilled."""
+"""Priors of published models are equal to diffusers' own pipelines and schedulers, and can be distilled."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from scoredistill.views import no_cameras
 PROMPT, NEGATIVE, SCALE = "a hamburger", "ugly, blurry", 5.0
 LATENT = [family for family in tiny_pipelines.FAMILIES if family != "if"]
 FLOWS = ("sd3", "auraflow", "lumina2")
-MASKED = ("auraflow", "lumina2")  # whose pipelines give a mask with every embedding
+MASKED = ("auraflow", "lumina2")  # their pipelines return a mask with every embedding
 Saved = tuple[Path, DiffusionPipeline]
 
 
@@ -57,7 +57,7 @@ def noisy(prior: DiffusersPrior, count: int = 2) -> Tensor:
 
 
 def masked(tokens: Tensor, mask: Tensor) -> Tensor:
-    """Zeros for padding; AuraFlow gives its mask once for every feature."""
+    """Zeros in place of padding; the mask of AuraFlow is repeated for every feature."""
     mask = mask.reshape(*tokens.shape[:2], -1)[..., :1]
     assert 0 < int(mask.sum()) < len(mask[0])
     return mask * tokens
@@ -77,16 +77,16 @@ def test_texts_are_encoded_as_the_pipeline_does(
     third = (None,) * {"sdxl": 1, "sd3": 2}.get(family, 0)
     where = {} if family == "if" else {"num_images_per_prompt": 1, "device": "cpu"}
 
-    def asked(negative: str | None) -> tuple[Tensor, ...]:
+    def encoded(negative: str | None) -> tuple[Tensor, ...]:
         return encode(PROMPT, *third, do_classifier_free_guidance=True, negative_prompt=negative, **where)
 
-    for said in (NEGATIVE, None):
-        conditions = priors[family].conditions(Prompt(PROMPT, said or ""), None, 1)
+    for negative in (NEGATIVE, None):
+        conditions = priors[family].conditions(Prompt(PROMPT, negative or ""), None, 1)
         if family in MASKED:
-            text, mask, null, null_mask = asked(said)
+            text, mask, null, null_mask = encoded(negative)
             text, null, pooled = masked(text, mask), masked(null, null_mask), []
         else:
-            text, null, *pooled = asked(said)
+            text, null, *pooled = encoded(negative)
         close(conditions.text.tokens, text)
         close(conditions.null.tokens, null)
         for found, expected in zip((conditions.text.pooled, conditions.null.pooled), pooled, strict=bool(pooled)):
@@ -98,7 +98,7 @@ def ddim(config: Any) -> DDIMScheduler:
 
 
 def sampled(prior: DiffusersPrior, x: Tensor, conditions: Conditions, times: list[float]) -> Tensor:
-    """DDIM along descending times, the last of which is only arrived at."""
+    """DDIM along descending times; the network is not evaluated at the last one."""
     for t, s in itertools.pairwise(torch.tensor([[t] for t in times], dtype=torch.float64)):
         eps = guided_eps(prior, x, t, conditions, SCALE)
         x = prior.schedule.move(x, eps, t, s)
@@ -106,7 +106,9 @@ def sampled(prior: DiffusersPrior, x: Tensor, conditions: Conditions, times: lis
 
 
 @pytest.mark.parametrize("family", LATENT)
-def test_sampling_equals_the_pipelines(family: str, saved: dict[str, Saved], priors: dict[str, DiffusersPrior]) -> None:
+def test_samples_equal_those_of_the_pipeline(
+    family: str, saved: dict[str, Saved], priors: dict[str, DiffusersPrior]
+) -> None:
     """Text, denoiser, guidance, parametrization, schedule, DDIM and the way back to pixels, all in one."""
     _, pipeline = saved[family]
     prior, arguments = priors[family], dict[str, Any]()
@@ -119,16 +121,16 @@ def test_sampling_equals_the_pipelines(family: str, saved: dict[str, Saved], pri
     if family not in FLOWS:
         pipeline.scheduler = ddim(pipeline.scheduler.config)  # type: ignore[attr-defined]
         times = [0.801, 0.601, 0.401, 0.201, 0.001, 0.0]
-    asked = {"guidance_scale": SCALE, "latents": start, "num_inference_steps": 5, "return_dict": False} | arguments
-    latents = pipeline(PROMPT, negative_prompt=NEGATIVE, output_type="latent", **asked)[0]
+    settings = {"guidance_scale": SCALE, "latents": start, "num_inference_steps": 5, "return_dict": False} | arguments
+    latents = pipeline(PROMPT, negative_prompt=NEGATIVE, output_type="latent", **settings)[0]
     found = sampled(prior, start, prior.conditions(Prompt(PROMPT, NEGATIVE), None, 1), times)
     close(found, latents)
-    pixels = pipeline(PROMPT, negative_prompt=NEGATIVE, output_type="pt", **asked)[0]
+    pixels = pipeline(PROMPT, negative_prompt=NEGATIVE, output_type="pt", **settings)[0]
     close(prior.decode(found).clamp(0, 1), pixels)
 
 
 def test_the_pixel_cascade_equals_its_pipeline(saved: dict[str, Saved], priors: dict[str, DiffusersPrior]) -> None:
-    """What the pipeline hands to its scheduler, recorded; of the six channels the noise."""
+    """The recorded inputs of the pipeline's scheduler; the first three of six channels are the noise."""
     _, pipeline = saved["if"]
     prior, records = priors["if"], []
     step = pipeline.scheduler.step  # type: ignore[attr-defined]
@@ -150,8 +152,10 @@ def test_the_pixel_cascade_equals_its_pipeline(saved: dict[str, Saved], priors: 
 
 
 @pytest.mark.parametrize("family", LATENT)
-def test_latents_are_the_autoencoders(family: str, saved: dict[str, Saved], priors: dict[str, DiffusersPrior]) -> None:
-    """(mean - shift) scale without dice, a sample of the posterior with; the published numbers for each family."""
+def test_latents_equal_those_of_the_autoencoder(
+    family: str, saved: dict[str, Saved], priors: dict[str, DiffusersPrior]
+) -> None:
+    """(mean - shift) scale without a generator, a sample of the posterior with one; published scales and shifts."""
     _, pipeline = saved[family]
     vae: Any = pipeline.vae  # type: ignore[attr-defined]
     rgb = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -169,21 +173,21 @@ def test_latents_are_the_autoencoders(family: str, saved: dict[str, Saved], prio
 
 @pytest.mark.parametrize("family", tiny_pipelines.FAMILIES)
 def test_encoding_is_differentiable(family: str, priors: dict[str, DiffusersPrior]) -> None:
-    """The gradient, of blocks computed again, against a finite difference; images of a batch do not mix."""
+    """The gradient with checkpointing equals a finite difference; images of a batch are independent."""
     prior = priors[family]
     rgb = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(2)).requires_grad_()
     weight = randn(*prior.encode(rgb).shape)
-    (slope,) = torch.autograd.grad((weight[0] * prior.encode(rgb)[0]).sum(), rgb)
-    assert not slope[1].any()
+    (gradient,) = torch.autograd.grad((weight[0] * prior.encode(rgb)[0]).sum(), rgb)
+    assert not gradient[1].any()
     direction, h = randn(*rgb.shape, seed=3), 2e-3
     with torch.no_grad():
         ahead, behind = (float((weight[0] * prior.encode(rgb + side * h * direction)[0]).sum()) for side in (1, -1))
-    assert float((slope * direction).sum()) == pytest.approx((ahead - behind) / (2 * h), rel=1e-2)
+    assert float((gradient * direction).sum()) == pytest.approx((ahead - behind) / (2 * h), rel=1e-2)
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
-def test_a_step_is_the_schedulers(prediction: str) -> None:
-    """Our move of eps_from(output) is DDIMScheduler's step, and DDIMInverseScheduler's the other way."""
+def test_a_step_equals_that_of_the_scheduler(prediction: str) -> None:
+    """`move` with eps_from(output) equals a step of DDIMScheduler, and upwards of DDIMInverseScheduler."""
     x_t, output = randn(2, 4, 8, 8), randn(2, 4, 8, 8, seed=1)
     there: Any = DDIMScheduler(
         **tiny_pipelines.BETAS, prediction_type=prediction, clip_sample=False, set_alpha_to_one=False
@@ -201,8 +205,8 @@ def test_a_step_is_the_schedulers(prediction: str) -> None:
         close(found, back.step(output, high, x_t).prev_sample)
 
 
-def test_inversion_is_the_inverse_schedulers(saved: dict[str, Saved], priors: dict[str, DiffusersPrior]) -> None:
-    """Up from the lowest level, the prior asked at the source of each step, as our inversion does."""
+def test_inversion_equals_the_inverse_scheduler(saved: dict[str, Saved], priors: dict[str, DiffusersPrior]) -> None:
+    """Up from the lowest level, the prior evaluated at the source of each step, as in our inversion."""
     prior = priors["sd15"]
     conditions, x = prior.conditions(Prompt(PROMPT), None, 1), noisy(prior, 1)
     back: Any = DDIMInverseScheduler(**tiny_pipelines.BETAS | {"steps_offset": 0}, clip_sample=False)
@@ -219,7 +223,7 @@ def test_inversion_is_the_inverse_schedulers(saved: dict[str, Saved], priors: di
 @pytest.mark.parametrize("family", tiny_pipelines.FAMILIES)
 @pytest.mark.parametrize("method", [SDI, DSD])
 def test_two_steps_of_distillation(family: str, method: Any, priors: dict[str, DiffusersPrior]) -> None:
-    """Gradients of the latents' shape reach every pixel of every image, and the pixels move by the learning rate."""
+    """Gradients have the shape of the latents and reach every pixel; pixels move by about the learning rate."""
     prior = priors[family]
     assert isinstance(prior, Prior)
     scene = Image(0.5 + 0.1 * randn(2, 3, 16, 16), lr=1e-2)
@@ -235,14 +239,14 @@ def test_two_steps_of_distillation(family: str, method: Any, priors: dict[str, D
     assert prior.calls > calls + 3
 
 
-def test_encoders_are_let_go_and_texts_encoded_once(saved: dict[str, Saved]) -> None:
+def test_text_encoders_are_freed_and_each_text_is_encoded_once(saved: dict[str, Saved]) -> None:
     prior = DiffusersPrior.load(str(saved["sd15"][0]), dtype=torch.float32)
-    load, alive, asked = prior.texts.load, [], []
+    load, alive, encoded = prior.texts.load, [], []
 
     def counting() -> Any:
         encode = load()
         alive.append(weakref.ref(encode))
-        return lambda texts: asked.extend(texts) or encode(texts)
+        return lambda texts: encoded.extend(texts) or encode(texts)
 
     prior.texts.load = counting
     prompt = Prompt(PROMPT, NEGATIVE)
@@ -252,12 +256,12 @@ def test_encoders_are_let_go_and_texts_encoded_once(saved: dict[str, Saved]) -> 
     prior.conditions(prompt, ring(4, 16), 4)
     prior.conditions(prompt, ring(3, 16), 3)
     assert len(alive) == 1
-    assert sorted(asked) == sorted(set(asked))
-    assert {f"{PROMPT}, back view", NEGATIVE, "", PROMPT} <= set(asked)
+    assert sorted(encoded) == sorted(set(encoded))
+    assert {f"{PROMPT}, back view", NEGATIVE, "", PROMPT} <= set(encoded)
 
 
-def test_half_precision_says_nearly_the_same(saved: dict[str, Saved], priors: dict[str, DiffusersPrior]) -> None:
-    """In bfloat16, with float32 kept outside."""
+def test_half_precision_is_close_to_float32(saved: dict[str, Saved], priors: dict[str, DiffusersPrior]) -> None:
+    """In bfloat16; inputs and outputs stay float32."""
     for family in ("sd21", "sd3"):
         full, half = priors[family], DiffusersPrior.load(str(saved[family][0]), dtype=torch.bfloat16)
         t, rgb = torch.tensor([0.5, 0.8], dtype=torch.float64), torch.rand(2, 3, 16, 16)
@@ -275,7 +279,7 @@ def test_half_precision_says_nearly_the_same(saved: dict[str, Saved], priors: di
 def test_in_float16_small_gradients_reach_the_pixels(
     saved: dict[str, Saved], priors: dict[str, DiffusersPrior]
 ) -> None:
-    """A pull of 1e-8 a latent, too small for float16: the autoencoder stays in float32."""
+    """Gradients of 1e-8 per latent, too small for float16: the autoencoder stays in float32."""
     for family in ("sd21", "sdxl"):
         half = DiffusersPrior.load(str(saved[family][0]), dtype=torch.float16)
         grads = []
@@ -285,15 +289,15 @@ def test_in_float16_small_gradients_reach_the_pixels(
             (1e-8 * x).sum().backward()
             grads.append(rgb.grad)
         close(grads[0], grads[1])
-        t, asked = torch.tensor([0.5], dtype=torch.float64), Prompt(PROMPT)
+        t, prompt = torch.tensor([0.5], dtype=torch.float64), Prompt(PROMPT)
         found, expected = (
-            prior.eps(x.detach(), t, prior.conditions(asked, None, 1).text)[0] for prior in (half, priors[family])
+            prior.eps(x.detach(), t, prior.conditions(prompt, None, 1).text)[0] for prior in (half, priors[family])
         )
         close(found, expected, 0.01)
 
 
-def test_a_flow_is_asked_at_its_noise_level(priors: dict[str, DiffusersPrior]) -> None:
-    """SD3's shift of 3: sigma = 3 t / (1 + 2 t), and the network is told 1000 sigma."""
+def test_the_time_input_of_a_flow(priors: dict[str, DiffusersPrior]) -> None:
+    """SD3's shift of 3: sigma = 3 t / (1 + 2 t), and the time input of the network is 1000 sigma."""
     prior = priors["sd3"]
     t = torch.tensor([0.0, 0.25, 0.5, 0.9], dtype=torch.float64)
     expected = torch.tensor([0.0, 500.0, 750.0, 2700 / 2.8], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The studies: each from end to end at toy size, its page, its statistics, and the identity it rests on."""
+"""The studies: each from end to end at toy size, its page, its statistics, and the identity behind it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as Pillow
-from scoredistill.studies.looks import judged, pixels
 from tiny import lively_net
 
 from scoredistill.cli import main
@@ -20,13 +19,13 @@ from scoredistill.evaluate.judge import Judge
 from scoredistill.export.findings import Findings, render_findings
 from scoredistill.export.plot import Line, Plot, svg
 from scoredistill.export.sheet import Sheet
-from scoredistill.methods.distillation import Distillation
 from scoredistill.priors import toybox
 from scoredistill.priors.toybox import ToyboxPrior
 from scoredistill.studies import STUDIES
 from scoredistill.studies.distill import cached_sdi, distill, image, sampled, watch
 from scoredistill.studies.estimates import all_of, conclude, exceeds, gap, over_seeds
-from scoredistill.studies.residuals import along, course, residual, within
+from scoredistill.studies.images import judged, pixels
+from scoredistill.studies.residuals import along, residual, run_with_residuals, within
 from scoredistill.studies.scales import here, sdi_2d
 from scoredistill.studies.sdi_noise_patterns import concentration
 from scoredistill.studies.study import CAPTIONS, Bench
@@ -51,7 +50,7 @@ def prior(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 class Tags(HTMLParser):
-    """What a page is made of."""
+    """The tags, links and text of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -86,7 +85,7 @@ def test_every_study_writes_its_page_from_the_command_line(prior: str, tmp_path:
     assert list(tmp_path.glob("*.png"))
 
 
-def test_the_same_order_gives_the_same_numbers(prior: str, tmp_path: Path) -> None:
+def test_the_same_command_gives_the_same_numbers(prior: str, tmp_path: Path) -> None:
     rows = []
     for name, seed in (("a", "0"), ("b", "0"), ("c", "1")):
         flags = [*SIZE, "--prior", prior, "--device", "cpu", "--seed", seed, "--out", str(tmp_path / name)]
@@ -112,14 +111,14 @@ def test_studies_are_listed_and_unknown_ones_name_their_neighbors(capsys: pytest
         (["--steps", "0"], "steps must be at least 1"),
     ],
 )
-def test_bad_sizes_cost_one_line(
+def test_bad_sizes_give_one_line(
     prior: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], complaint: str
 ) -> None:
     assert main(["study", "sdi_scales", *flags, "--prior", prior, "--out", str(tmp_path)]) == 2
     assert complaint in capsys.readouterr().err
 
 
-def test_a_folder_of_something_else_is_left_alone(prior: str, tmp_path: Path) -> None:
+def test_a_folder_without_a_study_is_left_alone(prior: str, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     assert main(["study", "sdi_scales", *SIZE, "--prior", prior, "--out", str(tmp_path)]) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
@@ -130,7 +129,7 @@ def test_the_captions_name_every_kind_once() -> None:
     assert all(sum(kind in caption.split("with")[0] for caption in CAPTIONS) == 1 for kind in KINDS if kind != "cat")
 
 
-def test_a_batch_holds_all_seeds_of_a_caption_side_by_side(bench: Bench) -> None:
+def test_a_batch_holds_the_seeds_of_a_caption_next_to_each_other(bench: Bench) -> None:
     assert bench.texts == (CAPTIONS[0], CAPTIONS[0], CAPTIONS[1], CAPTIONS[1])
     assert bench.fold(torch.arange(4.0)).tolist() == [[0, 1], [2, 3]]
     assert bench.firsts(torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 3, 1, 1))[:, 0, 0, 0].tolist() == [0, 2]
@@ -157,7 +156,7 @@ def test_a_gap_counts_beyond_two_standard_errors() -> None:
     assert gap(torch.ones(1, 1), torch.zeros(1, 1)).sign is None
 
 
-def test_a_claim_of_parts_holds_when_all_do() -> None:
+def test_a_claim_holds_when_all_its_parts_do() -> None:
     assert all_of(True, True) is True
     assert all_of(True, None) is None
     assert all_of(True, None, False) is False
@@ -185,8 +184,8 @@ def test_one_step_of_the_driver_is_one_step_of_adam(bench: Bench) -> None:
     assert float(large.float().mean()) > 0.9
 
 
-def test_rows_do_not_see_each_other(bench: Bench) -> None:
-    """The first caption alone ends where it ends beside another, where nothing is drawn for the batch."""
+def test_rows_are_independent(bench: Bench) -> None:
+    """The first caption alone gives the same images as beside another, if nothing is drawn for the batch."""
     alone = replace(bench, captions=bench.captions[:1])
     method = sdi_2d(entropy=0.0, tau=0.0)
     both, one = distill(bench, method), distill(alone, method)
@@ -194,7 +193,7 @@ def test_rows_do_not_see_each_other(bench: Bench) -> None:
 
 
 def test_the_residual_is_the_error_of_equation_8(bench: Bench) -> None:
-    """mean((D - x)^2) = mean((sbar (kappa - eps_g(x_t, t)))^2), the latter computed from the network's own answers."""
+    """mean((D - x)^2) = mean((sbar (kappa - eps_g(x_t, t)))^2), the latter computed from the network's predictions."""
     scene = image(bench)
     step = next(watch(bench, scene, sdi_2d()))
     probe, prior = step.distilled.probe, bench.prior
@@ -204,30 +203,29 @@ def test_the_residual_is_the_error_of_equation_8(bench: Bench) -> None:
     torch.testing.assert_close(residual(step.distilled, step.x), error.square().mean((1, 2, 3)), rtol=1e-3, atol=1e-7)
 
 
-def test_noises_are_compared_at_the_images_of_one_run(bench: Bench) -> None:
-    """The path's own method, asked again at its own images, has the residual that its run had."""
+def test_noise_sources_are_compared_at_the_images_of_one_run(bench: Bench) -> None:
+    """The method of the run, evaluated again at the run's images, has the residual of the run."""
     path = sdi_2d(entropy=0.0, tau=0.0)
     times, errors = along(bench, path, {"again": path, "random": sdi_2d(noise_source="random")})
-    own = course(bench, path)
+    own = run_with_residuals(bench, path)
     assert times == own.times
     torch.testing.assert_close(errors["again"], own.errors, rtol=1e-3, atol=1e-6)
     assert not torch.allclose(errors["random"], own.errors, rtol=0.1)
 
 
-def test_errors_count_where_the_paper_plots_them() -> None:
+def test_errors_are_averaged_over_the_times_that_the_paper_plots() -> None:
     errors = torch.arange(4.0).reshape(4, 1, 1)
     assert within([0.95, 0.8, 0.4, 0.1], errors).flatten().tolist() == [1, 2]
     assert within([0.95], errors[:1]).flatten().tolist() == [0]
 
 
-def test_calls_are_those_that_inversion_makes(bench: Bench) -> None:
+def test_calls_are_those_of_the_inversion_and_one_more(bench: Bench) -> None:
     method = sdi_2d(steps_per_unit=4.0)
-    made = course(bench, method)
-    assert isinstance(method, Distillation)
+    made = run_with_residuals(bench, method)
     assert made.calls == pytest.approx(np.mean([max(int(4 * t + 1e-6), 1) + 1 for t in made.times]))
 
 
-def test_energy_on_the_toy_is_read_as_planted() -> None:
+def test_energy_on_the_toy_is_measured_exactly() -> None:
     toy = torch.zeros(2, 1, 64, 64, dtype=torch.bool)
     toy[:, :, 16:48, 16:48] = True
     kappa = torch.where(toy, 3.0, 1.0).expand(2, 3, 64, 64).clone()
@@ -248,7 +246,7 @@ def findings(**changes: object) -> Findings:
     return replace(page, **changes)  # type: ignore[arg-type]
 
 
-def test_whatever_a_study_says_stays_text() -> None:
+def test_text_of_a_study_is_escaped() -> None:
     bad = "<script>alert('1')</script>&"
     sheet = Sheet(torch.rand(1, 1, 3, 8, 8), [bad], [bad])
     plot = Plot([Line(bad, [0.0, 1.0], [1.0, 2.0], [0.1, None])], bad)
@@ -269,7 +267,7 @@ def test_a_table_shows_means_with_their_errors() -> None:
         assert words in render_findings(findings(holds=holds))
 
 
-def test_lines_stand_where_their_values_are() -> None:
+def test_lines_are_drawn_at_their_values() -> None:
     drawing = svg(Plot([Line("a", [0.0, 0.5, 1.0], [0.0, 2.0, 4.0], [None, 1.0, None])], "t"))
     (points,) = re.findall(r'<polyline class="line series-0" points="([^"]*)"', drawing)
     xs, ys = zip(*[map(float, point.split(",")) for point in points.split()], strict=True)
@@ -282,7 +280,7 @@ def test_lines_stand_where_their_values_are() -> None:
     assert svg(Plot([Line("a", [0.0], [float("nan")], [None])], "t")) == ""
 
 
-def test_a_sheet_wants_a_label_for_every_row_and_column() -> None:
+def test_a_sheet_needs_a_label_for_every_row_and_column() -> None:
     with pytest.raises(ValueError, match="2 x 1 labels for 1 x 1 pictures"):
         Sheet(torch.rand(1, 1, 3, 8, 8), ["a", "b"], ["c"])
     assert Sheet(torch.rand(2, 3, 3, 64, 64), ["a", "b"], ["c", "d", "e"]).picture().shape == (3, 260, 392)

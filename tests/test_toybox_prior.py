@@ -84,7 +84,7 @@ def test_cached_sdi_is_ddim_on_a_network(prior: ToyboxPrior, scale: float) -> No
     assert float((x - levels.clean(x_t, eps, t)).abs().max()) < 1e-3
 
 
-def test_unknown_words_name_their_neighbors(prior: ToyboxPrior) -> None:
+def test_the_error_of_an_unknown_word_names_the_nearest_ones(prior: ToyboxPrior) -> None:
     with pytest.raises(ValueError, match=r"'snowmann'.*snowman"):
         prior.conditions(Prompt("a purple snowmann"), None, 1)
 

@@ -36,7 +36,7 @@ from tools import train_toybox_mv, train_toybox_pose
 T = torch.full((4,), 0.4, dtype=torch.float64)
 
 
-def lively(net: Any) -> Any:
+def randomized(net: Any) -> Any:
     """A network that answers something else to everything."""
     torch.manual_seed(1)
     with torch.no_grad():
@@ -46,11 +46,11 @@ def lively(net: Any) -> Any:
 
 
 def views_prior(net: ViewsUNet | None = None) -> ToyboxViewsPrior:
-    return ToyboxViewsPrior(net or lively(ViewsUNet(tiny.SHAPE)), dtype=torch.float32)
+    return ToyboxViewsPrior(net or randomized(ViewsUNet(tiny.SHAPE)), dtype=torch.float32)
 
 
 def pose_prior(net: PoseUNet | None = None) -> ToyboxPosePrior:
-    return ToyboxPosePrior(net or lively(PoseUNet(tiny.SHAPE)), dtype=torch.float32)
+    return ToyboxPosePrior(net or randomized(PoseUNet(tiny.SHAPE)), dtype=torch.float32)
 
 
 def x_t(count: int = 4) -> Tensor:
@@ -76,7 +76,7 @@ def test_four_views_begin_as_the_trained_prior() -> None:
     close(found, single.eps(x_t(), T, single.conditions(prompt, cameras, 4).text)[0])
 
 
-def test_views_see_each_other_and_their_cameras() -> None:
+def test_views_attend_to_each_other_and_to_their_cameras() -> None:
     """A change of one view is seen by the three others of its group and by no other group; so is one of its pose."""
     prior = views_prior()
     text = prior.conditions(Prompt("a red car"), ring(8, 16), 8).text
@@ -114,7 +114,7 @@ def test_every_method_works_with_a_prior_of_several_views(name: str) -> None:
 
 def test_attention_across_views_is_attention_over_all_their_pixels() -> None:
     """Against one softmax after the other, token by token."""
-    net = lively(ViewsUNet(tiny.SHAPE)).double()
+    net = randomized(ViewsUNet(tiny.SHAPE)).double()
     across: Attention = net.bottom[0].across
     x = torch.randn(8, 16, 2, 2, dtype=torch.float64)
     alone = super(type(net.bottom[0]), net.bottom[0]).forward(x, *words(net, 8))
@@ -134,7 +134,7 @@ def words(net: UNet, count: int) -> tuple[Tensor, Tensor]:
     return features, mask
 
 
-def test_the_picture_and_both_cameras_are_seen_and_nothing_is_no_picture() -> None:
+def test_picture_and_both_cameras_are_inputs_of_the_conditional_rows_only() -> None:
     prior = pose_prior()
     views = ring(4, 16)
     conditions = prior.conditions(Prompt("", photo=photo()), views, 4)
@@ -161,7 +161,7 @@ def test_the_picture_and_both_cameras_are_seen_and_nothing_is_no_picture() -> No
         prior.conditions(Prompt("a red car"), views, 4)
 
 
-def test_a_picture_is_read_as_what_it_is_denoised_best_with() -> None:
+def test_the_inferred_caption_has_the_lowest_denoising_error() -> None:
     """Against the error of each caption, one by one, at the same noise."""
     prior, x, pose = pose_prior(), 2 * photo().rgb[None] - 1, camera_pose(photo().camera)
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
@@ -181,7 +181,7 @@ def test_a_picture_is_read_as_what_it_is_denoised_best_with() -> None:
     )
 
 
-def test_views_of_a_picture_do_not_see_each_other() -> None:
+def test_views_of_a_picture_are_independent() -> None:
     prior = pose_prior()
     shown = prior.conditions(Prompt("", photo=photo()), ring(4, 16), 4).text
     changed = x_t()
@@ -194,26 +194,26 @@ def test_views_of_a_picture_do_not_see_each_other() -> None:
 @pytest.mark.parametrize("kind", [UNet, ViewsUNet])
 def test_the_network_of_a_picture_begins_as_a_trained_one(kind: type[UNet]) -> None:
     """As the plain one until it has learned to look; as one of four views alike where there is no picture."""
-    trained, net = lively(kind(tiny.SHAPE)), PoseUNet(tiny.SHAPE)
+    trained, net = randomized(kind(tiny.SHAPE)), PoseUNet(tiny.SHAPE)
     start_from(net, trained)
     seen = torch.randn(4, 2 * 64, tiny.SHAPE.widths[-1])
-    told = torch.full((4,), kind is UNet)
+    use_picture = torch.full((4,), kind is UNet)
     alike, t = x_t()[:1].expand(4, -1, -1, -1), torch.full((4,), 0.4)
-    close(net(alike, t, *words(trained, 4), None, seen, told), trained(alike, t, *words(trained, 4)))
+    close(net(alike, t, *words(trained, 4), None, seen, use_picture), trained(alike, t, *words(trained, 4)))
 
 
-def test_what_is_looked_up_of_a_picture_is_attended_beside_ones_own_pixels() -> None:
+def test_attention_to_picture_and_own_pixels() -> None:
     """Against one softmax over both, token by token."""
-    net = lively(PoseUNet(tiny.SHAPE)).double()
+    net = randomized(PoseUNet(tiny.SHAPE)).double()
     bottom: Any = net.bottom[0]
     across: Attention = bottom.across
     x, shown = torch.randn(2, 16, 2, 2, dtype=torch.float64), torch.randn(2, 4, 16, dtype=torch.float64)
-    told = torch.tensor([True, False])
+    use_picture = torch.tensor([True, False])
     alone = super(type(bottom), bottom).forward(x, *words(net, 2)).flatten(2).transpose(1, 2)
-    found, own = bottom.mix_with_picture(x, *words(net, 2), shown, told)
+    found, own = bottom.mix_with_picture(x, *words(net, 2), shown, use_picture)
     close(own, alone, 1e-12)
     for row in range(2):
-        seen = torch.cat([alone[row], shown[row]]) if told[row] else alone[row]
+        seen = torch.cat([alone[row], shown[row]]) if use_picture[row] else alone[row]
         k, v = across.key_value(across.norm(seen)).chunk(2, -1)
         q = across.query(across.norm(alone[row, 3]))
         heads = [slice(4 * head, 4 * head + 4) for head in range(4)]
@@ -222,7 +222,7 @@ def test_what_is_looked_up_of_a_picture_is_attended_beside_ones_own_pixels() -> 
 
 
 def test_rings_of_a_data_set(tmp_path: Path) -> None:
-    """Quarter turns at one elevation and distance; what a view's row says is what its picture shows."""
+    """Quarter turns at one elevation and distance; the entry of each view describes its image."""
     dataset.make(tmp_path, 16, seed=0, views_per_toy=8, size=16, workers=1, ring=4)
     views = dataset.load(tmp_path)
     for start in range(0, 16, 4):
@@ -298,8 +298,8 @@ def test_half_of_a_batch_of_rings_are_toys_that_have_a_front(tmp_path: Path) -> 
 
 def test_a_batch_shows_three_views_of_each_pictures_toy(tmp_path: Path) -> None:
     batches = train_toybox_pose.Groups(batches_flags(tmp_path, 32).data, 32, seed=0)
-    x, t, pictures, words, known, pose, told = batches()
-    assert (len(x), len(t), len(pictures), len(words), len(told)) == (24, 24, 8, 8, 8)
+    x, t, pictures, words, known, pose, use_picture = batches()
+    assert (len(x), len(t), len(pictures), len(words), len(use_picture)) == (24, 24, 8, 8, 8)
     views = batches.views.rgb.float() / 127.5 - 1
     every = camera_pose(orbit(batches.views.azimuth, batches.views.elevation, batches.views.radius, torch.ones(32), 1))
     for row in range(24):
@@ -315,7 +315,7 @@ def test_a_batch_shows_three_views_of_each_pictures_toy(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["sdi", "dsd"])
 def test_whole_commands(network: Any, method: str, tmp_path: Path, toy_presets: None) -> None:
     weights = tmp_path / "task.safetensors"
-    toybox.save(weights, lively(network(tiny.SHAPE)))
+    toybox.save(weights, randomized(network(tiny.SHAPE)))
     Image.new("RGB", (64, 64), tuple(round(255 * value) for value in BACKGROUND)).save(tmp_path / "plain.png")
     picture = Image.open(tmp_path / "plain.png")
     picture.paste((200, 30, 20), (20, 20, 44, 44))

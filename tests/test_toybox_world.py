@@ -148,9 +148,7 @@ def test_ellipsoid_normals_and_soft_edge():
     opacity = frame.opacity[:, 0]
     assert opacity[face].min() > 0.999
     partial = ((opacity > 0.02) & (opacity < 0.98)).sum((1, 2))
-    outline = (
-        math.pi * 2 * 0.5 * 64 / (2 * 3.2 * math.tan(math.radians(20)))
-    )  # pixels, ball of radius 0.5
+    outline = math.pi * 2 * 0.5 * 64 / (2 * 3.2 * math.tan(math.radians(20)))  # pixels, ball of radius 0.5
     assert ((partial > 0.5 * outline) & (partial < 2.5 * outline)).all()
 
 

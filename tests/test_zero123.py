@@ -63,7 +63,7 @@ def close(found: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
     torch.testing.assert_close(found, expected, atol=tolerance * float(expected.detach().abs().max()), rtol=0)
 
 
-def test_the_relative_pose_from_where_the_cameras_stand() -> None:
+def test_the_relative_pose_of_known_cameras() -> None:
     """Angles read off the positions themselves: polar from straight above, azimuth counter-clockwise from above."""
     own, others = cameras((20.0, 5.0, 2.0)), cameras((110.0, 35.0, 2.5), (-60.0, -10.0, 1.5), (20.0, 5.0, 2.0))
 
@@ -83,7 +83,7 @@ def test_the_relative_pose_from_where_the_cameras_stand() -> None:
     assert stable[:, 3].tolist() == pytest.approx([math.radians(85)] * 3)
 
 
-def test_what_the_network_is_shown(saved: Saved, prior: Zero123Prior) -> None:
+def test_inputs_of_the_network(saved: Saved, prior: Zero123Prior) -> None:
     """CLIP beside the pose, projected; the photo over white as a mean latent, not scaled; zeros for the null."""
     folder, projection = saved
     views = cameras((110.0, 35.0, 2.5), (-60.0, -10.0, 1.5))
@@ -101,7 +101,7 @@ def test_what_the_network_is_shown(saved: Saved, prior: Zero123Prior) -> None:
     assert conditions.text.image.shape == conditions.null.image.shape == (2, 4, 8, 8)
 
 
-def test_clip_sees_the_picture_in_the_colors_it_was_trained_on(saved: Saved, prior: Zero123Prior) -> None:
+def test_clip_gets_normalized_colors(saved: Saved, prior: Zero123Prior) -> None:
     eye: Any = CLIPVisionModelWithProjection.from_pretrained(saved[0], subfolder="image_encoder")
     rgb = torch.rand(1, 3, eye.config.image_size, eye.config.image_size)
     mean, std = torch.tensor([0.481, 0.458, 0.408]), torch.tensor([0.269, 0.261, 0.276])  # as its paper's code rounds
@@ -138,7 +138,7 @@ METHODS: dict[str, Any] = {"sdi": SDI(steps_per_unit=2.0, scale=3.0), "dsd": DSD
 
 @pytest.mark.parametrize("name", METHODS)
 def test_two_steps_of_a_field(name: str, prior: Zero123Prior) -> None:
-    """With the photo's losses beside; every parameter of the field hears of both."""
+    """Together with the losses of the photo; both have gradients for every parameter of the field."""
     torch.manual_seed(0)
     picture, white = photo(), torch.ones(3)
     field = NeRF(tiny.fast().scene, torch.Generator().manual_seed(0))
@@ -162,7 +162,7 @@ def test_a_learner_of_it_can_be_trained(prior: Zero123Prior) -> None:
     assert torch.isfinite(step.distilled.grad).all()
 
 
-def test_what_is_missing_is_said_in_one_line(tmp_path: Path, prior: Zero123Prior) -> None:
+def test_missing_parts_are_one_line(tmp_path: Path, prior: Zero123Prior) -> None:
     with pytest.raises(ValueError, match=r"generates views of a picture: name one, as in --image toy.png$"):
         prior.conditions(Prompt("a hamburger"), None, 1)
     tiny_pipelines.save("sd15", tmp_path)

@@ -300,19 +300,19 @@ FAMILIES: dict[str, Callable[[Path], DiffusionPipeline]] = {
 
 
 def save(family: str, folder: Path) -> DiffusionPipeline:
-    """Build a family's pipeline with lively weights, save it under `folder`, and return it."""
+    """Build a family's pipeline with random weights, save it under `folder`, and return it."""
     torch.manual_seed(0)
     pipeline = FAMILIES[family](folder)
     pipeline.set_progress_bar_config(disable=True)
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
-            enliven(part.eval())
+            randomize(part.eval())
     pipeline.save_pretrained(folder, safe_serialization=True)
     return pipeline
 
 
-def enliven(net: torch.nn.Module) -> None:
-    """Add to every weight, so that none of the layers that begin as zero hides what lies before it."""
+def randomize(net: torch.nn.Module) -> None:
+    """Add noise to all weights, since layers that are initialized to zero would hide those before them."""
     for weight in net.parameters():
         weight.data += 0.1 * torch.randn_like(weight)
 

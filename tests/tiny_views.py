@@ -70,7 +70,7 @@ def mvdream(folder: Path) -> nn.Module:
     torch.manual_seed(0)
     described = mvdream_unet.build(SETTINGS, 4)
     net = UNet2DConditionModel(**{key: value for key, value in described.config.items() if key[0] != "_"})  # type: ignore[attr-defined]
-    tiny.enliven(net.eval())
+    tiny.randomize(net.eval())
     cameras = {"class_embedding.linear_1": "camera_embed.0", "class_embedding.linear_2": "camera_embed.2"}
     theirs = {mvdream_unet.diffusers_name(f"{name}.", 1)[:-1]: name for name in original_names(SETTINGS)} | cameras
     tensors = {f"{theirs[name]}.{kind}": tensor for name, kind, tensor in named(net)}
@@ -114,7 +114,7 @@ def save(folder: Path, parts: dict[str, Any], more: dict[str, Any]) -> None:
     """Save parts into their subfolders, and the index of these and `more`."""
     for name, part in parts.items():
         if isinstance(part, nn.Module):
-            tiny.enliven(part)
+            tiny.randomize(part)
         part.save_pretrained(folder / name)
     index = {name: [type(part).__module__.split(".")[0], type(part).__name__] for name, part in parts.items()}
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "Pipeline"} | index | more))

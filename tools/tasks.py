@@ -51,4 +51,4 @@ def fit_from_prior(
     start_from(net, trained)
     average = fit(rank, flags, net, losses)
     if average:
-        finish(flags, average.shadow, card, begun=flags.begin.stem, **more)
+        finish(flags, average.shadow, card, initial=flags.begin.stem, **more)

@@ -39,7 +39,7 @@ apart in azimuth, v-prediction, cosine schedule.
 |---|---|
 | parameters | {millions:.1f} M, stored in float16 |
 | architecture | `scoredistill/priors/toybox/unet_tasks.py` (ViewsUNet), {shape} |
-| initialized from | [{begun}]({begun}.md); attention across views and the camera embedding are new |
+| initialized from | [{initial}]({initial}.md); attention across views and the camera embedding are new |
 | data | {views} views of random toys, in rings of four |
 | sampling | {canonical_front:.0%} of a batch are single toys with a canonical front, {composed:.0%} pairs and counts |
 | training | {steps} steps of {batch} images ({images} in all), {minutes:.0f} minutes, averaged weights |

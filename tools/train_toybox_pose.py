@@ -35,7 +35,7 @@ schedule.
 |---|---|
 | parameters | {millions:.1f} M, stored in float16 |
 | architecture | `scoredistill/priors/toybox/unet_tasks.py` (PoseUNet), {shape} |
-| initialized from | [{begun}]({begun}.md), one of whose views is now the input image |
+| initialized from | [{initial}]({initial}.md), one of whose views is now the input image |
 | data | {views} views of random toys, eight of each; one is the input image of three others |
 | training | {steps} steps of {batch} images ({images} in all), {minutes:.0f} minutes, averaged weights |
 | command | `python tools/train_toybox_pose.py {flags}` |

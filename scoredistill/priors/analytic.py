@@ -1,4 +1,4 @@
-"""Priors whose score is known exactly: mixtures of isotropic Gaussians. The truth every method is tested on.
+"""Priors with an exact score: mixtures of isotropic Gaussians, the ground truth in tests of the methods.
 
 xbar = x_t / alpha, sbar = sigma / alpha; K components with means mu_k [K *S], deviations s_k [K], weights w_k [K].
 """
@@ -38,15 +38,15 @@ class Mixture:
 
 
 def gaussian(mean: Float[Tensor, "*S"], std: float) -> Mixture:
-    """A mixture of one: p(x) = N(mean, std^2 I)."""
+    """A mixture of one component: p(x) = N(mean, std^2 I)."""
     one = torch.ones(1, dtype=mean.dtype)
     return Mixture(mean[None], std * one, one)
 
 
 class AnalyticPrior:
-    """A prior in closed form: `text` when conditioned, `null` when not.
+    """A prior in closed form: `text` is the conditional distribution, `null` the unconditional one.
 
-    `prediction` passes the score through that parametrization and back, as a network of that kind would.
+    `prediction`: the score is converted to that parametrization and back, as for a network of that kind.
     """
 
     views = 1
@@ -65,7 +65,7 @@ class AnalyticPrior:
         return x
 
     def conditions(self, prompt: Prompt, cameras: Cameras | None, count: int) -> Conditions:
-        """The two mixtures, whatever the prompt says."""
+        """The two mixtures, for any prompt."""
         return Conditions(self.text, self.null, self.null, self.text, keys=("",) * count)
 
     def eps(self, x_t: Float[Tensor, "B *S"], t: Float[Tensor, "B"], *conditions: Mixture) -> tuple[Tensor, ...]:

@@ -1,4 +1,4 @@
-"""torch.compile for a prior's network, on machines that can; it takes a compiler, which users need not have."""
+"""torch.compile for the network of a prior, with a fallback for machines without a compiler."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import nn
 
 
 def compile_network(net: nn.Module) -> None:
-    """Compile `net` at its first evaluation; where that fails it runs uncompiled, which is logged once.
+    """Compile `net` at its first evaluation; if that fails it runs uncompiled, which is logged once.
 
-    Copies of it, such as a learner's, are not compiled: their hooks would be lost.
+    Copies of it, such as that of a learner, are not compiled: their hooks would be lost.
     """
     net.compile(backend=_compiled_or_plain)
 
 
 def _compiled_or_plain(graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
-    """A backend of torch.compile that cannot fail."""
+    """A backend of torch.compile that falls back to the uncompiled graph."""
     try:
         return torch._dynamo.lookup_backend("inductor")(graph, inputs)
     except Exception as error:  # of many kinds: no compiler, one too old, no Triton, an unknown GPU
@@ -30,4 +30,4 @@ def _compiled_or_plain(graph: torch.fx.GraphModule, inputs: list[Any]) -> Callab
 
 @functools.cache
 def _explain(reason: str) -> None:
-    logging.getLogger(__name__).warning("nothing is compiled, which is slower: %s", reason)
+    logging.getLogger(__name__).warning("torch.compile failed, the network runs uncompiled and slower: %s", reason)

@@ -1,7 +1,7 @@
-"""Priors by name: what one needs, known before its weights are read, and the prior itself.
+"""Load a prior by name, or describe what it needs without reading its weights.
 
 A name is an embedded prior (toybox ...), PATH.safetensors with Toybox weights, an alias of a published model (sd ...),
-a folder in the layout of diffusers, org/name[@revision] on the hub, or FILE.py:NAME for a prior of one's own.
+a folder in the layout of diffusers, org/name[@revision] on the hub, or FILE.py:NAME or MODULE:NAME for a user's prior.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ PUBLISHED: dict[str, type[Any]] = {"diffusers": DiffusersPrior, "mvdream": MVDre
 
 
 def full_prior_name(name: str) -> str:
-    """The name as a run's folder holds it: files and folders by their absolute paths.
+    """The name in the configuration of a run: files and folders as absolute paths.
 
-    ValueError with the nearest known names where there is no such prior.
+    ValueError with the nearest known names if there is no such prior.
     """
     if own.is_own(name):
         return own.full_name(name)
@@ -44,9 +44,9 @@ def full_prior_name(name: str) -> str:
 
 
 def describe_prior(name: str) -> Needs:
-    """What the prior of a name needs; the same for every name of one model. ValueError where there is none.
+    """The needs of a prior; equal for all names of one model. ValueError if there is no such prior.
 
-    Of an own class it is its attribute `needs`, by default one view from a text.
+    Those of a user's class are its attribute `needs`, by default those of a text-to-image prior with its `views`.
     """
     if own.is_own(name):
         kind = own.load_own(name)
@@ -67,10 +67,10 @@ def load_prior(
     view_angles: ViewAngles | None = None,
     lora: Sequence[str] = (),
 ) -> Prior:
-    """The prior of a name, its weights read, or downloaded once from the hub. ValueError where that is impossible.
+    """Load a prior; published weights are downloaded at first use. ValueError in one line if it is not available.
 
-    `view_prompting` and `view_angles` are for published text-to-image models, `lora` files FILE[:weight] for Stable
-    Diffusion.
+    `view_prompting` and `view_angles` apply to published text models, `lora` (FILE[:weight]) to Stable Diffusion 1, 2
+    and XL; other priors raise ValueError for values other than the defaults of `view_prompting` and `lora`.
     """
     _check_options(name, view_prompting, lora)
     if own.is_own(name):
@@ -90,10 +90,15 @@ def load_prior(
 
 
 def family_of(name: str) -> str:
-    """The family of a published model: of an alias, or a hub id that is an alias's candidate, without the network."""
+    """The family of a published model, a key of `PUBLISHED`.
+
+    For an alias, or a hub id that is a candidate of one, it is looked up; otherwise model_index.json is read.
+    """
     _check_name(name)
+    place = name.partition("@")[0]
     for alias, candidates in ALIASES.items():
-        if name == alias or (not Path(name).is_dir() and name in [each.partition("@")[0] for each in candidates]):
+        places = [candidate.partition("@")[0] for candidate in candidates]
+        if name == alias or (place in places and not Path(name).is_dir()):
             return FAMILIES.get(alias, "diffusers")
     checkpoint = find(name)
     if checkpoint.has("unet") and checkpoint.kind("unet") == mvdream_unet.KIND:
@@ -102,7 +107,7 @@ def family_of(name: str) -> str:
 
 
 def priors_help() -> str:
-    """Every prior by its name and the place of its weights, in this package or on the hub; nothing is downloaded."""
+    """A list of all priors: names, and where the weights are, in this package or on the hub. Nothing is downloaded."""
     about = {
         "toybox": "64x64 pixels of the Toybox world",
         "toybox-mv": "four views of a toy at once",
@@ -125,14 +130,14 @@ def priors_help() -> str:
 
 
 def _embedded(prior: type[ToyboxPrior]) -> str:
-    """The place of an embedded prior's weights, or how they are made."""
+    """The path of the weights of an embedded prior, or the command that makes them."""
     if prior.weights.exists():
         return f"embedded: {prior.weights}"
     return f"not trained yet: python {prior.tool}"
 
 
 def _check_name(name: str) -> None:
-    """ValueError for a name that no prior can have."""
+    """ValueError if no prior can have this name."""
     if name in EMBEDDED or published(name):
         return
     if name.startswith(("/", "./", "../", "~")):
@@ -141,22 +146,27 @@ def _check_name(name: str) -> None:
 
 
 def _check_options(name: str, view_prompting: str, lora: Sequence[str]) -> None:
-    """ValueError for options that the prior does not have."""
+    """ValueError for options that the prior does not support."""
     toybox = name in EMBEDDED or name.endswith(WEIGHT_FILE)
     text_model = not toybox and not own.is_own(name) and family_of(name) != "zero123"
     if view_prompting != "words" and not text_model:
-        raise ValueError(f"prior {name!r} has no view-dependent prompting but its own: leave out view_prompting")
+        raise ValueError(f"prior {name!r} has no view-dependent prompting: leave out view_prompting")
     if lora and not (text_model and family_of(name) == "diffusers"):
         raise ValueError(f"prior {name!r} takes no LoRA files: leave out --prior.lora")
 
 
 def _own_prior(name: str, device: torch.device | str) -> Prior:
-    """A prior of one's own: a class or function, called with the device where it takes one."""
+    """A user's prior: a class or function, called with device=... if it has that parameter."""
     make = own.load_own(name)
     if not callable(make):
         raise ValueError(f"{name} is neither a class nor a function that returns a prior")
-    takes_device = "device" in inspect.signature(make).parameters
-    prior = make(device=device) if takes_device else make()
+    signature = inspect.signature(make)
+    arguments = {"device": device} if "device" in signature.parameters else {}
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"{name} is called with no argument but device: {error}") from None
+    prior = make(**arguments)
     if not isinstance(prior, Prior):
-        raise ValueError(f"{name} returned a {type(prior).__name__}, which is no Prior (scoredistill.contracts)")
+        raise ValueError(f"{name} returned a {type(prior).__name__}, which is not a Prior (see scoredistill.contracts)")
     return prior

@@ -2,8 +2,8 @@
 
 x      renders in the prior's space                                    [B C h w]
 pose   camera-to-world matrix, flattened; zeros without a camera       [B 16]
-view   what the pose adds to the network's embedding                   [B E]
-W      weight of a frozen layer; down and up, of `rank` channels between them, make what is added to it
+view   embedding of the pose, added to the network's time embedding    [B E]
+W      weight of a frozen layer; up down x is added to its output, with `rank` channels in between
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ CAMERA_DROPOUT = 0.1  # share of rows trained without their camera (Wang et al. 
 
 @runtime_checkable
 class Adaptable(Protocol):
-    """What a learner needs of a prior: its network, and how that network is evaluated."""
+    """A prior that can have a learner: it gives its network and evaluates a network of the same structure."""
 
     schedule: NoiseSchedule
     prediction: Prediction
-    embedding: int  # width of the embedding that a view is added to
+    embedding: int  # width of the time embedding, to which a view is added
 
     @property
     def net(self) -> nn.Module: ...
@@ -42,14 +42,14 @@ class Adaptable(Protocol):
         ...
 
     def output(self, net: nn.Module, x_t: X, t: Time, condition: Condition, view: Float[Tensor, "B E"]) -> X:
-        """What `net`, of the structure of the prior's own, predicts in the parametrization `prediction`."""
+        """The prediction of `net`, which has the structure of `self.net`, in the parametrization `prediction`."""
         ...
 
 
 class Adapter(nn.Module):
     """A forward hook on a frozen layer: W x + up (down x), with up = 0 at the start (Hu et al. 2022, eq. 3).
 
-    For a convolution `down` has the layer's own kernel and stride, and `up` is 1x1.
+    For a convolution `down` has the kernel size and stride of the layer, and `up` is 1x1.
     """
 
     def __init__(self, layer: nn.Linear | nn.Conv2d, rank: int, rng: torch.Generator):
@@ -68,7 +68,7 @@ class Adapter(nn.Module):
 
 
 Grow = Callable[[nn.Module, Sequence[str], int, torch.Generator], nn.ModuleDict]
-"""(network, names of its layers, rank, rng) -> the adapters by layer, which the network has from then on."""
+"""(network, names of layers, rank, rng) -> adapters by layer; the network is changed to use them."""
 
 
 def hooked(net: nn.Module, layers: Sequence[str], rank: int, rng: torch.Generator) -> nn.ModuleDict:
@@ -82,12 +82,12 @@ def hooked(net: nn.Module, layers: Sequence[str], rank: int, rng: torch.Generato
 
 
 class LoraLearner:
-    """eps_phi(x_t, t, y, camera): the prior itself at the start, then what the renders are (Wang et al. 2023).
+    """eps_phi(x_t, t, y, camera): starts equal to the prior, trained to the score of renders (Wang et al. 2023).
 
-    phi are adapters of rank `rank` on the layers that the prior names, and a perceptron from the pose to the
-    embedding; y is the text without view words. The frozen network is shared, not copied, and never changed.
-    `calls` and `rows` count evaluations of the network, those of the training included, as the prior counts its own.
-    `grow` makes the adapters. Camera and adapters are learned in float32 at least.
+    phi: adapters of rank `rank` on the layers for which `prior.adapted` holds, and a perceptron from the pose to the
+    time embedding; y is the text without view words. The frozen network is shared, not copied, and never changed.
+    `calls` and `rows` count evaluations of the network, including those of the training loss. `grow` makes the
+    adapters. phi is in float32 at least.
     """
 
     def __init__(self, prior: Adaptable, *, rank: int, lr: float, seed: int, grow: Grow = hooked):
@@ -109,15 +109,15 @@ class LoraLearner:
 
     @torch.no_grad()
     def eps(self, query: Query, x_t: X, t: Time, *, camera: bool) -> X:
-        """The noise prediction for the query's plain text; without `camera`, or where there are none, for no view."""
+        """The noise prediction for the query's plain text, with its cameras if `camera` and if it has any."""
         output = self._output(query, x_t, t, torch.full((len(x_t),), camera))
         return eps_from(self.prior.prediction, output, x_t, t, self.prior.schedule)
 
     def loss(self, query: Query, x: X) -> Float[Tensor, ""]:
         """mean ||F_phi(x_t', t', y, camera) - F'||^2 over the elements, t' ~ U(0, 1), eps' ~ N(0, I).
 
-        F is the prior's own parametrization, so for the v-predicting Toybox F' = alpha eps' - sigma x, as for the
-        paper's v-model; x is detached. One row in ten is trained without its camera: ESD's camera-free score.
+        F is the parametrization of the prior: for the v-predicting Toybox F' = alpha eps' - sigma x, as for the v-model
+        of the paper. x is detached. One row in ten has no camera: it trains the camera-free score of ESD.
         """
         x, schedule = x.detach(), self.prior.schedule
         t = schedule.snap(torch.rand(len(x), generator=query.rng, dtype=torch.float64))
@@ -128,11 +128,11 @@ class LoraLearner:
         return F.mse_loss(self._output(query, x_t, t, with_camera), target)
 
     def param_groups(self) -> list[dict[str, Any]]:
-        """All of phi, at the learning rate `lr`."""
+        """phi, with the learning rate `lr`."""
         return [{"name": "learner", "params": list(self.learned.parameters()), "lr": self.lr}]
 
     def state_dict(self) -> dict[str, Any]:
-        """phi alone: the frozen network is the prior's."""
+        """phi, without the frozen network of the prior."""
         return self.learned.state_dict()
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
@@ -150,12 +150,12 @@ class LoraLearner:
 
 
 def _sharing(net: nn.Module) -> nn.Module:
-    """A copy of a network's structure around the very tensors of the original, so that hooks on it leave that alone."""
+    """A copy of a network's structure that shares all tensors with the original; hooks on the copy do not affect it."""
     return copy.deepcopy(net, {id(tensor): tensor for tensor in [*net.parameters(), *net.buffers()]})
 
 
 def _perceptron(inputs: int, outputs: int, rng: torch.Generator) -> nn.Sequential:
-    """Two layers, the last of which is zero, so that conditioning on a camera starts from none."""
+    """A perceptron of two layers, the last initialized to zero, so that the camera has no effect at the start."""
     first, last = nn.Linear(inputs, outputs), nn.Linear(outputs, outputs)
     nn.init.normal_(first.weight, std=1 / math.sqrt(inputs), generator=rng)
     for zero in (first.bias, last.weight, last.bias):

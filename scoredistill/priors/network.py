@@ -1,4 +1,4 @@
-"""Priors whose score is one network's: all conditions in one pass, counted; the precision they run in."""
+"""Priors with one network: all conditions in one forward pass; counts of evaluations; default precision."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Rows = TypeVar("Rows")
 
 
 def stacked(conditions: Sequence[Rows]) -> Rows:
-    """The rows of several conditions of one kind, one after the other: of each field the tensors, or None."""
+    """Several conditions of one class concatenated along the batch; fields that are None stay None."""
 
     def rows(name: str) -> Tensor | None:
         parts = [getattr(condition, name) for condition in conditions]
@@ -30,7 +30,7 @@ def stacked(conditions: Sequence[Rows]) -> Rows:
 
 
 class NetworkPrior:
-    """A prior whose score is one network's; conditions are dataclasses of tensors of B rows.
+    """A prior with one network `net`; conditions are dataclasses of tensors of B rows.
 
     `calls` and `rows` count evaluations of the network.
     """
@@ -42,9 +42,9 @@ class NetworkPrior:
     calls = rows = 0
 
     def eps(self, x_t: X, t: Time, *conditions: Any) -> tuple[Tensor, ...]:
-        """Noise predictions for each condition, all rows in one pass of the network.
+        """Noise predictions for each condition, all in one forward pass.
 
-        ValueError unless the images make whole groups of the `views` that are denoised jointly.
+        ValueError unless the number of images is a multiple of the `views` that are denoised jointly.
         """
         if len(x_t) % self.views:
             raise ValueError(
@@ -56,13 +56,13 @@ class NetworkPrior:
         return tuple(eps_from(self.prediction, part, x_t, t, self.schedule) for part in output.chunk(rows))
 
     def output(self, net: nn.Module, x_t: X, t: Time, condition: Any, view: Float[Tensor, "B E"] | None = None) -> X:
-        """What `net`, of the structure of the prior's own, predicts; for a learner conditioned on `view` too."""
+        """The prediction of `net`, which has the structure of `self.net`; a learner also conditions it on `view`."""
         raise NotImplementedError
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """bf16 where the device has instructions for it; without, fp16 on a GPU and float32 on a CPU (emulation: slow)."""
+    """bf16 if the device has instructions for it, otherwise fp16 on a GPU and float32 on a CPU."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    able = getattr(torch.cpu, "get_capabilities", dict)()  # a torch too old to say runs in float32
+    able = getattr(torch.cpu, "get_capabilities", dict)()  # missing in old versions of torch: float32
     return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32

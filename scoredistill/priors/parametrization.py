@@ -1,4 +1,4 @@
-"""What networks predict, turned into noise once, at the prior's border, so that methods know one parametrization only.
+"""Parametrizations of the network output, converted to eps by the priors, so that methods deal with eps only.
 
 alpha, sigma   the schedule at t;  x_t = alpha x0 + sigma eps
 """
@@ -21,7 +21,7 @@ def eps_from(prediction: Prediction, output: X, x_t: X, t: Float[Tensor, "B"], s
 
     eps: itself;  x0: (x_t - alpha x0) / sigma;
     v = alpha eps - sigma x0 (Salimans and Ho 2022): (alpha v + sigma x_t) / (alpha^2 + sigma^2);
-    flow = eps - x0 (Liu et al. 2023): (x_t + alpha flow) / (alpha + sigma). On the schedules these are trained with,
+    flow = eps - x0 (Liu et al. 2023): (x_t + alpha flow) / (alpha + sigma). For the schedules of their training,
     variance preserving and rectified flow, the divisors are one.
     """
     alpha, sigma = schedule.alpha(t, x_t), schedule.sigma(t, x_t)
@@ -37,7 +37,7 @@ def eps_from(prediction: Prediction, output: X, x_t: X, t: Float[Tensor, "B"], s
 
 
 def output_from(prediction: Prediction, eps: X, x_t: X, t: Float[Tensor, "B"], schedule: NoiseSchedule) -> X:
-    """The inverse of `eps_from`: what a network of this parametrization outputs where the noise is `eps`."""
+    """The inverse of `eps_from`: the output of a network of this parametrization for the noise `eps`."""
     alpha, sigma = schedule.alpha(t, x_t), schedule.sigma(t, x_t)
     x0 = (x_t - sigma * eps) / alpha
     match prediction:

@@ -1,4 +1,4 @@
-"""Encoded input pictures, computed once for each picture."""
+"""A cache of the encoded input picture."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ Encoded = TypeVar("Encoded")
 
 
 class PictureCache(Generic[Encoded]):
-    """The prompt's picture as `encode` encodes it, once as long as the picture stays the same."""
+    """Calls `encode` on the picture of a prompt, and again only if the picture changes."""
 
     def __init__(self, encode: Callable[[Photo], Encoded]):
         self.encode = encode
         self.photo: Photo | None = None
 
     def __call__(self, prompt: Prompt) -> tuple[Photo, Encoded]:
-        """The picture and its encoding; ValueError where the prompt has none."""
+        """The picture of the prompt and its encoding; ValueError if the prompt has none."""
         if prompt.photo is None:
             raise ValueError("this prior generates views of a picture: name one, as in --image toy.png")
         if prompt.photo is not self.photo:

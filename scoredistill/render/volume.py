@@ -81,9 +81,7 @@ def _evaluate(
     """Density and albedo of the visible samples, in rounds; each round is as long as all previous ones together."""
     passed = torch.zeros_like(origins[:, 0])  # optical depth of each ray so far
     rank = samples.rank(len(origins))
-    longest = (
-        int(rank.max()) + 1 if len(samples) else 1
-    )  # one empty round connects the outputs to the graph
+    longest = int(rank.max()) + 1 if len(samples) else 1  # one empty round connects the outputs to the graph
     chosen, densities, albedos = [], [], []
     begin, end = 0, FIRST_ROUND
     while begin < longest:

@@ -35,7 +35,7 @@ class Order:
 def conduct(order: Order, progress: Callable[[str], object] = str) -> tuple[Finding, Path]:
     """Run a study and write its folder; `progress` is called with what is being computed.
 
-    ValueError for an unknown study, a bad size, or a folder of something else.
+    ValueError for an unknown study, a bad size, or a folder that holds other files.
     """
     study = named("study", order.name, STUDIES)
     device = resolved_device(order.device)
@@ -44,7 +44,7 @@ def conduct(order: Order, progress: Callable[[str], object] = str) -> tuple[Find
     prior = load_prior(full_prior_name(order.prior), device)
     if not isinstance(prior, ToyboxPrior):
         raise ValueError(f"studies run on Toybox's priors, not on {order.prior!r}: use --prior toybox")
-    bench = replace(bench_of(study, order, prior, Judge.load(device=device)), cache=folder / "kept", progress=progress)
+    bench = replace(bench_of(study, order, prior, Judge.load(device=device)), cache=folder / "cache", progress=progress)
     finding = study.run(bench)
     about = {"prior": order.prior, "device": device, "precision": str(prior.dtype)}
     write_report(study, bench, finding, folder, about, command(study, bench, order))
@@ -52,7 +52,7 @@ def conduct(order: Order, progress: Callable[[str], object] = str) -> tuple[Find
 
 
 def bench_of(study: Study, order: Order, prior: ToyboxPrior, judge: Judge) -> Bench:
-    """The bench of an order, of the study's own size where it does not state one; ValueError for less than one."""
+    """The bench of an order, with the study's own size where the order has none; ValueError for less than one."""
     captions, seeds, steps = (
         getattr(study, name) if getattr(order, name) is None else getattr(order, name)
         for name in ("captions", "seeds", "steps")
@@ -80,7 +80,7 @@ def listing() -> str:
 
 
 def _claim(folder: Path) -> None:
-    """Make the folder at once rather than after minutes; only the files of an earlier study may be replaced."""
+    """Create the folder before the computation; only the files of an earlier study may be replaced."""
     folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()) and not any((folder / name).exists() for name in ("result.json", "kept")):
+    if any(folder.iterdir()) and not any((folder / name).exists() for name in ("result.json", "cache")):
         raise ValueError(f"{folder} is not empty and holds no study; choose another folder with --out")

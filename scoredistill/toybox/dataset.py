@@ -138,9 +138,7 @@ def _check_settings(path: Path, settings: dict[str, int]) -> None:
         _write(path, json.dumps(settings).encode())
     found = json.loads(path.read_text())
     if found != settings:
-        raise ValueError(
-            f"{path.parent} has Toybox data made with {found}, not {settings}: choose another folder"
-        )
+        raise ValueError(f"{path.parent} has Toybox data made with {found}, not {settings}: choose another folder")
 
 
 def _length(plan: _Plan, index: int) -> int:

@@ -7,12 +7,14 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from scoredistill.toybox import kinds_animals, kinds_food, kinds_things
 from scoredistill.toybox.captions import Description
+from scoredistill.toybox.kinds_animals import BUILDERS as ANIMALS
+from scoredistill.toybox.kinds_food import BUILDERS as FOOD
+from scoredistill.toybox.kinds_things import BUILDERS as THINGS
 from scoredistill.toybox.palette import Palette
 from scoredistill.toybox.toy import Toy
 
-BUILDERS = kinds_animals.BUILDERS | kinds_food.BUILDERS | kinds_things.BUILDERS
+BUILDERS = ANIMALS | FOOD | THINGS
 
 REACH = 0.85  # radius of the ball that contains every toy; all of it is in view of every camera
 SIZES = {"small": (0.50, 0.54), "": (0.75, 0.81), "big": (0.84, 0.85)}  # radii of the bounding ball of a toy

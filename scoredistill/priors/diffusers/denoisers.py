@@ -1,8 +1,8 @@
-"""How each kind of published network is evaluated: one function each.
+"""The evaluation of each kind of published network: one function each.
 
-x_t    noisy image in the prior's space, any batch of rows           [B C h w]
-time   the network's own time: index or 1000 sigma                   [B]
-view   added to the embedding of the time, for a learner's camera    [B E]
+x_t    noisy images in the prior's space                             [B C h w]
+time   time input of the network: timestep index or 1000 sigma       [B]
+view   camera embedding of a learner, added to the time embedding    [B E]
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from scoredistill.priors.diffusers.text import Embedded
 from scoredistill.priors.network import Time, X
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
-"""The last names of the layers that a learner adapts: attention's projections, as VSD's official code."""
+"""Name endings of the layers that a learner adapts: the attention projections, as in the official code of VSD."""
 
-STEPS = 1000.0  # of every published flow's time
+STEPS = 1000.0  # of the time of all published flow models
 LUMINA2_PREFIX = (
     "You are an assistant designed to generate superior images with the superior degree of image-text alignment based "
     "on textual prompts or user prompts. <Prompt Start> "
@@ -30,9 +30,9 @@ LUMINA2_PREFIX = (
 
 @dataclass(frozen=True)
 class Denoiser:
-    """A kind of network: its subfolder, the layer whose output embeds the time, and how to evaluate it.
+    """A kind of network: its subfolder, the layer that outputs the time embedding, and the function to evaluate it.
 
-    `prefix` preceded every prompt of its training, but no negative prompt.
+    `prefix` is put before every prompt, as in training, but not before negative prompts.
     """
 
     part: str
@@ -43,29 +43,29 @@ class Denoiser:
     def __call__(
         self, net: nn.Module, x_t: X, time: Time, condition: Embedded, size: int, view: Tensor | None = None
     ) -> X:
-        """The network's output for rows x_t, in their precision, of images of `size` pixels; `view` is optional."""
+        """The network's output for x_t, in the precision of x_t, of images of `size` pixels; `view` is optional."""
         dtype = condition.tokens.dtype
         with added(net.get_submodule(self.embedding), view):
             output = self.evaluate(net, x_t.to(dtype), time.to(x_t.device, torch.float32), condition, size)
         return output.to(x_t.dtype)
 
     def width(self, net: nn.Module) -> int:
-        """Channels of the time's embedding."""
+        """Channels of the time embedding."""
         layers = [layer for layer in net.get_submodule(self.embedding).modules() if isinstance(layer, nn.Linear)]
         return layers[-1].out_features
 
 
 def evaluate_unet(net: Any, x_t: X, time: Time, condition: Embedded, size: int) -> Tensor:
-    """A U-Net of Stable Diffusion 1 and 2, SDXL or DeepFloyd IF; of a learned variance (IF) the noise alone is used.
+    """A U-Net of Stable Diffusion 1 and 2, SDXL or DeepFloyd IF; the learned variance of IF is discarded.
 
-    SDXL is also conditioned on its training image's size, crop and target size: `size`, 0 and `size`.
+    SDXL is also conditioned on original size, crop and target size: `size`, 0 and `size`.
     """
     extra = None
     if condition.pooled is not None:
         sizes = torch.tensor([size, size, 0, 0, size, size], dtype=x_t.dtype, device=x_t.device)
         extra = {"text_embeds": condition.pooled, "time_ids": sizes.expand(len(x_t), -1)}
-    answer = net(x_t, time, condition.tokens, added_cond_kwargs=extra, return_dict=False)[0]
-    return answer[:, : x_t.shape[1]]
+    output = net(x_t, time, condition.tokens, added_cond_kwargs=extra, return_dict=False)[0]
+    return output[:, : x_t.shape[1]]
 
 
 def evaluate_sd3(net: Any, x_t: X, time: Time, condition: Embedded, size: int) -> Tensor:
@@ -74,12 +74,12 @@ def evaluate_sd3(net: Any, x_t: X, time: Time, condition: Embedded, size: int) -
 
 
 def evaluate_auraflow(net: Any, x_t: X, time: Time, condition: Embedded, size: int) -> Tensor:
-    """A transformer of AuraFlow, whose time is sigma."""
+    """A transformer of AuraFlow; its time input is sigma."""
     return net(x_t, condition.tokens, time / STEPS, return_dict=False)[0]
 
 
 def evaluate_lumina2(net: Any, x_t: X, time: Time, condition: Embedded, size: int) -> Tensor:
-    """A transformer of Lumina-Image 2.0, whose flow runs from noise to image: its time is 1 - sigma, its output -v."""
+    """A transformer of Lumina-Image 2.0, whose flow goes from noise to image: time 1 - sigma, output -v."""
     return -net(x_t, 1 - time / STEPS, condition.tokens, condition.mask, return_dict=False)[0]
 
 
@@ -91,7 +91,7 @@ DENOISERS = {
         "transformer", "time_caption_embed.timestep_embedder", evaluate_lumina2, LUMINA2_PREFIX
     ),
 }
-"""By the class that a pipeline's index names."""
+"""By the class name in model_index.json."""
 
 
 @contextmanager

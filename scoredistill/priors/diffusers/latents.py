@@ -1,7 +1,7 @@
-"""The spaces that priors denoise in: pixels, or an autoencoder's scaled latents.
+"""The spaces of published priors: pixels, or the scaled latents of an autoencoder.
 
 rgb  pixels in [0, 1]                             [B 3 H W]
-x    what the denoiser sees: 2 rgb - 1, or (z - shift) scale with z from the autoencoder   [B C h w]
+x    input of the denoiser: 2 rgb - 1, or (z - shift) scale with z from the autoencoder   [B C h w]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 class Pixels:
-    """x = 2 rgb - 1 at `size` (a pixel-space cascade's first stage)."""
+    """x = 2 rgb - 1 at `size` pixels (the first stage of a pixel-space cascade)."""
 
     def __init__(self, size: int):
         self.size = size
@@ -30,10 +30,10 @@ class Pixels:
 
 
 class Latents:
-    """x = (z - shift) scale, z the posterior of an autoencoder, whose settings name shift and scale (METHODS 1.6).
+    """x = (z - shift) scale, z from the posterior of an autoencoder whose settings have shift, scale (METHODS 1.6).
 
-    One image at a time goes through the autoencoder, and its blocks are computed again for the gradient instead of
-    being stored: at 512 pixels the activations would outweigh the denoiser.
+    The autoencoder runs on one image at a time with gradient checkpointing: at 512 pixels its activations would take
+    more memory than the denoiser.
     """
 
     def __init__(self, vae: nn.Module, size: int):
@@ -45,7 +45,7 @@ class Latents:
         self.scale, self.shift = config.scaling_factor, config.shift_factor or 0.0
 
     def encode(self, rgb: Float[Tensor, "B 3 H W"], rng: torch.Generator | None = None) -> Float[Tensor, "B C h w"]:
-        """Pixels of any size to x, differentiable: a sample of the posterior drawn from `rng`, without it the mean."""
+        """Pixels of any size to x, differentiable: a sample of the posterior drawn with `rng`, without it the mean."""
         pixels = (2 * resized(rgb, self.size) - 1).to(self.vae.dtype)
         posterior = self.vae.encode(pixels, return_dict=False)[0]
         z = posterior.mean.to(rgb.dtype)
@@ -64,12 +64,12 @@ Space = Latents | Pixels
 
 
 def resized(rgb: Float[Tensor, "B 3 H W"], size: int) -> Float[Tensor, "B 3 h w"]:
-    """Bilinear to a square of `size`, antialiased where that makes it smaller; itself where it has that size."""
+    """`rgb` resized to a square of `size` (bilinear, antialiased when shrinking); unchanged if it has that size."""
     if rgb.shape[-2:] == (size, size):
         return rgb
     return F.interpolate(rgb, (size, size), mode="bilinear", antialias=True)
 
 
 def factor(vae_config: Any) -> int:
-    """Pixels of a side that one latent stands for."""
+    """Pixels per latent along one side."""
     return 2 ** (len(vae_config["block_out_channels"]) - 1)

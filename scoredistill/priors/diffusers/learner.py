@@ -15,8 +15,8 @@ NAME = "learner"  # of the adapters in peft
 def peft_adapters(net: nn.Module, layers: Sequence[str], rank: int, rng: torch.Generator) -> nn.ModuleDict:
     """Put adapters of `rank` into the named linear layers of `net`: W x + up (down x), up = 0 (Hu et al. 2022, eq. 3).
 
-    `net` itself is changed, its weights are not. The adapters are float32 at least, since steps of 1e-4 vanish in half
-    precision; peft converts inputs and outputs.
+    `net` is changed in place, its weights are not. The adapters are float32 at least, since steps of 1e-4 vanish in
+    half precision; peft converts inputs and outputs.
     """
     import peft
 

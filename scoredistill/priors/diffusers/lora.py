@@ -1,95 +1,142 @@
-"""LoRA files (FILE[:weight]) of Stable Diffusion, fused into its networks: W <- W + weight up down (Hu et al. 2022)."""
+"""LoRA files (FILE[:weight]) of Stable Diffusion 1, 2 and XL, fused into the U-Net and the text encoders.
+
+W <- W + weight (alpha / rank) up down for each layer that the file names (Hu et al. 2022, eq. 3). The file formats of
+diffusers and of kohya's trainer are both read, by diffusers' own converters; only .safetensors files are opened.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-PREFIXES = {"unet": "unet", "text_encoder": "text_encoder", "text_encoder_2": "text_encoder_2"}
-"""Parts that a LoRA file may change, and the prefix of their tensors."""
+PARTS = ("unet", "text_encoder", "text_encoder_2")
+"""Parts of a pipeline that a LoRA file may change; each is also the first word of its tensors' names."""
+
+UP = (".up.", ".lora_B.")  # in the name of one tensor of each adapted layer
+ENDING = ".safetensors"
 
 
-def fuse_lora(network: nn.Module, part: str, files: Sequence[str]) -> None:
-    """Fuse the LoRA files into one part of a pipeline, in order; a part that a file does not mention stays as it is.
+@dataclass(frozen=True)
+class Lora:
+    """The content of a LoRA file: tensors in diffusers' names, alphas of kohya's format, metadata of diffusers'."""
 
-    ValueError in one line for a file that is not there, is no LoRA, or was made for another network.
-    """
-    for index, file in enumerate(files):
-        path, weight = parsed(file)
-        tensors, alphas = read_lora(path)
-        if part not in PREFIXES:
-            raise ValueError(f"{path}: LoRA files are supported for Stable Diffusion's U-Net and text encoders only")
-        mine = {name: tensor for name, tensor in tensors.items() if name.startswith(PREFIXES[part] + ".")}
-        if mine:
-            _fuse(network, part, path, mine, alphas, weight, f"lora_{index}")
+    path: Path
+    weight: float
+    tensors: dict[str, Tensor]
+    alphas: dict[str, float] | None
+    metadata: dict[str, Any] | None
+
+    def part(self, name: str) -> dict[str, Tensor]:
+        """The tensors of one part of a pipeline."""
+        return {key: tensor for key, tensor in self.tensors.items() if key.startswith(name + ".")}
 
 
-def parsed(file: str) -> tuple[Path, float]:
-    """The path and weight of FILE[:weight]; ValueError where the weight is no finite number."""
+def parse_lora(file: str) -> tuple[Path, float]:
+    """The path and the weight of FILE[:weight]; ValueError in one line if there is no such file or no such weight."""
     place, colon, last = file.rpartition(":")
-    if not colon or not place.endswith(".safetensors"):
-        return Path(file), 1.0
-    try:
-        weight = float(last)
-    except ValueError:
-        weight = float("nan")
-    if weight - weight != 0:
-        raise ValueError(f"the weight of a LoRA must be a number, as in {place}:0.8, got {last!r}")
-    return Path(place), weight
-
-
-@cache
-def read_lora(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a LoRA file in diffusers' names, and kohya's alphas; diffusers converts kohya's format."""
-    from diffusers.loaders.lora_pipeline import StableDiffusionLoraLoaderMixin
-
-    if path.suffix != ".safetensors":
-        raise ValueError(f"{path} is not a .safetensors file; pickled LoRA files are never opened")
+    if not colon or not place.endswith(ENDING):
+        place, last = file, "1"
+    path = Path(place).expanduser()
+    if path.suffix != ENDING:
+        raise ValueError(f"{path} is not a {ENDING} file; LoRA files in other formats are not opened")
     if not path.is_file():
         raise ValueError(f"there is no LoRA file {path}")
     try:
-        tensors, alphas = StableDiffusionLoraLoaderMixin.lora_state_dict(
-            str(path.parent), weight_name=path.name, local_files_only=True, use_safetensors=True
-        )
-    except Exception as error:  # of many kinds, by the file's damage
-        raise ValueError(f"{path} is not a LoRA file that can be read: {str(error).splitlines()[0]}") from None
-    if not any("lora" in name for name in tensors):
-        raise ValueError(f"{path} is not a LoRA file: it has no LoRA tensors")
-    return tensors, alphas or {}
+        weight = float(last)
+    except ValueError:
+        weight = math.nan
+    if not math.isfinite(weight):
+        raise ValueError(f"the weight of a LoRA file must be a finite number, as in {place}:0.8, got {last!r}")
+    return path, weight
 
 
-def _fuse(
-    network: Any, part: str, path: Path, tensors: dict[str, Tensor], alphas: dict[str, Any], weight: float, name: str
-) -> None:
-    from diffusers.loaders.lora_base import _load_lora_into_text_encoder
+def read_loras(files: Sequence[str], unet_config: Any) -> tuple[Lora, ...]:
+    """The content of LoRA files for a U-Net of this configuration; ValueError in one line for other files."""
+    return tuple(_read(*parse_lora(file), unet_config) for file in files)
+
+
+def fuse_loras(network: nn.Module, part: str, loras: Sequence[Lora]) -> None:
+    """Add the LoRA weights to one part of a pipeline, file by file; a file without tensors of that part is skipped.
+
+    ValueError in one line if a file was made for another network.
+    """
+    for lora in loras:
+        if tensors := lora.part(part):
+            _fuse(network, part, lora, tensors)
+
+
+def _read(path: Path, weight: float, unet_config: Any) -> Lora:
     from diffusers.loaders.lora_pipeline import StableDiffusionLoraLoaderMixin
+    from safetensors import safe_open
 
-    prefix = PREFIXES[part]
-    network.requires_grad_(False)
     try:
-        if part == "unet":
-            StableDiffusionLoraLoaderMixin.load_lora_into_unet(tensors, alphas, network, adapter_name=name)
-            network.fuse_lora(lora_scale=weight, adapter_names=[name])
-            network.unload_lora()
-        else:
-            _load_lora_into_text_encoder(tensors, alphas, network, prefix=prefix, adapter_name=name)
-            _merge_adapters(network, name, weight)
-    except (ValueError, RuntimeError, KeyError) as error:
-        raise ValueError(f"{path} does not fit {part}: {str(error).strip().splitlines()[0]}") from None
+        with safe_open(path, "pt") as file:
+            names = list(file.keys())
+        if any("dora_scale" in name for name in names):
+            raise ValueError("DoRA is not supported")
+        if not any("lora" in name for name in names):
+            raise ValueError("it has no LoRA tensors")
+        content: Any = StableDiffusionLoraLoaderMixin.lora_state_dict(
+            str(path.parent),
+            weight_name=path.name,
+            local_files_only=True,
+            use_safetensors=True,
+            unet_config=unet_config,  # numbers the blocks of SDXL in kohya's format
+            return_lora_metadata=True,
+        )
+        tensors, alphas, metadata = content
+    except Exception as error:  # of many types, depending on what is wrong with the file
+        raise ValueError(f"{path} is not a LoRA file of Stable Diffusion: {_one_line(error)}") from None
+    if other := sorted({name.partition(".")[0] for name in tensors} - set(PARTS)):
+        raise ValueError(
+            f"{path} is not a LoRA file of Stable Diffusion: it has tensors of {other[0]!r}, not only of "
+            + ", ".join(PARTS)
+        )
+    return Lora(path, weight, tensors, alphas, metadata)
 
 
-def _merge_adapters(network: Any, name: str, weight: float) -> None:
-    """Add the adapters of a transformers model to its weights, and remove them."""
+def _fuse(network: Any, part: str, lora: Lora, tensors: dict[str, Tensor]) -> None:
+    from diffusers.loaders.lora_base import fuse_text_encoder_lora
+    from diffusers.loaders.lora_pipeline import StableDiffusionLoraLoaderMixin
     from diffusers.utils.peft_utils import recurse_remove_peft_layers
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    for layer in network.modules():
-        if isinstance(layer, BaseTunerLayer):
-            layer.scale_layer(weight)
-            layer.merge(adapter_names=[name])
-    recurse_remove_peft_layers(network)
-    network._hf_peft_config_loaded = False
+    name = "fused"
+    content: dict[str, Any] = {
+        "state_dict": tensors,
+        "network_alphas": lora.alphas,
+        "metadata": lora.metadata,
+        "adapter_name": name,
+    }
+    try:
+        if part == "unet":
+            StableDiffusionLoraLoaderMixin.load_lora_into_unet(unet=network, **content)
+        else:
+            StableDiffusionLoraLoaderMixin.load_lora_into_text_encoder(text_encoder=network, prefix=part, **content)
+    except (ValueError, RuntimeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{lora.path} was made for another {part}: {_one_line(error)}") from None
+    adapted = sum(isinstance(layer, BaseTunerLayer) for layer in network.modules())
+    layers = sum(any(up in key for up in UP) for key in tensors)
+    if adapted != layers:
+        raise ValueError(f"{lora.path} was made for another {part}: of its {layers} layers this one has {adapted}")
+    if part == "unet":
+        network.fuse_lora(lora_scale=lora.weight, adapter_names=[name])
+        network.unload_lora()
+    else:
+        fuse_text_encoder_lora(network, lora_scale=lora.weight, adapter_names=[name])
+        recurse_remove_peft_layers(network)
+        network._hf_peft_config_loaded = False
+        del network.peft_config
+    network.requires_grad_(False)
+
+
+def _one_line(error: Exception) -> str:
+    """The content of an error on one line; of a mismatch of tensors the first one."""
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+    mismatch = next((line for line in lines if line.startswith("size mismatch")), None)
+    return (mismatch or " ".join(lines))[:300]

@@ -1,4 +1,4 @@
-"""What published denoisers share, whatever their condition: space, time, learner."""
+"""The common part of priors with a published denoiser: space, time, learner."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scoredistill.schedule import NoiseSchedule
 
 
 class PublishedPrior(NetworkPrior):
-    """A published denoiser with its space and its noise schedule; its conditions come with the kind of prior."""
+    """A published denoiser with its space and its noise schedule; subclasses define the conditions."""
 
     def __init__(self, net: nn.Module, denoiser: Denoiser, space: Space, levels: tuple[NoiseSchedule, Prediction]):
         self.net, self.denoiser, self.space = net, denoiser, space
@@ -25,7 +25,7 @@ class PublishedPrior(NetworkPrior):
         self.embedding = denoiser.width(net)
 
     def encode(self, rgb: Float[Tensor, "B 3 H W"], rng: torch.Generator | None = None) -> X:
-        """Pixels of any size to x; of latents a sample of the posterior drawn from `rng`, without it the mean."""
+        """Pixels of any size to x; for latents a sample of the posterior drawn with `rng`, without it the mean."""
         return self.space.encode(rgb, rng)
 
     def decode(self, x: X) -> Float[Tensor, "B 3 H W"]:
@@ -35,21 +35,29 @@ class PublishedPrior(NetworkPrior):
     def output(
         self, net: nn.Module, x_t: X, t: Time, condition: Embedded, view: Float[Tensor, "B E"] | None = None
     ) -> X:
-        """What `net`, of the structure of the prior's own, predicts; for a learner conditioned on `view` too."""
+        """The prediction of `net`, which has the structure of `self.net`; a learner also conditions it on `view`."""
         return self.denoiser(net, x_t, self.time(t), condition, self.space.size, view)
 
     def time(self, t: Time) -> Time:
-        """The network's own time: the index of `t`, or of a flow 1000 sigma(t)."""
+        """The time input of the network: the timestep index of `t`, or for a flow 1000 sigma(t)."""
         if self.prediction == "flow":
             return self.schedule.steps * self.schedule.sigma(t, torch.empty(len(t), dtype=torch.float64))
         return (self.schedule.snap(t) * self.schedule.steps).round()
 
     def adapted(self, layer: str) -> bool:
-        """A learner adapts the projections of every attention."""
+        """Whether a learner adapts the layer: the projections of all attention layers."""
         return layer.endswith(ATTENTION)
 
     def learner(self, *, rank: int = 4, lr: float = 1e-4, seed: int = 0) -> LoraLearner:
-        """A second score that starts as this one, to be trained on renders (VSD, ESD); `seed` of its adapters."""
+        """A second score that starts equal to this one and is trained on renders (VSD, ESD); `seed` of its adapters.
+
+        ValueError if the network has LoRA adapters that are not fused.
+        """
+        if any(hasattr(layer, "base_layer") for layer in self.net.modules()):
+            raise ValueError(
+                "the network has LoRA adapters that are not fused: call pipeline.fuse_lora() and "
+                "pipeline.unload_lora_weights() before from_pipeline"
+            )
         from scoredistill.priors.diffusers.learner import peft_adapters
 
         return LoraLearner(self, rank=rank, lr=lr, seed=seed, grow=peft_adapters)

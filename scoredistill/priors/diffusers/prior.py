@@ -1,20 +1,20 @@
 """Published text-to-image models as priors: Stable Diffusion 1.5 to 3.5, AuraFlow, Lumina 2, DeepFloyd IF.
 
-The modules of this room, on which MVDream and Zero-1-to-3 are built too:
+The modules of this package, which MVDream and Zero-1-to-3 use as well:
 
     hub.py             find(name) -> Checkpoint: index, settings, networks, tokenizers, tensors
     scheduler.py       read_schedule(settings) -> the noise schedule and what the network predicts
     text_encoders.py   encoder(checkpoint, ...) -> TextEncoder
-    text.py            Texts: each text once;  Embedded: a condition's rows
-    network.py         PublishedPrior: a published network's space, time and learner
+    text.py            Texts: cached embeddings;  Embedded: a condition
+    network.py         PublishedPrior: space, time and learner of a published network
     latents.py         Latents(vae, size), Pixels(size): encode and decode
-    denoisers.py       DENOISERS: how each kind of network is evaluated
-    view_prompting.py  ViewAngles: the view as words, interpolated embeddings, Perp-Neg
+    denoisers.py       DENOISERS: the evaluation of each kind of network
+    view_prompting.py  ViewAngles: view words, interpolated embeddings, Perp-Neg
     lora.py            LoRA files, fused into the networks
     pipeline.py        a diffusers pipeline in memory, with the interface of a Checkpoint
     learner.py         peft's adapters for the learner of VSD and ESD
 
-x is the scaled latent (of IF: pixels in [-1, 1]); t as everywhere, in [0, 1]; all rows of a call go in one batch.
+x is the scaled latent (of IF: pixels in [-1, 1]).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from scoredistill.contracts import Conditions, Needs, Prompt
 from scoredistill.priors.diffusers.denoisers import DENOISERS, Denoiser
 from scoredistill.priors.diffusers.hub import Checkpoint, find
 from scoredistill.priors.diffusers.latents import Latents, Pixels, Space, factor
-from scoredistill.priors.diffusers.lora import fuse_lora
+from scoredistill.priors.diffusers.lora import fuse_loras, parse_lora, read_loras
 from scoredistill.priors.diffusers.network import PublishedPrior
 from scoredistill.priors.diffusers.pipeline import PipelineCheckpoint
 from scoredistill.priors.diffusers.scheduler import read_schedule
@@ -50,11 +50,10 @@ DISTILLED_NAMES = re.compile(r"(?:^|[-_/. ])(turbo|lightning|lcm|hyper-?sd\w*|sc
 
 
 class DiffusersPrior(PublishedPrior):
-    """A published denoiser with its texts, its space and its noise schedule.
+    """A published text-to-image model: denoiser, text encoding, space and noise schedule.
 
-    `view_prompting` turns cameras into conditions: the words of the view, embeddings interpolated between two views, or
-    those with Perp-Neg's negative views. `distilled` is the reason why there is no unconditional score, "" where there
-    is one.
+    `view_prompting`: cameras select view words, interpolate between the embeddings of two views, or also add the
+    negative views of Perp-Neg. `distilled`: why there is no unconditional score, "" if there is one.
     """
 
     needs = Needs(published=True, view_prompting=True)
@@ -87,11 +86,11 @@ class DiffusersPrior(PublishedPrior):
         view_angles: ViewAngles | None = None,
         lora: Sequence[str] = (),
     ) -> DiffusersPrior:
-        """The prior of an alias, a folder or org/name[@revision] (see `hub`), at the model's own or another `size`.
+        """The prior of an alias, a folder or org/name[@revision] (see `hub`), at its training resolution or `size`.
 
-        `dtype` defaults to bfloat16 where the device is fast with it; `lora` are files FILE[:weight], fused into the
-        networks. A model whose guidance is distilled loads with a warning: it has no unconditional score. ValueError
-        in one line where the model is not available, or is of no supported kind.
+        `dtype` defaults to `fast_dtype`; `lora` are files FILE[:weight], fused into the networks. A guidance-distilled
+        model, which has no unconditional score, loads with a warning. ValueError in one line if the model is not
+        available or not supported.
         """
         device = torch.device(device)
         checkpoint = find(name)
@@ -116,15 +115,15 @@ class DiffusersPrior(PublishedPrior):
     ) -> DiffusersPrior:
         """The prior of a diffusers pipeline in memory: a fine-tune, with LoRA loaded or fused, in its own precision.
 
-        The pipeline's modules are used as they are, on its device; only gradients to their parameters are disabled.
+        The prior uses the pipeline's weights where they are, in their precision and on their device. The pipeline
+        itself stays as it is: modes, gradients and settings of its modules are not changed.
         """
         checkpoint = PipelineCheckpoint(pipeline)
-        network = checkpoint.network(DENOISERS[network_kind(checkpoint)].part, None)
-        parameter = next(network.parameters())
+        denoiser = checkpoint.components[DENOISERS[network_kind(checkpoint)].part]
         return cls.of(
             checkpoint,
-            parameter.device,
-            parameter.dtype,
+            denoiser.device,
+            denoiser.dtype,
             size=size,
             view_prompting=view_prompting,
             view_angles=view_angles,
@@ -144,15 +143,18 @@ class DiffusersPrior(PublishedPrior):
     ) -> DiffusersPrior:
         """The prior of a checkpoint, on the disk or in memory."""
         denoiser = DENOISERS[network_kind(checkpoint)]
+        check_lora(checkpoint, lora)
         net: Any = checkpoint.network(denoiser.part, dtype).to(device)
-        fuse_lora(net, denoiser.part, lora)
-        net.to(memory_format=torch.channels_last)
+        loras = read_loras(lora, net.config)
+        fuse_loras(net, denoiser.part, loras)
+        if isinstance(checkpoint, Checkpoint):  # in memory it would copy the pipeline's weights
+            net.to(memory_format=torch.channels_last)
         space = space_of(checkpoint, net.config.sample_size, device, dtype, size)
         scheduler = checkpoint.settings("scheduler", "scheduler_config.json")
         distilled = guidance_distilled(checkpoint, net.config, scheduler)
         if distilled:
             log.warning("%s: it works only with sds at scale 1", distilled)
-        texts = Texts(lambda: encoder(checkpoint, device, dtype, lora))
+        texts = Texts(lambda: encoder(checkpoint, device, dtype, loras))
         levels = read_schedule(scheduler)
         return cls(
             net,
@@ -166,9 +168,9 @@ class DiffusersPrior(PublishedPrior):
         )
 
     def conditions(self, prompt: Prompt, cameras: Cameras | None, count: int) -> Conditions:
-        """The encoded texts of `count` images; with cameras they include the view, by `view_prompting`.
+        """The encoded texts of `count` images; with cameras they include the view, according to `view_prompting`.
 
-        All texts of a prompt are encoded at its first use, and then the text encoders are freed.
+        All texts of a prompt are encoded at its first use; then the text encoders are freed.
         """
         plain = [self.denoiser.prefix + text for text in prompt.texts(count)]
         viewed = {view: [with_view(text, view) for text in plain] for view in VIEWS}
@@ -200,6 +202,14 @@ def network_kind(checkpoint: Checkpoint | PipelineCheckpoint) -> str:
     return kind
 
 
+def check_lora(checkpoint: Checkpoint | PipelineCheckpoint, files: Sequence[str]) -> None:
+    """ValueError in one line for LoRA files that are not there, or a model that is not Stable Diffusion 1, 2 or XL."""
+    for file in files:
+        parse_lora(file)
+    if files and not (checkpoint.has("unet") and checkpoint.kind("text_encoder").startswith("CLIP")):
+        raise ValueError(f"{checkpoint} takes no LoRA files: they are supported for Stable Diffusion 1, 2 and XL")
+
+
 def space_of(
     checkpoint: Checkpoint | PipelineCheckpoint,
     sample_size: int,
@@ -207,23 +217,24 @@ def space_of(
     dtype: torch.dtype,
     size: int | None = None,
 ) -> Space:
-    """The autoencoder's latents, or pixels where there is none, at `size` pixels or those of the network's training.
+    """The latents of the autoencoder, or pixels if there is none, at `size` pixels or the training resolution.
 
-    An autoencoder that overflows in float16 (`force_upcast`) runs in float32 then.
+    In float16, an autoencoder that overflows (`force_upcast`) runs in float32.
     """
     if not checkpoint.has("vae"):
         return Pixels(size or sample_size)
     config = checkpoint.settings("vae")
     upcast = dtype == torch.float16 and config.get("force_upcast", True)
     vae: Any = checkpoint.network("vae", torch.float32 if upcast else dtype).to(device)
-    vae.to(memory_format=torch.channels_last)
+    if isinstance(checkpoint, Checkpoint):
+        vae.to(memory_format=torch.channels_last)
     return Latents(vae, size or sample_size * factor(config))
 
 
 def guidance_distilled(checkpoint: Checkpoint | PipelineCheckpoint, network: Any, scheduler: dict[str, Any]) -> str:
-    """Why a model has no unconditional score, "" where it has one.
+    """Why a model has no unconditional score, "" if it has one.
 
-    Its network takes the guidance scale as an input, its sampler is one of few steps, or its name says so.
+    Recognized by the guidance scale as a network input, by a few-step sampler, or by the name.
     """
     name = str(checkpoint)
     if network.get("guidance_embeds") or network.get("time_cond_proj_dim"):

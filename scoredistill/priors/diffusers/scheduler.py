@@ -15,14 +15,14 @@ PREDICTIONS: dict[str, Prediction] = {
     "sample": "x0",
     "flow_prediction": "flow",
 }
-LEAST_ABAR = 2.0**-24  # stands for the zero of schedules that end in pure noise, where sigma / alpha would be infinite
+LEAST_ABAR = 2.0**-24  # replaces zero in schedules that end in pure noise, where sigma / alpha is infinite
 
 
 def read_schedule(config: dict[str, Any]) -> tuple[NoiseSchedule, Prediction]:
-    """The schedule and parametrization of a scheduler's settings, whichever sampler they were written for.
+    """The noise schedule and parametrization in the settings of any sampler.
 
-    Flow matching: alpha = 1 - sigma, sigma = s u / (1 + (s - 1) u), s the config's shift, u = t (Esser et al. 2024,
-    eq. 23). All else is variance preserving with the config's betas. ValueError for schedules of another kind.
+    Flow matching: alpha = 1 - sigma, sigma = s u / (1 + (s - 1) u), s the shift in the settings, u = t (Esser et al.
+    2024, eq. 23). Others: variance preserving with the betas of the settings. ValueError for schedules of another kind.
     """
     if "FlowMatch" in config["_class_name"] or config.get("use_flow_sigmas"):
         if config.get("use_dynamic_shifting"):

@@ -1,8 +1,8 @@
 """Encoded texts: each encoded once, after which the text encoders are freed.
 
-tokens  features of each token of a text, of all encoders together   [B L D]
-pooled  one vector for the whole text, where a denoiser wants it     [B P]
-mask    which tokens are the text's, where a denoiser uses it        [B L]
+tokens  features of each token of a text, from all encoders          [B L D]
+pooled  one vector for the whole text, if the denoiser uses it       [B P]
+mask    tokens that are not padding, if the denoiser uses it         [B L]
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TextEncoder = Callable[[list[str]], Embedded]
 
 
 def mixed(parts: Sequence[Embedded], weights: Float[Tensor, "B K"]) -> Embedded:
-    """sum_k weights[:, k] parts[k], image by image: an embedding between those of several texts, as long as any."""
+    """sum_k weights[:, k] parts[k] for each image: interpolated embeddings; the masks are united."""
 
     def total(values: list[Tensor]) -> Tensor:
         return torch.stack([over(weights[:, k], value) * value for k, value in enumerate(values)]).sum(0)
@@ -49,7 +49,7 @@ def mixed(parts: Sequence[Embedded], weights: Float[Tensor, "B K"]) -> Embedded:
 
 
 def over(weight: Tensor, like: Tensor) -> Tensor:
-    """A number for each of B rows, to be multiplied with `like` [B ...]."""
+    """`weight` [B] reshaped for multiplication with `like` [B ...]."""
     return weight.to(like.device, like.dtype).reshape(-1, *[1] * (like.ndim - 1))
 
 

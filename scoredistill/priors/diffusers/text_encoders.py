@@ -1,4 +1,4 @@
-"""The text encodings of published pipelines, each as its own pipeline does it."""
+"""Text encoding of published models, each equal to that of the model's own pipeline."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scoredistill.priors.diffusers.hub import Checkpoint
-from scoredistill.priors.diffusers.lora import fuse_lora
+from scoredistill.priors.diffusers.lora import Lora, fuse_loras
 from scoredistill.priors.diffusers.pipeline import PipelineCheckpoint
 from scoredistill.priors.diffusers.text import Embedded, TextEncoder, over
 
@@ -19,33 +19,36 @@ log = logging.getLogger(__name__)
 
 Source = Checkpoint | PipelineCheckpoint
 
-IF_LENGTH = 77  # DeepFloyd IF's training length, though its encoder allows more
+IF_LENGTH = 77  # tokens of a prompt in DeepFloyd IF's training; its encoder accepts more
 LENGTH = 256  # T5 tokens of SD3 beside CLIP's 77, and all tokens of AuraFlow and Lumina 2
 
 
-def encoder(checkpoint: Source, device: torch.device, dtype: torch.dtype, lora: Sequence[str] = ()) -> TextEncoder:
-    """The text encoding of a published pipeline, chosen by its encoders.
+def encoder(checkpoint: Source, device: torch.device, dtype: torch.dtype, loras: Sequence[Lora] = ()) -> TextEncoder:
+    """The text encoding of a published pipeline, chosen by the classes of its encoders.
 
-    CLIP alone (SD 1.5 and 2.1), two CLIPs (SDXL), two CLIPs and T5 (SD3), or what `ALONE` names.
+    CLIP alone (SD 1.5 and 2.1), two CLIPs (SDXL), two CLIPs and T5 (SD3), or an entry of `OTHERS`. `loras` are fused
+    into CLIP.
     """
-    make = ALONE.get(checkpoint.kind("text_encoder"), sd_text)
     if checkpoint.has("text_encoder_2"):
-        make = sd3_text if "text_encoder_3" in checkpoint.index else sdxl_text
-    return make(checkpoint, device, dtype, lora)
+        if "text_encoder_3" in checkpoint.index:
+            return sd3_text(checkpoint, device, dtype)
+        return sdxl_text(checkpoint, device, dtype, loras)
+    make = OTHERS.get(checkpoint.kind("text_encoder"))
+    return make(checkpoint, device, dtype) if make else sd_text(checkpoint, device, dtype, loras)
 
 
-def sd_text(checkpoint: Source, device: torch.device, dtype: torch.dtype, lora: Sequence[str] = ()) -> TextEncoder:
+def sd_text(checkpoint: Source, device: torch.device, dtype: torch.dtype, loras: Sequence[Lora] = ()) -> TextEncoder:
     """CLIP's last layer, normalized (Rombach et al. 2022)."""
-    tokenize, network = _pair(checkpoint, "", device, dtype, lora=lora)
+    tokenize, network = _pair(checkpoint, "", device, dtype, loras=loras)
     return lambda texts: Embedded(network(tokenize(texts).input_ids.to(device))[0])
 
 
-def sdxl_text(checkpoint: Source, device: torch.device, dtype: torch.dtype, lora: Sequence[str] = ()) -> TextEncoder:
-    """The last but one layers of both CLIPs side by side, pooled by the second (Podell et al. 2023).
+def sdxl_text(checkpoint: Source, device: torch.device, dtype: torch.dtype, loras: Sequence[Lora] = ()) -> TextEncoder:
+    """The second to last layers of both CLIPs, concatenated, and the pooled text of the second (Podell et al. 2023).
 
-    The empty text is zeros, where the pipeline was trained so.
+    The empty text is encoded as zeros if the pipeline was trained that way (`force_zeros_for_empty_prompt`).
     """
-    clips = [_pair(checkpoint, number, device, dtype, lora=lora) for number in ("", "_2")]
+    clips = [_pair(checkpoint, number, device, dtype, loras=loras) for number in ("", "_2")]
     zero_empty = checkpoint.index.get("force_zeros_for_empty_prompt", True)
 
     def encode(texts: list[str]) -> Embedded:
@@ -57,12 +60,12 @@ def sdxl_text(checkpoint: Source, device: torch.device, dtype: torch.dtype, lora
     return encode
 
 
-def sd3_text(checkpoint: Source, device: torch.device, dtype: torch.dtype, lora: Sequence[str] = ()) -> TextEncoder:
-    """Both CLIPs as in SDXL, widened by zeros to T5's width and followed by its tokens (Esser et al. 2024).
+def sd3_text(checkpoint: Source, device: torch.device, dtype: torch.dtype) -> TextEncoder:
+    """Both CLIPs as in SDXL, zero-padded to the width of T5 and followed by its tokens (Esser et al. 2024).
 
-    Zeros stand for T5 where it was left out of the folder, as in SD3's training.
+    Without T5 in the folder its tokens are zeros, as in a part of SD3's training.
     """
-    clips = [_pair(checkpoint, number, device, dtype, lora=lora) for number in ("", "_2")]
+    clips = [_pair(checkpoint, number, device, dtype) for number in ("", "_2")]
     t5 = _pair(checkpoint, "_3", device, dtype) if checkpoint.has("text_encoder_3") else None
     width = checkpoint.settings("transformer")["joint_attention_dim"]
 
@@ -80,9 +83,9 @@ def sd3_text(checkpoint: Source, device: torch.device, dtype: torch.dtype, lora:
     return encode
 
 
-def if_text(checkpoint: Source, device: torch.device, dtype: torch.dtype, lora: Sequence[str] = ()) -> TextEncoder:
-    """T5 with its padding masked, of lower-case text (DeepFloyd IF, after Saharia et al. 2022)."""
-    pair = _pair(checkpoint, "", device, dtype, lora=lora)
+def if_text(checkpoint: Source, device: torch.device, dtype: torch.dtype) -> TextEncoder:
+    """T5 of the lower-case text, padding masked (DeepFloyd IF, after Saharia et al. 2022)."""
+    pair = _pair(checkpoint, "", device, dtype)
 
     def encode(texts: list[str]) -> Embedded:
         answer, _ = _masked(*pair, [text.lower().strip() for text in texts], IF_LENGTH, device)
@@ -91,9 +94,9 @@ def if_text(checkpoint: Source, device: torch.device, dtype: torch.dtype, lora: 
     return encode
 
 
-def aura_text(checkpoint: Source, device: torch.device, dtype: torch.dtype, lora: Sequence[str] = ()) -> TextEncoder:
-    """The Pile's T5, with zeros for its padding (AuraFlow)."""
-    pair = _pair(checkpoint, "", device, dtype, lora=lora)
+def aura_text(checkpoint: Source, device: torch.device, dtype: torch.dtype) -> TextEncoder:
+    """T5 trained on the Pile, with zeros in place of padding (AuraFlow)."""
+    pair = _pair(checkpoint, "", device, dtype)
 
     def encode(texts: list[str]) -> Embedded:
         answer, mask = _masked(*pair, texts, LENGTH, device)
@@ -102,8 +105,8 @@ def aura_text(checkpoint: Source, device: torch.device, dtype: torch.dtype, lora
     return encode
 
 
-def lumina_text(checkpoint: Source, device: torch.device, dtype: torch.dtype, lora: Sequence[str] = ()) -> TextEncoder:
-    """The last but one layer of a language model, and which tokens are the text's (Qin et al. 2025)."""
+def lumina_text(checkpoint: Source, device: torch.device, dtype: torch.dtype) -> TextEncoder:
+    """The second to last layer of a language model, and the mask of the text's tokens (Lumina 2, Qin et al. 2025)."""
     pair = _pair(checkpoint, "", device, dtype, side="right")
 
     def encode(texts: list[str]) -> Embedded:
@@ -113,9 +116,12 @@ def lumina_text(checkpoint: Source, device: torch.device, dtype: torch.dtype, lo
     return encode
 
 
-Make = Callable[[Source, torch.device, torch.dtype, Sequence[str]], TextEncoder]
-ALONE: dict[str, Make] = {"T5EncoderModel": if_text, "UMT5EncoderModel": aura_text, "Gemma2Model": lumina_text}
-"""The encoding of a pipeline's only encoder, by its class, where it is not CLIP."""
+OTHERS: dict[str, Callable[[Source, torch.device, torch.dtype], TextEncoder]] = {
+    "T5EncoderModel": if_text,
+    "UMT5EncoderModel": aura_text,
+    "Gemma2Model": lumina_text,
+}
+"""The encoding of a pipeline with a single encoder other than CLIP, by the class of the encoder."""
 
 
 def _pair(
@@ -124,13 +130,13 @@ def _pair(
     device: torch.device,
     dtype: torch.dtype,
     side: str = "",
-    lora: Sequence[str] = (),
+    loras: Sequence[Lora] = (),
 ) -> tuple[Any, Any]:
-    """The tokenizer (padding to its length, warning where it truncates) and the encoder; `side` is padded."""
+    """A tokenizer that pads on `side` and warns when it truncates, and the encoder with `loras` fused into it."""
     tokenizer = checkpoint.tokenizer(f"tokenizer{number}")
     tokenizer.padding_side = side or tokenizer.padding_side
     network = checkpoint.network(f"text_encoder{number}", dtype).to(device)
-    fuse_lora(network, f"text_encoder{number}", lora)
+    fuse_loras(network, f"text_encoder{number}", loras)
 
     def tokenize(texts: list[str], length: int = tokenizer.model_max_length) -> Any:
         for text, full in zip(texts, tokenizer(texts).input_ids, strict=True):
@@ -142,7 +148,7 @@ def _pair(
 
 
 def _clip(tokenize: Any, network: Any, texts: list[str], device: torch.device) -> tuple[Tensor, Tensor]:
-    """The last but one layer, and the encoder's own embedding of the whole text."""
+    """The second to last layer, and the encoder's embedding of the whole text."""
     answer = network(tokenize(texts).input_ids.to(device), output_hidden_states=True)
     return answer.hidden_states[-2], answer[0]
 

@@ -2,8 +2,8 @@
 
 azimuth    0 at the front, (-pi, pi] radians    [B]
 elevation  above the horizon, radians           [B]
-a          |azimuth| in degrees;  r  how far a view is from the next one, 1 at the first and 0 at the second
-weights    share of each of VIEWS               [B 4]
+a          |azimuth| in degrees;  r  interpolation weight: 1 at the first of two views, 0 at the second
+weights    weight of each of VIEWS              [B 4]
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 ViewPrompting = Literal["words", "interpolated", "perp-neg"]
-"""The words of the nearest view; embeddings interpolated between two views (ISM); those with Perp-Neg."""
+"""words: of the nearest view;  interpolated: between the embeddings of two views (ISM);  perp-neg: also Perp-Neg."""
 
 VIEWS = ("front", "side", "back", "overhead")
 FRONT, SIDE, BACK, OVERHEAD = range(4)
 NEGATIVE = (FRONT, SIDE)
-"""The negative views of Perp-Neg; the back is never one."""
+"""The negative views of Perp-Neg; the back view is never negative."""
 
 
 @dataclass(frozen=True)
 class ViewAngles:
     """The angles at which view words change (threestudio's defaults; METHODS 1.5).
 
-    front: |azimuth| < front_deg;  back: |azimuth| > 180 - back_deg;  else side;  overhead above overhead_deg whatever
-    the azimuth.
+    front: |azimuth| < front_deg;  back: |azimuth| > 180 - back_deg;  otherwise side;  overhead: elevation above
+    overhead_deg, at any azimuth.
     """
 
     front_deg: float = 45.0
@@ -43,7 +43,7 @@ class ViewAngles:
         return [VIEWS[index] for index in weights.argmax(1).tolist()]
 
     def shares(self, azimuth: Float[Tensor, "B"], elevation: Float[Tensor, "B"]) -> Float[Tensor, "B 4"]:
-        """All of the weight on the view of each camera."""
+        """Weight 1 for the view of each camera, 0 for the others."""
         a = _turned(azimuth)
         view = torch.full(a.shape, SIDE)
         view[a < self.front_deg] = FRONT
@@ -76,23 +76,23 @@ class ViewAngles:
         return torch.where(self.above(elevation)[:, None], torch.zeros(()).double(), weights)
 
     def above(self, elevation: Float[Tensor, "B"]) -> Tensor:
-        """Whether each camera looks down from overhead."""
+        """Whether the elevation of each camera is above overhead_deg."""
         return elevation.detach().cpu().double().rad2deg() > self.overhead_deg
 
 
 def with_view(text: str, view: str) -> str:
-    """The text and the words of a view behind it, "a hamburger, front view"."""
+    """The text followed by the words of a view, "a hamburger, front view"."""
     return f"{text}, {view} view"
 
 
 def _turned(azimuth: Tensor) -> Tensor:
-    """|azimuth| in degrees, in [0, 180]; on the CPU, since texts depend on it."""
+    """|azimuth| in degrees, in [0, 180], on the CPU."""
     wrapped = torch.remainder(azimuth.detach().cpu().double() + math.pi, 2 * math.pi) - math.pi
     return wrapped.abs().rad2deg()
 
 
 def _share(a: Tensor) -> Tensor:
-    """1 at the front falling to 0 at the side, then again from the side to the back."""
+    """r: from 1 at the front to 0 at the side, and again from 1 at the side to 0 at the back."""
     return torch.where(a < 90, 1 - a / 90, 2 - a / 90)
 
 

@@ -1,14 +1,16 @@
 """MVDream as a prior: four views of an object denoised jointly, conditioned on their cameras (Shi et al. 2024).
 
-pose   camera-to-world matrix in MVDream's axes, its translation of length one, row by row   [B 16]
+pose   camera-to-world matrix in MVDream's axes, translation of unit length, flattened by rows   [B 16]
 B      a multiple of four: groups of four views 90 degrees apart, at one elevation
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from scoredistill.camera import Cameras, ring
 from scoredistill.contracts import Conditions, Needs, Prompt
@@ -25,18 +27,18 @@ from scoredistill.priors.network import Time, X, fast_dtype
 from scoredistill.views import MVDREAM_ORBIT
 
 VIEWS = 4
-MVDREAM_ANGLES = ViewAngles(front_deg=30.0, back_deg=30.0)  # the official configuration's
+MVDREAM_ANGLES = ViewAngles(front_deg=30.0, back_deg=30.0)  # as in the official configuration
 
 
-def _ask(net: torch.nn.Module, x_t: X, time: Time, condition: Embedded, size: int) -> Tensor:
+def _evaluate(net: nn.Module, x_t: X, time: Time, condition: Embedded, size: int) -> Tensor:
     return net(x_t, time, condition.tokens, class_labels=condition.pooled, return_dict=False)[0]
 
 
-DENOISER = Denoiser("unet", "time_embedding", _ask)
+DENOISER = Denoiser("unet", "time_embedding", _evaluate)
 
 
 class MVDreamPrior(DiffusersPrior):
-    """A text-to-multi-view prior; the unconditional rows too are conditioned on their cameras."""
+    """A text-to-multi-view prior; the unconditional prediction is conditioned on the cameras as well."""
 
     views = VIEWS
     needs = Needs(views=VIEWS, published=True, view_prompting=True, orbit=MVDREAM_ORBIT)
@@ -51,11 +53,14 @@ class MVDreamPrior(DiffusersPrior):
         size: int | None = None,
         view_prompting: ViewPrompting = "words",
         view_angles: ViewAngles | None = None,
+        lora: Sequence[str] = (),
     ) -> MVDreamPrior:
-        """The prior of an alias, a folder or org/name[@revision] that holds MVDream in its diffusers form.
+        """The prior of an alias, a folder or org/name[@revision] that holds MVDream in the layout of diffusers.
 
-        ValueError in one line where it cannot be had, or is another model.
+        ValueError in one line if it is not available or is another model, and for LoRA files, which are not supported.
         """
+        if lora:
+            raise ValueError(f"{name} is MVDream, which takes no LoRA files")
         device = torch.device(device)
         dtype = dtype or fast_dtype(device)
         checkpoint = find(name)
@@ -77,7 +82,7 @@ class MVDreamPrior(DiffusersPrior):
         )
 
     def conditions(self, prompt: Prompt, cameras: Cameras | None, count: int) -> Conditions:
-        """The encoded texts, each with its view's pose; without cameras views evenly around."""
+        """The encoded texts with the pose of each view; without cameras, of four views evenly around the object."""
         conditions = super().conditions(prompt, cameras, count)
         if cameras is None:
             cameras = ring(VIEWS, self.space.size)[torch.arange(count) % VIEWS]

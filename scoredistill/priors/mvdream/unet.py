@@ -1,7 +1,7 @@
 """MVDream's network: Stable Diffusion 2.1's U-Net with camera conditioning and self-attention across all views.
 
-The published folder describes it in the words of the original code and names its tensors so; here both become those of
-diffusers, whose U-Net it is but for the attention. F views of an object, L tokens of a view, D channels.
+The published folder uses the configuration and tensor names of the original code; both are converted to those of
+diffusers, whose U-Net it is except for the attention. F views of an object, L tokens of a view, D channels.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from scoredistill.priors.diffusers.hub import Checkpoint
 
 KIND = "MultiViewUNetModel"
-"""The class that a published index names."""
+"""The class of the network in a published model_index.json."""
 
 OUTER = {
     "time_embed.0.": "time_embedding.linear_1.",
@@ -27,7 +27,7 @@ OUTER = {
     "out.0.": "conv_norm_out.",
     "out.2.": "conv_out.",
 }
-"""Layers outside of the blocks, theirs and diffusers'."""
+"""Layers outside of the blocks: original names and those of diffusers."""
 
 RESIDUAL = {
     "in_layers.0.": "norm1.",
@@ -37,7 +37,7 @@ RESIDUAL = {
     "out_layers.3.": "conv2.",
     "skip_connection.": "conv_shortcut.",
 }
-"""Layers of a residual block, theirs and diffusers'; those of attention have the same names in both."""
+"""Layers of a residual block: original names and those of diffusers; the names of attention layers are the same."""
 
 
 class CrossView:
@@ -49,13 +49,13 @@ class CrossView:
         self.views, self.within = views, AttnProcessor2_0()
 
     def __call__(self, attention: nn.Module, x: Float[Tensor, "F L D"], *args: Any, **known: Any) -> Tensor:
-        """What each token takes from all F L tokens of its group."""
+        """The attention output of each token, over all F L tokens of its group."""
         joint = x.unflatten(0, (-1, self.views)).flatten(1, 2)
         return self.within(attention, joint, *args, **known).unflatten(1, (self.views, -1)).flatten(0, 1)  # type: ignore[arg-type]
 
 
 def load(checkpoint: Checkpoint, dtype: torch.dtype, views: int) -> nn.Module:
-    """The frozen network of a published folder; ValueError where its tensors are not those of its description."""
+    """The frozen network of a published folder; ValueError if its tensors do not match its configuration."""
     settings = checkpoint.settings("unet")
     net = build(settings, views)
     tensors = renamed(checkpoint.weights("unet"), settings["num_res_blocks"])
@@ -66,7 +66,7 @@ def load(checkpoint: Checkpoint, dtype: torch.dtype, views: int) -> nn.Module:
 
 
 def build(settings: Mapping[str, Any], views: int) -> nn.Module:
-    """The network that a published unet/config.json describes, without memory for its weights."""
+    """The network of a published unet/config.json, on the meta device (without memory for its weights)."""
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     widths = [settings["model_channels"] * factor for factor in settings["channel_mult"]]
@@ -93,7 +93,7 @@ def build(settings: Mapping[str, Any], views: int) -> nn.Module:
 
 
 def renamed(tensors: Mapping[str, Tensor], layers: int) -> dict[str, Tensor]:
-    """Tensors under diffusers' names; `layers` residual blocks stand at each width on the way down."""
+    """Tensors by the names of diffusers; `layers` is the number of residual blocks at each width on the way down."""
     return {diffusers_name(name, layers): tensor for name, tensor in tensors.items()}
 
 
@@ -117,7 +117,7 @@ def diffusers_name(name: str, layers: int) -> str:
 
 
 def _inner(place: int, layer: int, rest: str, resizing: str = "none", resizers: str = "") -> str:
-    """A layer within a block, by its place there: a residual block, then attention, unless it changes the size."""
+    """The name of a layer within a block, by its place: 0 is a residual block, 1 attention; or a resizing layer."""
     if rest.startswith(resizing):
         return f"{resizers}.0.conv.{rest.removeprefix(resizing)}"
     return f"attentions.{layer}.{rest}" if place else f"resnets.{layer}.{_replaced(rest, RESIDUAL)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from scoredistill.priors.toybox.pose import ToyboxPosePrior
 from scoredistill.priors.toybox.prior import SCHEDULE, SIZE, WEIGHTS, ToyboxPrior, network_of, save
@@ -32,13 +33,16 @@ EMBEDDED: dict[str, type[ToyboxPrior]] = {
 
 
 def prior_class(path: Path) -> type[ToyboxPrior]:
-    """The class of the prior whose weights a file holds, from its header; ValueError where there is no such file."""
+    """The class of the prior whose weights are in a file, from its header; ValueError if it has no Toybox weights."""
     if not path.is_file():
         raise ValueError(f"no Toybox weights at {path}; train them with: python {ToyboxPrior.tool}")
     kinds = {kind.network.__name__: kind for kind in EMBEDDED.values()}
-    return kinds[network_of(path)]
+    try:
+        return kinds[network_of(path)]
+    except (SafetensorError, KeyError):
+        raise ValueError(f"{path} has no Toybox weights") from None
 
 
 def load(path: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> ToyboxPrior:
-    """The prior of whichever task whose weights a file holds; ValueError as `ToyboxPrior.load`."""
+    """The prior of any task whose weights are in a file; ValueError as `ToyboxPrior.load`."""
     return prior_class(path).load(path, device, dtype)

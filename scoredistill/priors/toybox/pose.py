@@ -1,4 +1,4 @@
-"""The embedded prior of other views of a picture (Zero-1-to-3's task) at 64x64 pixels; x is the image in [-1, 1]."""
+"""The embedded prior of novel views of a picture (the task of Zero-1-to-3), 64x64 pixels; x is the image in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from scoredistill.toybox import captions
 from scoredistill.toybox.render import BACKGROUND
 from scoredistill.views import ZERO123_ORBIT
 
-READ_AT = (0.5, 0.7, 0.85)  # diffusion times at which captions differ most
+READ_AT = (0.5, 0.7, 0.85)  # diffusion times at which the predictions for different captions differ most
 READ_ROWS = 60  # captions evaluated at a time
 
 
@@ -35,9 +35,9 @@ class PicturedCaption(PosedCaption):
 
 
 class ToyboxPosePrior(PosedPrior):
-    """A prior of other views of a toy's picture: Zero-1-to-3's task, conditioned on MVDream's poses of both cameras.
+    """A prior of novel views of a picture of a toy, conditioned on MVDream's camera poses of picture and view.
 
-    Its caption is inferred from the picture; the prompt only names the run.
+    The caption is inferred from the picture; the text prompt is ignored.
     """
 
     network = PoseUNet
@@ -50,9 +50,9 @@ class ToyboxPosePrior(PosedPrior):
         self.pictures = PictureCache(self._encode_picture)
 
     def conditions(self, prompt: Prompt, cameras: Cameras | None, count: int) -> Conditions:
-        """The prompt's picture and `count` poses; without cameras its own. The unconditional branch has no picture.
+        """The prompt's picture and `count` poses; without cameras the pose of the picture.
 
-        ValueError where the prompt has no picture.
+        The null condition has no picture. ValueError if the prompt has no picture.
         """
         photo, (caption, picture) = self.pictures(prompt)
         pose = camera_pose(cameras or photo.camera).to(picture).expand(count, 16)
@@ -75,7 +75,7 @@ class ToyboxPosePrior(PosedPrior):
 
     @torch.no_grad()
     def infer_caption(self, x: Float[Tensor, "1 3 h w"], pose: Float[Tensor, "1 16"]) -> str:
-        """The plain caption with which the picture is denoised best (Li et al. 2023, diffusion classifiers)."""
+        """The caption with the lowest denoising error on the picture (Li et al. 2023, diffusion classifiers)."""
         texts = [captions.phrase(captions.Description(*each)) for each in product(captions.KINDS, captions.COLORS)]
         noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
         features = self.net.encode_picture(

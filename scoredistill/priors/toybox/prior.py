@@ -41,7 +41,7 @@ class TextFeatures:
 
 
 class ToyboxPrior(NetworkPrior):
-    """The embedded text-to-image prior (see docs/toybox.md); runs in bf16 where the processor is faster with it."""
+    """The embedded text-to-image prior (see docs/toybox.md); runs in bf16 if that is faster on the device."""
 
     schedule = SCHEDULE
     prediction: Prediction = "v"
@@ -56,11 +56,11 @@ class ToyboxPrior(NetworkPrior):
         self.net = net.to(self.device).eval().requires_grad_(False)
         self.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (not in torch's stubs)
         self.embedding = net.shape.embedding
-        self._encoded = lru_cache(CACHED_TEXTS)(self._encode_one)  # a run uses the same few texts at every step
+        self._encoded = lru_cache(CACHED_TEXTS)(self._encode_one)  # a run uses the same texts at every step
 
     @classmethod
     def load(cls, path: Path | None = None, device: torch.device | str = "cpu", dtype: torch.dtype | None = None):
-        """Read weights written by `save`; ValueError if they are missing, of another task or another vocabulary."""
+        """Read weights written by `save`; ValueError if they are missing, or of another task or vocabulary."""
         path = path or cls.weights
         if not path.exists():
             raise ValueError(f"no Toybox weights at {path}; train them with: python {cls.tool}")
@@ -76,7 +76,7 @@ class ToyboxPrior(NetworkPrior):
         return cls(net, device, dtype)
 
     def encode(self, rgb: Float[Tensor, "B 3 H W"], rng: torch.Generator | None = None) -> Float[Tensor, "B 3 64 64"]:
-        """[0, 1] pixels of any size to x in [-1, 1] at 64x64 (bilinear, antialiased); nothing is random here."""
+        """[0, 1] pixels of any size to x in [-1, 1] at 64x64 (bilinear, antialiased); deterministic."""
         if rgb.shape[-2:] != (SIZE, SIZE):
             rgb = F.interpolate(rgb, (SIZE, SIZE), mode="bilinear", antialias=True)
         return 2 * rgb - 1
@@ -113,7 +113,7 @@ class ToyboxPrior(NetworkPrior):
         condition: TextFeatures,
         view: Float[Tensor, "B E"] | None = None,
     ) -> Float[Tensor, "B 3 h w"]:
-        """v of a network of the prior's structure, in the prior's precision; for a learner with `view` too."""
+        """v of `net`, which has the structure of `self.net`; a learner also conditions it on `view`."""
         times = self.schedule.snap(t).to(self.device)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             v = net(
@@ -127,15 +127,15 @@ class ToyboxPrior(NetworkPrior):
         return v.to(x_t.dtype)
 
     def extra_inputs(self, condition: TextFeatures) -> dict[str, Tensor]:
-        """Further inputs of a task's network, by the names of its arguments."""
+        """Additional inputs of the network of a task, by argument name."""
         return {}
 
     def adapted(self, layer: str) -> bool:
-        """A learner adapts every layer but the text encoder's, which is shared by all networks."""
+        """Whether a learner adapts the layer: all layers except those of the text encoder."""
         return not layer.startswith("text.")
 
     def learner(self, *, rank: int = 4, lr: float = 1e-3, seed: int = 0) -> LoraLearner:
-        """A second score that starts as this one, to be trained on renders (VSD, ESD); `seed` of its adapters."""
+        """A second score that starts equal to this one and is trained on renders (VSD, ESD); `seed` of its adapters."""
         return LoraLearner(self, rank=rank, lr=lr, seed=seed)
 
 
@@ -148,8 +148,6 @@ def save(path: Path, net: UNet) -> None:
 
 
 def network_of(path: Path) -> str:
-    """The class of the network whose weights `save` wrote; "UNet" for a file that is not there or does not say."""
-    if not path.exists():
-        return UNet.__name__
+    """The class name of the network in a file written by `save`; older files have none, they are of "UNet"."""
     with safe_open(path, "pt") as file:
         return (file.metadata() or {}).get("network", UNet.__name__)

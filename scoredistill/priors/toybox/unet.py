@@ -3,7 +3,7 @@
 x_t   noisy image in [-1, 1] * alpha + noise      [B 3 H W]
 t     diffusion time in [0, 1]                    [B]
 text  token features, the first is the pooled one [B 1+L D]
-Attention stands at the lowest resolution only: on a CPU it would otherwise cost more than all convolutions.
+Attention is at the lowest resolution only: at others it costs more than all convolutions on a CPU.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Shape:
-    """Everything that decides the parameters' shapes; stored beside the weights."""
+    """The hyperparameters that determine the shapes of the parameters; stored with the weights."""
 
     vocabulary: int
     context: int
@@ -37,7 +37,7 @@ class Shape:
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> Shape:
-        """The inverse of `as_dict`, also after JSON has made lists of tuples."""
+        """The inverse of `as_dict`; also accepts lists in place of tuples, from JSON."""
         fixed: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
         }
@@ -122,7 +122,7 @@ class Block(nn.Module):
 
 
 class Bottom(nn.Module):
-    """The lowest resolution's mixing: self-attention over pixels, cross-attention over words."""
+    """The block at the lowest resolution: self-attention over pixels, cross-attention over words."""
 
     def __init__(self, width: int, text_width: int, heads: int):
         super().__init__()
@@ -137,9 +137,9 @@ class Bottom(nn.Module):
 
 
 class UNet(nn.Module):
-    """v(x_t, t, caption); pixels are folded 2x2 into channels first, so 64x64 images are worked on at 32x32.
+    """v(x_t, t, caption); 2x2 pixels are folded into channels first, so 64x64 images are processed at 32x32.
 
-    The two halves are joined by sums instead of concatenations, which halves the cost of the upward convolutions.
+    Skip connections are sums instead of concatenations, which halves the cost of the upward convolutions.
     """
 
     def __init__(self, shape: Shape):
@@ -170,7 +170,7 @@ class UNet(nn.Module):
         mask: Tensor,
         view: Float[Tensor, "B E"] | None = None,
     ) -> Float[Tensor, "B 3 H W"]:
-        """v; `view` is added to the embedding of time and text by those who condition on more (a learner's camera)."""
+        """v; `view`, such as the camera embedding of a learner, is added to the embedding of time and text."""
         embedding = self.embed(t, text[:, 0], view, x_t.dtype)
         h, skips = self.descend(x_t, embedding)
         h = self.bottom[0](h, text, mask)
@@ -183,7 +183,7 @@ class UNet(nn.Module):
         return F.silu(embedding if view is None else embedding + view.to(embedding.dtype))
 
     def descend(self, x_t: Tensor, embedding: Tensor) -> tuple[Float[Tensor, "B D h w"], list[Tensor]]:
-        """Features at the lowest resolution, and those of each on the way, the highest first."""
+        """Features at the lowest resolution, and the skip features of each resolution, the highest first."""
         h = self.enter(F.pixel_unshuffle(x_t, 2).contiguous(memory_format=torch.channels_last))
         skips = []
         for level, blocks in enumerate(self.down):
@@ -193,7 +193,7 @@ class UNet(nn.Module):
         return h, skips
 
     def ascend(self, h: Tensor, skips: list[Tensor], embedding: Tensor) -> Float[Tensor, "B 3 H W"]:
-        """From the lowest resolution to v."""
+        """v from the features of the lowest resolution and the skip features."""
         for level, blocks in enumerate(self.up):
             h = F.interpolate(self.grow[level - 1](h), scale_factor=2) if level else h
             h = _through(blocks, h + skips[-1 - level], embedding)

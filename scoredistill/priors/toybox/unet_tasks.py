@@ -1,6 +1,6 @@
-"""The embedded network for two more tasks: four views of an object at once, and other views of a picture.
+"""Toybox networks of two further tasks: four views of an object jointly, and novel views of a picture.
 
-Both start from a trained network of the plain task or of each other's: new layers start as zero.
+Their training starts from a trained network of any task; new layers are initialized to zero.
 
 B rows   V views of an object   L tokens   C channels   D features
 """
@@ -17,7 +17,7 @@ VIEWS = 4
 
 
 def perceptron(inputs: int, outputs: int) -> nn.Sequential:
-    """Two layers, the last of which is zero."""
+    """A perceptron of two layers, the last initialized to zero."""
     net = nn.Sequential(nn.Linear(inputs, outputs), nn.SiLU(), nn.Linear(outputs, outputs))
     for zero in net[2].parameters():
         nn.init.zeros_(zero)
@@ -25,7 +25,7 @@ def perceptron(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class JointBottom(Bottom):
-    """The lowest resolution's mixing, and attention across the pixels of all views of an object (Shi et al. 2023)."""
+    """`Bottom` followed by attention across the pixels of all views of an object (Shi et al. 2023)."""
 
     def __init__(self, width: int, text_width: int, heads: int):
         super().__init__(width, text_width, heads)
@@ -40,7 +40,7 @@ class JointBottom(Bottom):
 
 
 class ViewsUNet(UNet):
-    """v(x_t, t, caption, pose) of groups of four views; poses are MVDream's, and come in as `view`."""
+    """v(x_t, t, caption, pose) of groups of four views; `view` is the embedding of MVDream's camera pose."""
 
     def __init__(self, shape: Shape):
         super().__init__(shape)
@@ -49,7 +49,7 @@ class ViewsUNet(UNet):
 
 
 class PictureBottom(Bottom):
-    """The lowest resolution's mixing, and attention to a picture's features at the same place of the network."""
+    """`Bottom` followed by attention to the features of a picture at the same place of the network."""
 
     def __init__(self, width: int, text_width: int, heads: int):
         super().__init__(width, text_width, heads)
@@ -58,7 +58,7 @@ class PictureBottom(Bottom):
     def mix_with_picture(
         self, x: Tensor, text: Tensor, mask: Tensor, picture: Tensor | None = None, use_picture: Tensor | None = None
     ) -> tuple[Tensor, Float[Tensor, "B L C"]]:
-        """Features of x, and its own tokens; rows with `use_picture` [B] attend to the tokens `picture` [B L C] too."""
+        """Features and tokens of x; rows with `use_picture` [B] also attend to the tokens `picture` [B L C]."""
         x = super().forward(x, text, mask)
         own = x.flatten(2).transpose(1, 2)
         context, visible = own, None
@@ -73,8 +73,8 @@ class PictureBottom(Bottom):
 class PoseUNet(UNet):
     """v(x_t, t, caption, pose, picture): a view that attends to the features of a picture without noise.
 
-    A pair of ViewsUNet's views, of which one is known (Shi et al. 2023; Liu et al. 2023 for the task). The
-    picture's features at the lowest resolution depend on nothing else, and are computed once.
+    As two views of ViewsUNet of which one is known (Shi et al. 2023; Liu et al. 2023 for the task). The features of
+    the picture at the lowest resolution do not depend on the view, so they are computed once.
     """
 
     def __init__(self, shape: Shape):
@@ -86,7 +86,7 @@ class PoseUNet(UNet):
     def encode_picture(
         self, picture: Float[Tensor, "B 3 H W"], text: Tensor, mask: Tensor, view: Float[Tensor, "B E"]
     ) -> Float[Tensor, "B T C"]:
-        """The picture's tokens at both places of mixing, one after the other."""
+        """The picture's tokens at both blocks of the lowest resolution, concatenated."""
         embedding = self.embed(picture.new_zeros(len(picture)), text[:, 0], view, picture.dtype)
         before, after = self._places()
         h, first = before.mix_with_picture(self.descend(picture, embedding)[0], text, mask)
@@ -103,7 +103,7 @@ class PoseUNet(UNet):
         picture: Float[Tensor, "B T F"] | None = None,
         use_picture: Tensor | None = None,
     ) -> Float[Tensor, "B 3 H W"]:
-        """v; `picture` is the result of `encode_picture`, for rows where `use_picture` [B]."""
+        """v; `picture` is the result of `encode_picture`, used by rows with `use_picture` [B]."""
         embedding = self.embed(t, text[:, 0], view, x_t.dtype)
         h, skips = self.descend(x_t, embedding)
         first, second = (None, None) if picture is None else picture.chunk(2, 1)
@@ -117,11 +117,11 @@ class PoseUNet(UNet):
 
 
 def start_from(net: ViewsUNet | PoseUNet, trained: UNet) -> None:
-    """Copy the weights of a trained network, of whichever task, wherever the two networks agree."""
+    """Copy the weights of a trained network of any task for all tensors that both networks have."""
     own, known = net.state_dict(), trained.state_dict()
     net.load_state_dict({name: known[name] if agree(name, own, known) else own[name] for name in own})
 
 
 def agree(name: str, own: dict[str, Tensor], known: dict[str, Tensor]) -> bool:
-    """Whether a tensor of that name means the same in both."""
+    """Whether both networks have a tensor of this name and shape."""
     return name in known and own[name].shape == known[name].shape

@@ -1,4 +1,4 @@
-"""The embedded prior of four views at once (MVDream's task) at 64x64 pixels; x is the image in [-1, 1]."""
+"""The embedded multi-view prior: four views jointly (the task of MVDream), 64x64 pixels; x is the image in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PosedCaption(TextFeatures):
 
 
 class PosedPrior(ToyboxPrior):
-    """A prior of Toybox whose network is conditioned on the camera pose of each view."""
+    """A Toybox prior whose network is conditioned on the camera pose of each view."""
 
     def output(
         self,
@@ -35,13 +35,13 @@ class PosedPrior(ToyboxPrior):
         condition: Any,
         view: Float[Tensor, "B E"] | None = None,
     ) -> Float[Tensor, "B 3 h w"]:
-        """v of a network of the prior's structure, conditioned on the poses, for a learner on `view` too."""
+        """v of `net`, conditioned on the poses; a learner also conditions it on `view`."""
         pose = cast(Any, net).camera(condition.pose)
         return super().output(net, x_t, t, condition, pose if view is None else pose + view)
 
 
 class ToyboxViewsPrior(PosedPrior):
-    """A text-to-multi-view prior of Toybox: groups of four views a quarter turn apart, at one elevation."""
+    """A text-to-multi-view prior of Toybox: groups of four views 90 degrees apart, at one elevation."""
 
     views = VIEWS
     needs = Needs(views=VIEWS, orbit=MVDREAM_ORBIT)
@@ -50,7 +50,7 @@ class ToyboxViewsPrior(PosedPrior):
     tool = "tools/train_toybox_mv.py"
 
     def conditions(self, prompt: Prompt, cameras: Cameras | None, count: int) -> Conditions:
-        """The captions as `ToyboxPrior` encodes them, with each view's pose; without cameras views evenly around."""
+        """The conditions of `ToyboxPrior` with the pose of each view; without cameras, of four views evenly around."""
         conditions = super().conditions(prompt, cameras, count)
         if cameras is None:
             cameras = ring(VIEWS, SIZE)[torch.arange(count) % VIEWS]

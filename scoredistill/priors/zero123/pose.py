@@ -14,8 +14,8 @@ from scoredistill.camera import Cameras
 def relative_pose(photo: Cameras, cameras: Cameras, *, above: bool = False) -> Float[Tensor, "B 4"]:
     """T = [theta - theta_0, sin(phi - phi_0), cos(phi - phi_0), r - r_0] (Liu et al. 2023, official code).
 
-    From nominal orbits in radians; theta - theta_0 is the photo's elevation less the view's. `above`: the last is
-    theta_0 instead, as Stable Zero123 was trained.
+    Angles of the nominal orbit, in radians; theta - theta_0 is the elevation of the photo minus that of the view.
+    `above`: the last entry is theta_0 instead, as in the training of Stable Zero123.
     """
     turned = cameras.azimuth - photo.azimuth
     last = (math.pi / 2 - photo.elevation).expand_as(turned) if above else cameras.radius - photo.radius

@@ -1,9 +1,9 @@
 """Zero-1-to-3 as a prior: other views of a picture, conditioned on the relative pose (Liu et al. 2023).
 
 pose    T = [theta - theta_0, sin(phi - phi_0), cos(phi - phi_0), r - r_0]   [B 4]
-theta   polar angle, from straight above; phi azimuth; r distance; 0 marks the picture's own view
-tokens  CLIP's embedding of the picture and T, projected                       [B 1 D]
-image   the mean latent of the picture, not scaled                             [B C h w]
+theta   polar angle from the zenith; phi azimuth; r distance; index 0: the camera of the picture
+tokens  projection of the CLIP embedding of the picture and T                 [B 1 D]
+image   mean latent of the picture, not scaled                                [B C h w]
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from scoredistill.priors.zero123.pose import relative_pose
 from scoredistill.schedule import NoiseSchedule
 from scoredistill.views import ZERO123_ORBIT
 
-MOST = 32  # latents of a side, which stand for 256 pixels: some copies carry Stable Diffusion's own number on
-FILL = 200 / 256  # of the picture's side that the object spans, as the official demo frames it
+MAX_LATENTS = 32  # per side, for 256 pixels: the configuration of some copies still has Stable Diffusion's 64
+FILL = 200 / 256  # share of the picture's side that the object spans, as in the official demo
 PROJECTIONS = {"clip_camera_projection": "proj", "cc_projection": "projection"}
-"""Subfolders that published copies keep the projection in, and what its layer is called there."""
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # of the pictures CLIP was trained on (Radford et al. 2021)
+"""Subfolders of the projection in published copies, and the name of its layer there."""
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # of the training images of CLIP (Radford et al. 2021)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 ImageEncoder = Callable[[Float[Tensor, "1 3 H W"]], Float[Tensor, "1 D"]]
@@ -51,18 +51,18 @@ class EmbeddedPicture(Embedded):
     image: X
 
 
-def _ask(net: Any, x_t: X, time: Time, condition: EmbeddedPicture, size: int) -> Tensor:
+def _evaluate(net: Any, x_t: X, time: Time, condition: EmbeddedPicture, size: int) -> Tensor:
     return net(torch.cat([x_t, condition.image.to(x_t)], 1), time, condition.tokens, return_dict=False)[0]
 
 
-DENOISER = Denoiser("unet", "time_embedding", _ask)  # type: ignore[arg-type] (its condition is always a picture)
+DENOISER = Denoiser("unet", "time_embedding", _evaluate)  # type: ignore[arg-type] (its condition is always an EmbeddedPicture)
 
 
 class Zero123Prior(PublishedPrior):
-    """A prior of novel views of one picture, which it takes from the prompt; it ignores the text prompt.
+    """A prior of novel views of one picture, `prompt.photo`; it ignores the text prompt.
 
-    `encode_image` is called once for each picture. `above` is Stable Zero123's pose: the picture's polar angle instead
-    of the distance.
+    `encode_image` is called once for each picture. `above` selects the pose of Stable Zero123: the polar angle of the
+    picture instead of the relative distance.
     """
 
     space: Latents
@@ -92,10 +92,10 @@ class Zero123Prior(PublishedPrior):
         size: int | None = None,
         above: bool | None = None,
     ) -> Zero123Prior:
-        """The prior of an alias, a folder or org/name[@revision] that holds Zero-1-to-3 in its diffusers form.
+        """The prior of an alias, a folder or org/name[@revision] that holds Zero-1-to-3 in the layout of diffusers.
 
-        `above` is whether it is Stable Zero123, whose folder looks the same; by default whether its name says so.
-        ValueError in one line where it cannot be had, or is another model.
+        `above`: whether it is Stable Zero123, whose folder has the same layout; by default recognized by "stable" in
+        the name. ValueError in one line if it is not available or is another model.
         """
         device = torch.device(device)
         dtype = dtype or fast_dtype(device)
@@ -109,16 +109,16 @@ class Zero123Prior(PublishedPrior):
         projection.load_state_dict({"weight": weight, "bias": bias}, assign=True)
         net: Any = checkpoint.network("unet", dtype).to(device)
         net.to(memory_format=torch.channels_last)
-        space: Any = space_of(checkpoint, min(net.config.sample_size, MOST), device, dtype, size)
+        space: Any = space_of(checkpoint, min(net.config.sample_size, MAX_LATENTS), device, dtype, size)
         levels = read_schedule(checkpoint.settings("scheduler", "scheduler_config.json"))
         stable = "stable" in str(checkpoint).lower() if above is None else above
         encode_image = lambda rgb: clip_image(checkpoint, rgb.to(device), dtype)  # noqa: E731
         return cls(net, space, encode_image, projection.requires_grad_(False), levels, above=stable)
 
     def conditions(self, prompt: Prompt, cameras: Cameras | None, count: int) -> Conditions:
-        """The prompt's picture and `count` poses; without cameras its own. The unconditional branch is zeros.
+        """The prompt's picture and `count` poses; without cameras the pose of the picture. The null condition is zeros.
 
-        ValueError where the prompt has no picture.
+        ValueError if the prompt has no picture.
         """
         photo, (embedding, latent) = self.pictures(prompt)
         pose = relative_pose(photo.camera, cameras or photo.camera, above=self.above)
@@ -138,7 +138,7 @@ class Zero123Prior(PublishedPrior):
 
 
 def projection_part(checkpoint: Checkpoint) -> str | None:
-    """The subfolder of the projection of CLIP's embedding and the pose; None where the pipeline has none."""
+    """The subfolder of the projection of the CLIP embedding and the pose; None if the pipeline has none."""
     return next((part for part in PROJECTIONS if checkpoint.has(part)), None)
 
 

@@ -1,4 +1,4 @@
-"""How methods behave on three modes in the plane, measured rather than proved: METHODS 14.3, with generous margins.
+"""Behavior of the methods on three modes in the plane, measured rather than proved (METHODS 14.3), with wide margins.
 
 The conditional prior has three of the six modes of the unconditional one, as a text picks from all images. Sixty
 images start at the origin and are optimized by Adam; each draws its own noise, as sixty seeds would.
@@ -7,6 +7,7 @@ images start at the origin and are optimized by Adam; each draws its own noise, 
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import jaxtyping
 import pytest
@@ -14,9 +15,14 @@ import torch
 from conftest import query
 
 from scoredistill import schedule
-from scoredistill.contracts import Method, Query
-from scoredistill.methods import ode
-from scoredistill.methods.catalogue import asd, cfd, consistent3d, dsd, ism, sdi, sds
+from scoredistill.contracts import Method
+from scoredistill.methods.asd import ASD
+from scoredistill.methods.cfd import CFD
+from scoredistill.methods.consistent3d import Consistent3D
+from scoredistill.methods.dsd import DSD, dsd_2d
+from scoredistill.methods.ism import ISM
+from scoredistill.methods.sdi import SDI
+from scoredistill.methods.sds import SDS
 from scoredistill.priors.analytic import AnalyticPrior, Mixture
 
 LEVELS = schedule.scaled_linear()
@@ -26,23 +32,23 @@ MODES = RADIUS * torch.stack([ANGLES.cos(), ANGLES.sin()], -1).reshape(3, 2, 1, 
 OTHERS = RADIUS * torch.tensor([[-0.2, -0.6], [0.9, -0.9], [-0.3, 1.4]], dtype=torch.float64).reshape(3, 2, 1, 1)
 
 METHODS = {
-    "sds": sds(scale=7.5, anneal=True),
-    "sdi -7.5": sdi(),
-    "sdi 0": sdi(inversion_scale=0.0),
-    "sdi +7.5": sdi(inversion_scale=7.5),
-    "sdi fixed": sdi(noise_source="fixed"),
-    "ism": ism(),
-    "asd": asd(),
-    "consistent3d": consistent3d(),
-    "dsd": dsd(),
-    "dsd random": dsd(noise_source="random"),
-    "cfd": cfd(),
+    "sds": SDS(scale=7.5, anneal=True),
+    "sdi -7.5": SDI(),
+    "sdi 0": SDI(inversion_scale=0.0),
+    "sdi +7.5": SDI(inversion_scale=7.5),
+    "sdi fixed": SDI(noise_source="fixed"),
+    "ism": ISM(),
+    "asd": ASD(),
+    "consistent3d": Consistent3D(),
+    "dsd": DSD(),
+    "dsd random": DSD(noise_source="random"),
+    "cfd": CFD(),
 }
 
 
 @pytest.fixture(autouse=True)
 def _unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thousands of calls, the types of which other tests check."""
+    """Thousands of calls, whose types other tests check."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
@@ -56,11 +62,13 @@ def plane() -> AnalyticPrior:
 
 def optimized(method: Method) -> torch.Tensor:
     """Where sixty images end, [60 2 1 1]."""
-    asked = query(plane(), seed=1, count=COUNT)
+    inputs = query(plane(), seed=1, count=COUNT)
+    start = getattr(method, "start", None)
+    state = start() if start else None
     x = torch.zeros(COUNT, 2, 1, 1, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.Adam([x], lr=RATE, betas=(0.9, 0.99), eps=1e-15)
     for step in range(STEPS):
-        now = Query(asked.prior, asked.conditions, step / STEPS, asked.rng, asked.memory, asset=7)
+        now = replace(inputs, progress=step / STEPS, state=state, asset_seed=7)
         x.grad = method(now, x.detach()).grad
         optimizer.step()
     return x.detach()
@@ -85,7 +93,7 @@ def test_sds_stays_further_from_the_modes_than_sdi() -> None:
 
 
 @pytest.mark.parametrize("name", ["dsd", "consistent3d", "sdi fixed", "cfd"])
-def test_noise_that_an_asset_keeps_keeps_the_modes(name: str) -> None:
+def test_fixed_noise_of_an_asset_preserves_the_modes(name: str) -> None:
     assert measured(name)[1] > 0.5
 
 
@@ -96,7 +104,7 @@ def test_fresh_or_inferred_noise_collapses_to_one_mode(name: str) -> None:
 
 @pytest.mark.parametrize("rounding", ["floor", "ceil"])
 def test_dsd_in_many_small_steps_stays_near_the_ddim_sample(rounding: str) -> None:
-    asked, like = query(plane(), count=COUNT), torch.zeros(COUNT, 2, 1, 1, dtype=torch.float64)
-    *_, last = ode.dsd_2d(asked, like, scale=1.0, steps=100, rounding=rounding)
-    *_, ddim = ode.dsd_2d(asked, like, scale=1.0, steps=10, rounding=rounding)
+    inputs, like = query(plane(), count=COUNT), torch.zeros(COUNT, 2, 1, 1, dtype=torch.float64)
+    *_, last = dsd_2d(inputs, like, scale=1.0, steps=100, rounding=rounding)
+    *_, ddim = dsd_2d(inputs, like, scale=1.0, steps=10, rounding=rounding)
     assert float((last - ddim).flatten(1).norm(dim=1).median()) < 0.1 * RADIUS

@@ -1,0 +1,232 @@
+"""Priors by name: what each needs, known before its weights are read; one line for names and options that are wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+import tiny_pipelines
+import tiny_views
+import torch
+
+from scoredistill.contracts import Needs
+from scoredistill.priors.diffusers.hub import ALIASES, find
+from scoredistill.priors.diffusers.prior import DiffusersPrior
+from scoredistill.priors.load import describe_prior, full_prior_name, load_prior, priors_help
+from scoredistill.priors.mvdream import MVDreamPrior
+from scoredistill.priors.toybox import EMBEDDED, ToyboxPrior
+from scoredistill.priors.zero123 import Zero123Prior
+from scoredistill.views import MVDREAM_ORBIT, ZERO123_ORBIT
+
+TEXT = Needs(published=True, view_prompting=True)
+MVDREAM = Needs(published=True, view_prompting=True, views=4, orbit=MVDREAM_ORBIT)
+ZERO123 = Needs(published=True, picture=True, picture_fill=200 / 256, orbit=ZERO123_ORBIT)
+ALIAS_OF = {"sd21": "sd", "mvdream": "mvdream", "zero123": "zero123"}
+FAMILIES: dict[str, tuple[Needs, type[Any]]] = {
+    **dict.fromkeys(tiny_pipelines.FAMILIES, (TEXT, DiffusersPrior)),
+    "mvdream": (MVDREAM, MVDreamPrior),
+    "zero123": (ZERO123, Zero123Prior),
+}
+REVISION = "0" * 39 + "1"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The folder of a saved pipeline of each family."""
+    folders = {family: tmp_path_factory.mktemp(family) for family in FAMILIES}
+    for family, folder in folders.items():
+        if family in tiny_pipelines.FAMILIES:
+            tiny_pipelines.save(family, folder)
+        else:
+            getattr(tiny_views, family)(folder)
+    return folders
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the hub, offline."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_needs_are_equal_for_all_names_of_a_model(
+    family: str, folders: dict[str, Path], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alias, its candidates, hub id in the cache, folder, and the loaded prior itself."""
+    needs, kind = FAMILIES[family]
+    alias = ALIAS_OF.get(family, family)
+    names = [str(folders[family]), "org/tiny", f"org/tiny@{REVISION}"]
+    if alias in ALIASES:
+        names += [alias, *ALIASES[alias], *(candidate.partition("@")[0] for candidate in ALIASES[alias])]
+    tiny_pipelines.in_cache(folders[family], cache, "org/tiny", REVISION)
+    assert [describe_prior(name) for name in names] == [needs] * len(names)
+    monkeypatch.chdir(folders[family].parent)
+    assert full_prior_name(folders[family].name) == str(folders[family])
+    for name in (str(folders[family]), "org/tiny"):
+        prior: Any = load_prior(name, dtype=torch.float32)
+        assert type(prior) is kind
+        assert prior.needs == needs
+        assert prior.views == needs.views
+
+
+def test_needs_of_aliases_are_known_without_network(cache: Path) -> None:
+    expected = {"mvdream": MVDREAM, "zero123": ZERO123, "stable-zero123": ZERO123}
+    assert {alias: describe_prior(alias) for alias in ALIASES} == {
+        alias: expected.get(alias, TEXT) for alias in ALIASES
+    }
+    assert full_prior_name("sd") == "sd"
+
+
+def test_embedded_priors_and_files(tmp_path: Path) -> None:
+    needs = [
+        Needs(),
+        Needs(views=4, orbit=MVDREAM_ORBIT),
+        Needs(picture=True, orbit=ZERO123_ORBIT),
+    ]
+    assert [describe_prior(name) for name in ("toybox", "toybox-mv", "toybox-pose")] == needs
+    for name, kind in EMBEDDED.items():
+        assert describe_prior(str(kind.weights)) == kind.needs == describe_prior(name)
+    prior = load_prior(str(ToyboxPrior.weights), dtype=torch.float32)
+    assert type(prior) is ToyboxPrior
+    assert full_prior_name("x.safetensors") == str(Path("x.safetensors").absolute())
+    missing, other = tmp_path / "none.safetensors", tmp_path / "other.safetensors"
+    other.write_bytes(b"not tensors")
+    for read in (describe_prior, load_prior):
+        with pytest.raises(ValueError, match=f"no Toybox weights at {missing}"):
+            read(str(missing))
+        with pytest.raises(ValueError, match=f"{other} has no Toybox weights"):
+            read(str(other))
+
+
+OWN = """
+from scoredistill.contracts import Needs
+from scoredistill.priors.toybox import ToyboxPrior, ToyboxViewsPrior
+from scoredistill.views import MVDREAM_ORBIT
+
+class Mine(ToyboxViewsPrior):
+    needs = Needs(views=4, orbit=MVDREAM_ORBIT)
+    def __init__(self, device="cpu"):
+        super().__init__(ToyboxViewsPrior.load().net, device)
+
+def make():
+    return ToyboxPrior.load()
+
+class Four:
+    views = 4
+
+def demanding(weights):
+    return None
+
+number = 3
+"""
+
+
+def test_a_prior_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    assert full_prior_name("mine.py:Mine") == f"{tmp_path / 'mine.py'}:Mine"
+    assert describe_prior("mine.py:Mine") == Needs(views=4, orbit=MVDREAM_ORBIT)
+    assert describe_prior("mine.py:make") == Needs()
+    assert describe_prior("mine.py:Four") == Needs(views=4)
+    assert describe_prior("scoredistill.priors.zero123:Zero123Prior") == ZERO123
+    assert str(load_prior("mine.py:Mine", "meta").device) == "meta"  # type: ignore[attr-defined]
+    assert type(load_prior("mine.py:make")) is ToyboxPrior
+    for name, message in {
+        "Four": "returned a Four, which is not a Prior",
+        "demanding": "is called with no argument but device: missing a required argument: 'weights'",
+        "number": "is neither a class nor a function",
+        "absent": "defines no 'absent'",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            load_prior(f"mine.py:{name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("sdx", "unknown prior 'sdx'; nearest known: sdxl"),
+        ("toy-box", "unknown prior 'toy-box'; nearest known: toybox"),
+        ("/data/none", "there is no file or folder /data/none"),
+        ("/none", "there is no file or folder /none"),
+        ("./none", "there is no file or folder ./none"),
+        ("../none", "there is no file or folder ../none"),
+        ("none.py:Mine", "there is no file "),
+    ],
+)
+def test_unknown_names(name: str, message: str) -> None:
+    for read in (describe_prior, load_prior):
+        with pytest.raises(ValueError, match=f"^{message}") as error:
+            read(name)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["toybox", "toybox-mv", "toybox-pose", "zero123", "own.py:Mine"])
+@pytest.mark.parametrize("prompting", ["interpolated", "perp-neg"])
+def test_view_prompting_is_for_text_models(name: str, prompting: Any) -> None:
+    with pytest.raises(ValueError, match=f"^prior '{name}' has no view-dependent prompting"):
+        load_prior(name, view_prompting=prompting)
+
+
+def test_the_list_of_priors_names_all_kinds() -> None:
+    listing = priors_help()
+    assert all(f"\n{name} " in f"\n{listing}" for name in (*EMBEDDED, *ALIASES, "PATH.safetensors", "FOLDER"))
+
+
+@pytest.fixture(params=["refused", "silent", "offline"])
+def environment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """An endpoint of the hub that refuses connections, one that never answers, and HF_HUB_OFFLINE."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if request.param == "silent":
+            server.listen(16)
+        found = {"HF_ENDPOINT": f"http://127.0.0.1:{server.getsockname()[1]}", "HF_HOME": str(tmp_path)}
+        yield found | ({"HF_HUB_OFFLINE": "1"} if request.param == "offline" else {})
+
+
+def test_without_the_hub_a_missing_model_is_one_line_in_three_seconds(environment: dict[str, str]) -> None:
+    """No retries, no warnings of the hub's library; an alias with several candidates takes as long as one."""
+    code = """
+import json, time
+from scoredistill.priors.load import load_prior
+found = []
+for name in ("mvdream", "org/none"):
+    start = time.monotonic()
+    try:
+        load_prior(name)
+    except ValueError as error:
+        found.append([str(error), time.monotonic() - start])
+print(json.dumps(found))
+"""
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | environment
+    )
+    assert shown.stderr == ""
+    reason = "HF_HUB_OFFLINE is set" if "HF_HUB_OFFLINE" in environment else "the hub is unreachable"
+    found = json.loads(shown.stdout)
+    assert len(found) == 2
+    for message, seconds in found:
+        assert "\n" not in message
+        assert message.count(f"(not in the cache, and {reason})") == (2 if "mvdream" in message else 1)
+        assert seconds < 4.5
+
+
+def test_a_file_that_is_not_cached_takes_one_request(
+    folders: dict[str, Path], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a model that is cached in part, while the hub is unreachable."""
+    tiny_pipelines.in_cache(folders["sd15"], cache, "org/tiny", REVISION)
+    start = time.monotonic()
+    with pytest.raises(ValueError, match="HF_HUB_OFFLINE is set"):
+        find("org/tiny").weights("absent")
+    assert time.monotonic() - start < 1

@@ -1,0 +1,134 @@
+"""The settings of methods: what is refused, what official code and Toybox use, files, and the state of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import analytic, randn
+from test_folder import same
+
+from scoredistill.config import from_plain, to_plain
+from scoredistill.contracts import Prompt, Step
+from scoredistill.methods.catalogue import METHODS
+from scoredistill.methods.cfd import CFD
+from scoredistill.methods.consistent3d import Consistent3D
+from scoredistill.methods.dsd import DSD, Trajectories
+from scoredistill.methods.hifa import HiFA
+from scoredistill.methods.ism import ISM
+from scoredistill.methods.method import MethodConfig
+from scoredistill.methods.sdi import SDI
+from scoredistill.methods.sds import SDS
+from scoredistill.optimize import optimize
+from scoredistill.runs import checkpoint
+from scoredistill.scenes.image import Image
+from scoredistill.views import no_cameras
+
+
+@pytest.mark.parametrize(
+    ("construct", "message"),
+    [
+        (lambda: SDS(t_min=0.9, t_max=0.1), "t_min must not exceed t_max, got 0.9 and 0.1"),
+        (lambda: Consistent3D(gap_min=0.5), "gap_min must not exceed gap_max, got 0.5 and 0.3"),
+        (lambda: SDS(scale=float("nan")), "scale must be at least 0, got nan"),
+        (lambda: SDI(inversion_scale=float("inf")), "inversion_scale must be"),
+        (lambda: SDI(entropy=-1.0), "entropy must be at least 0, got -1.0"),
+        (lambda: CFD(churn=2.0), r"churn must be in \[0, 1\], got 2.0"),
+        (lambda: HiFA(denoising_steps=0), r"denoising_steps must be in \[1, 1e\+07\], got 0"),
+        (
+            lambda: from_plain(DSD, {**to_plain(DSD()), "law": "cubic"}, "method"),
+            "unknown method.law 'cubic'; known: sqrt, linear",
+        ),
+        (lambda: from_plain(SDS, {**to_plain(SDS()), "scale": "many"}, "method"), "scale must be float, got 'many'"),
+    ],
+)
+def test_settings_out_of_range_are_refused_in_one_line(construct: Callable[[], MethodConfig], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        construct()
+    assert "\n" not in str(error.value)
+
+
+def test_the_paper_form_of_ism_has_no_late_window() -> None:
+    assert ISM(form="paper", t_min=0.6).t_min == 0.6
+    with pytest.raises(ValueError, match="t_min must not exceed t_max_late"):
+        ISM(t_min=0.6)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_settings_of_every_use_survive_a_file(name: str) -> None:
+    kind = METHODS[name]
+    uses = [kind(), kind.official(), kind.official(picture=True), kind.toybox(flat=True), kind.toybox(flat=False)]
+    for config in uses:
+        assert from_plain(kind, json.loads(json.dumps(to_plain(config))), name) == config
+
+
+def test_official_settings_differ_from_the_defaults_only_where_the_code_differs_from_the_paper() -> None:
+    changed = {name: kind.OFFICIAL for name, kind in METHODS.items() if kind.official() != kind()}
+    assert changed == {
+        "vsd": {"learner_lr": 1e-4},
+        "esd": {"learner_lr": 1e-4},
+        "sdi": {"reduction": "mean_over_latent"},
+        "dsd": {"delta_mode": "random", "ode_end": "exact"},
+    }
+
+
+def test_toybox_settings_of_dsd_differ_where_views_share_a_scene() -> None:
+    flat, solid = DSD.toybox(flat=True), DSD.toybox(flat=False)
+    assert (flat.reference_scale, solid.reference_scale) == (2.5, 1.5)
+    assert {name for name, value in to_plain(flat).items() if to_plain(solid)[name] != value} == {"reference_scale"}
+    assert flat.reduction == "mean_over_latent"
+
+
+def test_trajectories_and_their_keys_survive_a_checkpoint(tmp_path: Path) -> None:
+    state = Trajectories(
+        {(k, asset, "a toy, \u00e9"): randn(4, 3, 3, seed=k + asset) for k in range(3) for asset in (0, 1)}
+    )
+    checkpoint.write(tmp_path, {"index": 0, "method": state.state_dict()})
+    read = checkpoint.read(tmp_path)
+    assert read is not None
+    restored = Trajectories()
+    restored.load_state_dict(read["method"])
+    assert list(restored.entries) == list(state.entries)
+    assert all(torch.equal(restored.entries[key], value) for key, value in state.entries.items())
+
+
+def run(method: MethodConfig, resume: dict[str, Any] | None = None) -> Iterator[Step]:
+    """Eight steps on four flat images."""
+    start = torch.rand(4, 3, 3, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    parts = (Image(start), AsColors(analytic()), method, no_cameras, Prompt("a"))
+    return optimize(*parts, steps=8, batch=4, background=torch.ones(3), resume=resume)
+
+
+class AsColors:
+    """A prior of two channels that takes the red and green of images as they are."""
+
+    def __init__(self, prior: Any) -> None:
+        self.prior = prior
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.prior, name)
+
+    def encode(self, rgb: torch.Tensor, rng: torch.Generator | None = None) -> torch.Tensor:
+        return rgb[:, :2]
+
+
+@pytest.mark.parametrize("method", [DSD(), DSD(ode_end="exact"), CFD(), CFD(churn=0.3)])
+def test_a_resumed_run_restores_the_state_of_the_method_bit_for_bit(method: MethodConfig, tmp_path: Path) -> None:
+    for step in run(method):
+        if step.index == 3:
+            checkpoint.write(tmp_path / "half", step.checkpoint())
+        whole = step
+    for step in run(method, checkpoint.read(tmp_path / "half")):
+        assert step.index > 3
+    assert torch.equal(whole.distilled.grad, step.distilled.grad)
+    checkpoint.write(tmp_path / "whole", whole.checkpoint())
+    checkpoint.write(tmp_path / "resumed", step.checkpoint())
+    expected, found = (checkpoint.read(tmp_path / name) for name in ("whole", "resumed"))
+    assert expected is not None
+    assert found is not None
+    assert expected["method"]
+    assert same(expected, found)
