@@ -27,7 +27,6 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from scoredistill.priors.toybox_tasks import ToyboxPosePrior
 
 from benchmarks.provenance import provenance
 from benchmarks.runs import complete, metrics
@@ -38,6 +37,7 @@ from scoredistill.evaluate.metrics import diversity
 from scoredistill.evaluate.report import expected, markdown
 from scoredistill.export.images import grid, write_png
 from scoredistill.methods import ddim
+from scoredistill.priors.toybox import ToyboxPosePrior
 from scoredistill.runs.finish import open_3d_scene
 from scoredistill.toybox import BACKGROUND, build, captions, render
 from scoredistill.toybox.toy import Toy

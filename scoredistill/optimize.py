@@ -22,7 +22,7 @@ from scoredistill.contracts import (
 )
 from scoredistill.randomness import RandomStreams
 
-ADAM = {"betas": (0.9, 0.99), "eps": 1e-15}  # as every official 3-D configuration; eps must not drown rare grid cells
+ADAM = {"betas": (0.9, 0.99), "eps": 1e-15}  # as every official 3D configuration; eps must not drown rare grid cells
 
 
 class Learning:

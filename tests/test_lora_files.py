@@ -188,8 +188,7 @@ def test_sdxl_blocks_numbered_as_in_the_original_code(folders: dict[str, Path], 
     folder = folders["sdxl"]
     pipeline = pipeline_of(folder)
     file = tiny_lora.kohya_format(pipeline, tmp_path)
-    original = {"lora_unet_down_blocks_0_attentions_0_": "lora_unet_input_blocks_1_1_"}
-    old, new = next(iter(original.items()))
+    old, new = "lora_unet_down_blocks_0_attentions_0_", "lora_unet_input_blocks_1_1_"
     tensors = {name: tensor for name, tensor in load_file(file).items() if name.startswith(old) and "_to_" in name}
     assert tensors
     same = tiny_lora.write(tensors, tmp_path / "same.safetensors")

@@ -31,9 +31,9 @@ INTRODUCTION = """\
 
 Written by `python -m tools.write_studies_doc` from [the results](../benchmarks/results/studies); do not edit by hand.
 
-The figures and tables of the SDI and DSD papers as experiments in 2-D on the embedded prior: what the paper claims,
+The figures and tables of the SDI and DSD papers as experiments in 2D on the embedded prior: what the paper claims,
 what was measured (± one standard error in sentences, one standard deviation in tables), whether it holds.
-`scoredistill study NAME` conducts one and writes a page of its own with all pictures, plots and settings. A verdict
+`scoredistill study NAME` runs one and writes a page of its own with all pictures, plots and settings. A verdict
 asks every part of a claim to hold, so where one does not, read the parts: the pictures often say more.
 """
 

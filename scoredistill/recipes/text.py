@@ -56,7 +56,8 @@ def read_recipe(text: str, where: str, folder: Path | None = None) -> Recipe:
     if folder is not None:
         _refuse_code_inside(folder, tree, where)
     try:
-        return Recipe(**{name: _section(name, tree[name]) for name in sections})
+        parts: dict[str, Any] = {name: _section(name, tree[name]) for name in sections}
+        return Recipe(**parts)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
 

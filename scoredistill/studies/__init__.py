@@ -1,4 +1,4 @@
-"""The figures of the papers as experiments: each states a claim, measures it in 2-D on Toybox, and says if it holds.
+"""The figures of the papers as experiments: each states a claim, measures it in 2D on Toybox, and says if it holds.
 
 A new study is a short file with a `Study`, and a line here.
 """

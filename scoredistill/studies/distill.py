@@ -1,4 +1,4 @@
-"""The driver of all 2-D studies: every caption and seed in one batch, by any method, with DDIM beside it.
+"""The driver of all 2D studies: every caption and seed in one batch, by any method, with DDIM beside it.
 
 x     images in the prior's space   [N 3 64 64], N = captions x seeds
 x_T   unit noise                    [N 3 64 64]

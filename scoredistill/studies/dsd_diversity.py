@@ -1,4 +1,4 @@
-"""DSD's tables 2 and 3 in 2-D: every method's images beside DDIM's, how true, how diverse and how sharp they are."""
+"""DSD's tables 2 and 3 in 2D: every method's images beside DDIM's, how true, how diverse and how sharp they are."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _finding(bench: Bench, made: Mapping[str, Made], found: Qualities, parts: li
 
 
 COMMON = (
-    "Where the paper takes FID, CLIP and LPIPS of 3-D renders, these are the judge's features of flat images; Frechet "
+    "Where the paper takes FID, CLIP and LPIPS of 3D renders, these are the judge's features of flat images; Frechet "
     "distances of so few images (n) are biased upwards, and mean something only beside each other."
 )
 REMARKS = (

@@ -58,7 +58,7 @@ def page(study: Study, bench: Bench, finding: Finding, settings: Mapping[str, An
     size = f"{len(bench.captions)} captions x {bench.seeds} seeds, {bench.steps} steps"
     return Findings(
         title=study.title,
-        subtitle=f"{study.figure}, in 2-D on Toybox; {size}",
+        subtitle=f"{study.figure}, in 2D on Toybox; {size}",
         claim=study.claim,
         holds=finding.holds,
         because=finding.because,

@@ -1,4 +1,4 @@
-"""SDI's figure 1 in 2-D: DDIM, SDI with the noise of the last step, SDI with inverted noise, SDS."""
+"""SDI's figure 1 in 2D: DDIM, SDI with the noise of the last step, SDI with inverted noise, SDS."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ FIGURE_1 = Study(
     title="SDI is DDIM where SDS blurs",
     paper="sdi",
     figure="figure 1",
-    claim="In 2-D SDI with the noise of the last step matches DDIM exactly and with inverted noise closely; SDS is "
+    claim="In 2D SDI with the noise of the last step matches DDIM exactly and with inverted noise closely; SDS is "
     "blurry at a low guidance scale, and over-saturated at a high one.",
     run=run,
     steps=80,

@@ -17,7 +17,7 @@ SOURCES = {
 }
 OURS, BARE = "inversion", "inversion, H = 0"
 REMARKS = (
-    "The paper compares runs in 3-D; a flat image can follow fixed noise to where its error vanishes, so errors are "
+    "The paper compares runs in 3D; a flat image can follow fixed noise to where its error vanishes, so errors are "
     "compared at the same images. Fixed-point iteration contracts where noise is small and diverges, under guidance, "
     "where it is large, which is where every run begins. H is the entropy term of eq. 11."
 )

@@ -56,6 +56,6 @@ FIGURE_18 = Study(
     paper="sdi",
     figure="figure 18",
     claim="Inversion and sampling without guidance, (0, 0), give the image back almost perfectly; every other pair "
-    "only approximates it, and -7.5, the best in 3-D, looks bad here.",
+    "only approximates it, and -7.5, the best in 3D, looks bad here.",
     run=run,
 )
