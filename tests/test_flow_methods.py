@@ -30,8 +30,8 @@ def at(t: float) -> dict[str, float]:
 def test_cfd_of_a_flat_image_is_sdi_with_fixed_noise() -> None:
     prior, x = analytic(), randn(2, *SHAPE)
     plain = CFD(scale=7.5, normalize=False, weight="sbar")
-    kin = SDI(noise_source="fixed", t_min=0.02)
-    assert torch.equal(plain(query(prior), x).grad, kin(query(prior), x).grad)
+    sdi = SDI(noise_source="fixed", t_min=0.02)
+    assert torch.equal(plain(query(prior), x).grad, sdi(query(prior), x).grad)
 
 
 def test_cfd_gives_every_image_a_gradient_of_mean_size_one() -> None:
@@ -70,8 +70,8 @@ def test_cfd_noise_moves_with_the_view() -> None:
 def test_pfd_of_a_single_step_down_is_sdi() -> None:
     prior, x = analytic(), randn(2, *SHAPE)
     one_step = PFD(solver_steps_per_unit=1.0, t_max_late=0.7, t_min=0.7, t_max=0.7)
-    kin = SDI(inversion_scale=-6.5, tau=0.0, entropy=0.0, **at(0.7))
-    assert close(one_step(query(prior), x).grad, kin(query(prior), x).grad, 1e-12)
+    sdi = SDI(inversion_scale=-6.5, tau=0.0, entropy=0.0, **at(0.7))
+    assert close(one_step(query(prior), x).grad, sdi(query(prior), x).grad, 1e-12)
 
 
 def test_pfd_of_gaussians_is_the_transport_between_them() -> None:
@@ -90,7 +90,7 @@ def test_pfd_of_gaussians_is_the_transport_between_them() -> None:
     assert all(1.5 < before / after < 2.2 for before, after in itertools.pairwise(errors))
 
 
-def test_pfd_rests_where_both_ways_are_the_same() -> None:
+def test_pfd_is_stationary_where_the_way_up_equals_the_way_down() -> None:
     prior, sizes = analytic(), []
     x = prior.text.means[:2] + 0.4 * randn(2, *SHAPE)
     both = {"scale": 1.0, "inversion_scale": 1.0, "t_max_late": 0.5} | at(0.5)

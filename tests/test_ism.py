@@ -11,6 +11,8 @@ from conftest import SHAPE, analytic, query, randn, times
 from test_schedule import close
 
 from scoredistill import schedule
+from scoredistill.camera import ring
+from scoredistill.methods import timesteps
 from scoredistill.methods.guidance import guided_eps
 from scoredistill.methods.ism import ISM
 from scoredistill.priors.analytic import gaussian
@@ -49,7 +51,26 @@ def test_ism_inverts_under_the_empty_prompt_and_leads_away_from_the_negative_one
     method, plain = ISM(**AS_WRITTEN, **at(0.75)), query(prior)
     answers = [method(one, x) for one in (with_negative, plain)]
     assert torch.equal(*(answer.probe["kappa"] for answer in answers))
+    weight = LEVELS.sbar(times(0.75), x)
+    first, second = (answer.probe["eps"] - 2 * answer.grad / weight for answer in answers)
+    assert close(first, second, 1e-12)  # eps_s, the reference
     assert not close(answers[0].grad, answers[1].grad, 1e-2)
+
+
+def test_a_batch_of_two_views_equals_two_batches_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    prior, x, method = analytic(), randn(2, *SHAPE), ISM(**AS_WRITTEN, t_min=0.0, t_max=1.0)
+    t = torch.tensor([0.31, 0.94], dtype=torch.float64)  # of the window [0, 1] these shares are the times themselves
+
+    def gradient(part: slice) -> torch.Tensor:
+        monkeypatch.setattr(timesteps, "draw", lambda query, batch: t[part])
+        count = len(x[part])
+        answer = method(replace(query(prior, count=count), cameras=ring(count, 64)), x[part])
+        assert torch.equal(answer.probe["t"], t[part])
+        return count * answer.grad
+
+    together = gradient(slice(0, 2))
+    assert close(together[:1], gradient(slice(0, 1)), 1e-11)
+    assert close(together[1:], gradient(slice(1, 2)), 1e-11)
 
 
 def test_the_code_form_of_ism_shares_t_and_warms_up() -> None:

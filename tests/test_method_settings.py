@@ -44,6 +44,13 @@ from scoredistill.views import no_cameras
             "unknown method.law 'cubic'; known: sqrt, linear",
         ),
         (lambda: from_plain(SDS, {**to_plain(SDS()), "scale": "many"}, "method"), "scale must be float, got 'many'"),
+        (lambda: from_plain(SDS, {**to_plain(SDS()), "scale": True}, "method"), "scale must be float, got true"),
+        (lambda: from_plain(SDS, {**to_plain(SDS()), "anneal": 1}, "method"), "anneal must be bool, got 1"),
+        (lambda: from_plain(DSD, {**to_plain(DSD()), "ode_steps": 2.5}, "method"), "ode_steps must be int, got 2.5"),
+        (
+            lambda: from_plain(SDS, {**to_plain(SDS()), "scael": 2.0}, "method"),
+            "no setting 'scael'; nearest known: scale",
+        ),
     ],
 )
 def test_settings_out_of_range_are_refused_in_one_line(construct: Callable[[], MethodConfig], message: str) -> None:
@@ -54,6 +61,8 @@ def test_settings_out_of_range_are_refused_in_one_line(construct: Callable[[], M
 
 def test_the_paper_form_of_ism_has_no_late_window() -> None:
     assert ISM(form="paper", t_min=0.6).t_min == 0.6
+    with pytest.raises(ValueError, match="t_min must not exceed t_max, got"):
+        ISM(form="paper", t_min=0.9, t_max=0.1)
     with pytest.raises(ValueError, match="t_min must not exceed t_max_late"):
         ISM(t_min=0.6)
 
@@ -73,6 +82,65 @@ def test_official_settings_differ_from_the_defaults_only_where_the_code_differs_
         "esd": {"learner_lr": 1e-4},
         "sdi": {"reduction": "mean_over_latent"},
         "dsd": {"delta_mode": "random", "ode_end": "exact"},
+    }
+
+
+CARRIED = {0.98: 0.951, 0.97: 0.948, 0.7: 0.813, 0.5: 0.647, 0.35: 0.494, 0.32: 0.462, 0.3: 0.442, 0.25: 0.387}
+CARRIED |= {0.2: 0.33, 0.1: 0.21, 0.02: 0.087, 0.01: 0.062}
+"""Times of Stable Diffusion and those of Toybox's schedule with the same sigma / alpha."""
+TUNED: dict[str, dict[str, float | str]] = {
+    "sds": {"scale": 7.5},
+    "sjc": {"scale": 7.5},
+    "vsd": {"scale": 2.5, "learner_lr": 1e-3},
+    "esd": {"scale": 2.5, "learner_lr": 1e-3},
+    "hifa": {"scale": 7.5},
+    "nfsd": {"scale": 2.5},
+    "csd": {"t_min": CARRIED[0.35], "t_max_late": CARRIED[0.7]},
+    "ism": {"scale": 2.5, "delta": 0.2, "delta_start": 0.2},
+    "asd": {"scale": 2.5, "delta": 0.6},
+    "consistent3d": {"scale": 7.5, "scale_end": 3.75, "gap_min": 0.3, "gap_max": 0.5},
+    "mvdream": {"scale": 7.5},
+    "sdi": {"scale": 2.5, "inversion_scale": -2.5, "inversion_start": 0.2, "steps_per_unit": 5.0},
+    "dsd": {"scale": 2.5, "reference_scale": 2.5, "ode_scale": 2.5, "delta": 0.5},
+    "cfd": {"scale": 2.5},
+    "pfd": {"scale": 2.5, "inversion_scale": -1.5, "steps_per_unit": 5.0, "solver_steps_per_unit": 5.0},
+}
+"""Settings of flat Toybox runs, beside the defaults at carried times and the reduction over the whole latent."""
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_toybox_settings_are_the_defaults_at_carried_times_and_the_tuned_ones(name: str) -> None:
+    kind = METHODS[name]
+    times = {
+        field: CARRIED[value]
+        for field, value in to_plain(kind()).items()
+        if field.startswith(("t_min", "t_max")) or field in ("t_start", "t_end", "switch")
+    }
+    expected = to_plain(kind()) | times | TUNED[name] | {"reduction": "mean_over_latent"}
+    found = to_plain(kind.toybox(flat=True))
+    assert {key: value for key, value in found.items() if key not in times} == {
+        key: value for key, value in expected.items() if key not in times
+    }
+    assert {key: found[key] for key in times} == pytest.approx({key: expected[key] for key in times}, abs=1e-9)
+
+
+def test_settings_on_zero123_are_its_own_guidance_scale_and_window() -> None:
+    """METHODS 8.2; the scales of inversion and ODE follow that of the target."""
+    window = {"scale": 3.0, "t_min": 0.2, "t_max": 0.85}
+    assert {name: dict(kind.PICTURE) for name, kind in METHODS.items() if kind.PICTURE} == {
+        "sds": window,
+        "sdi": window | {"inversion_scale": -3.0},
+        "dsd": window | {"ode_scale": 3.0},
+    }
+    for kind in (SDS, SDI, DSD):
+        assert to_plain(kind.official(picture=True)) == to_plain(kind.official()) | dict(kind.PICTURE)
+
+
+def test_gradient_norms_relative_to_sdi() -> None:
+    assert {name: kind.gradient_norm for name, kind in METHODS.items() if kind.gradient_norm != 1} == {
+        "ism": 0.03,
+        **dict.fromkeys(("vsd", "esd", "asd", "dsd", "csd"), 0.15),
+        **dict.fromkeys(("nfsd", "pfd"), 0.25),
     }
 
 

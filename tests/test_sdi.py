@@ -11,7 +11,9 @@ from test_schedule import close
 
 from scoredistill import schedule
 from scoredistill.contracts import Method, Query
-from scoredistill.methods.guidance import guided_eps
+from scoredistill.methods import noise, timesteps, weights
+from scoredistill.methods.distillation import Distillation, injected_noise
+from scoredistill.methods.guidance import guided, guided_eps
 from scoredistill.methods.inversion import inverted_noise
 from scoredistill.methods.ism import ISM
 from scoredistill.methods.sdi import SDI, cached_noise_sdi, fixed_point, gradient_descent
@@ -41,14 +43,14 @@ def test_I4_sdi_with_cached_noise_is_ddim(scale: float) -> None:
     prior, x_T = analytic(), randn(3, *SHAPE, seed=9)
     grid = [0.98 - 0.96 * i / 40 for i in range(41)]
     inputs = query(prior, count=3)
-    x_t, t = x_T, times(0.999, 3)
-    for s in [*grid, None]:  # plain DDIM on [999, 980, 956, ..., 20], ending in the x0-prediction
+    x_t, t, expected = x_T, times(0.999, 3), []
+    for s in [*grid, None]:  # plain DDIM on [999, 980, 956, ..., 20], with the x0-prediction at every time
         eps = guided_eps(prior, x_t, t, inputs.conditions, scale)
-        if s is None:
-            break
-        x_t, t = LEVELS.move(x_t, eps, t, times(s, 3)), times(s, 3)
-    *_, found = cached_noise_sdi(inputs, x_T, scale=scale, times=grid)
-    assert close(found, LEVELS.clean(x_t, eps, t), 1e-9)
+        expected.append(LEVELS.clean(x_t, eps, t))
+        if s is not None:
+            x_t, t = LEVELS.move(x_t, eps, t, times(s, 3)), times(s, 3)
+    found = list(cached_noise_sdi(inputs, x_T, scale=scale, times=grid))
+    assert all(close(x, ddim, 1e-9) for x, ddim in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize("reduction", ["sum_over_latent", "mean_over_latent"])
@@ -66,6 +68,12 @@ def test_I22_sdi_with_fresh_noise_is_sds_bit_for_bit() -> None:
     prior, x, window = analytic(), randn(2, *SHAPE), {"scale": 101.0, "t_min": 0.02, "t_max": 0.98}
     form = SDI(noise_source="random", anneal=False, weight="sigma_squared", **window)
     assert torch.equal(gradient(form, x, query(prior, seed=5)), gradient(SDS(**window), x, query(prior, seed=5)))
+
+
+def test_I22_the_master_form_with_fresh_noise_is_sds_bit_for_bit() -> None:
+    prior, x = analytic(), randn(2, *SHAPE)
+    form = Distillation(timesteps.uniform(), noise.fresh, guided(101.0), injected_noise, weights.sigma_squared)
+    assert torch.equal(gradient(form, x, query(prior, seed=5)), gradient(SDS(), x, query(prior, seed=5)))
 
 
 def test_I23_one_step_inversion_is_the_interval_noise() -> None:

@@ -1,7 +1,4 @@
-"""SDS and the methods built from it: identities I-1, I-11, I-13, I-15 to I-18, I-21 and I-27 of METHODS.
-
-Tests over METHODS hold for every method of the catalogue.
-"""
+"""SDS and the methods built from it: identities I-11, I-13, I-15 to I-18, I-21 and I-27 of METHODS."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ from method_inputs import (
 )
 from test_schedule import close
 
-from scoredistill.contracts import Condition, Query
+from scoredistill.contracts import Query
 from scoredistill.methods import csd, nfsd, noise, timesteps
 from scoredistill.methods.asd import ASD
 from scoredistill.methods.catalogue import METHODS
@@ -45,57 +42,6 @@ from scoredistill.methods.sds import SDS
 from scoredistill.methods.sjc import SJC
 from scoredistill.priors.analytic import AnalyticPrior, gaussian
 from scoredistill.randomness import gaussian as gaussian_like
-
-
-@pytest.mark.parametrize("progress", [0.1, 0.7])
-@pytest.mark.parametrize("name", METHODS)
-def test_I1_every_parametrization_of_a_prior_gives_the_same_gradient(name: str, progress: float) -> None:
-    expected = distill(build(name), images(), progress=progress)
-    for prediction in ("x0", "v", "flow"):
-        found = distill(build(name), images(), analytic(prediction), progress)
-        assert close(found.grad, expected.grad, 1e-8), prediction
-        assert (found.grad_rgb is None) == (expected.grad_rgb is None)
-        if found.grad_rgb is not None and expected.grad_rgb is not None:
-            assert close(found.grad_rgb, expected.grad_rgb, 1e-8), prediction
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method_applies_perp_neg(name: str) -> None:
-    plain = distill(build(name), images())
-    without = distill(build(name), images(), perpendicular=((SIDE, times(0.0)),))
-    with_views = distill(build(name), images(), perpendicular=((SIDE, times(-1.5)), (NEGATIVE, times(-0.5))))
-    assert close(without.grad, plain.grad)
-    assert not close(with_views.grad, plain.grad, 1e-4)
-
-
-class FourViews(AnalyticPrior):
-    """A prior that denoises four views at one time jointly: each prediction contains the mean of its group."""
-
-    views = 4
-
-    def eps(self, x_t: torch.Tensor, t: torch.Tensor, *conditions: Condition) -> tuple[torch.Tensor, ...]:
-        groups = t.reshape(-1, 4)
-        assert torch.equal(groups, groups[:, :1].expand(-1, 4)), "views that are denoised jointly share their t"
-        mean = x_t.reshape(-1, 4, *SHAPE).mean(1).repeat_interleave(4, 0)
-        return tuple(eps + 0.1 * mean for eps in super().eps(x_t, t, *conditions))
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method_works_with_a_prior_of_four_views(name: str) -> None:
-    answer = distill(build(name), images(8), FourViews(TEXT, NULL, LEVELS))
-    assert answer.grad.shape == (8, *SHAPE)
-
-
-def test_times_of_four_views_come_in_whole_groups() -> None:
-    with pytest.raises(ValueError, match="multiple of 4"):
-        distill(SDS(), images(6), FourViews(TEXT, NULL, LEVELS))
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_a_prior_without_an_unconditional_score_is_named_in_one_line(name: str) -> None:
-    with pytest.raises(ValueError, match="no unconditional score") as complaint:
-        distill(build(name), images(), null=None, empty=None)
-    assert "\n" not in str(complaint.value)
 
 
 @pytest.fixture
@@ -129,13 +75,6 @@ def test_a_batch_of_two_equals_two_batches_of_one(name: str, perp_neg: bool, row
     together = grad(slice(0, 2))
     assert close(together[:1], grad(slice(0, 1)), 1e-13)
     assert close(together[1:], grad(slice(1, 2)), 1e-13)
-
-
-def test_every_method_is_cited_and_states_its_equation() -> None:
-    for config in METHODS.values():
-        assert config.citation.startswith("@")
-        assert config.__doc__ is not None
-        assert "grad = " in config.__doc__
 
 
 def test_I11_sds_with_unit_weight_is_variance_reduced_sjc() -> None:
@@ -192,12 +131,12 @@ def test_hifa_compares_with_the_render_at_its_own_size() -> None:
     prior, x, rgb = analytic(), images(), randn(2, 3, 8, 8, seed=2)
     query = Query(prior, conditions_of(prior), 0.3, torch.Generator().manual_seed(0), rgb=rgb)
     answer = HiFA(weight="sbar", image_weight=2.0)(query, x)
-    seen = F.interpolate(answer.probe["x0"], (8, 8), mode="bilinear", antialias=True)
-    assert close(answer.grad_rgb, 2.0 * (rgb - seen) / 2)
-    blind = Query(prior, conditions_of(prior), 0.3, torch.Generator().manual_seed(0))
-    assert HiFA(image_weight=0.0)(blind, x).grad_rgb is None
+    decoded = F.interpolate(answer.probe["x0"], (8, 8), mode="bilinear", antialias=True)
+    assert close(answer.grad_rgb, 2.0 * (rgb - decoded) / 2)
+    without_render = Query(prior, conditions_of(prior), 0.3, torch.Generator().manual_seed(0))
+    assert HiFA(image_weight=0.0)(without_render, x).grad_rgb is None
     with pytest.raises(ValueError, match="needs the render"):
-        HiFA()(blind, x)
+        HiFA()(without_render, x)
 
 
 def test_hifa_anneals_with_the_root_of_progress() -> None:
@@ -219,7 +158,7 @@ def test_several_stochastic_steps_give_the_same_image_of_a_gaussian_on_average()
     check_mean_and_deviation(found, expected, deviation)
 
 
-def test_denoising_takes_as_many_queries_as_there_are_times_left() -> None:
+def test_denoising_evaluates_the_prior_once_for_each_time_left() -> None:
     for progress, calls in [(0.0, 4), (0.25, 3), (1.0, 2)]:  # t = .98, .64, .3 on a grid of quarters
         prior = analytic()
         distill(HiFA(denoising_steps=4), images(), prior, progress)
@@ -228,7 +167,7 @@ def test_denoising_takes_as_many_queries_as_there_are_times_left() -> None:
 
 @pytest.mark.parametrize("wide", [0.6, 1.1])
 def test_expected_gradient_and_variance_of_csd_on_gaussians(wide: float) -> None:
-    """E = w sbar [(x - mu) / (s^2 + sbar^2) - (x - m) / (q^2 + sbar^2)], the noise all but gone; gone where q = s."""
+    """E = w sbar [(x - mu) / (s^2 + sbar^2) - (x - m) / (q^2 + sbar^2)]; the noise is small, and zero where q = s."""
     mean, null, std, t = randn(*SHAPE), randn(*SHAPE, seed=2), 0.6, 0.4
     prior = AnalyticPrior(gaussian(mean, std), gaussian(null, wide), LEVELS)
     x = images(1).expand(MANY, -1, -1, -1)

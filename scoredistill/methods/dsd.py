@@ -85,7 +85,7 @@ class DSD(DistillationConfig):
     # Views that share a scene stray from the ODE of each. For a mode of spread s, a reference as guided as the target
     # pulls back only while sbar_t sbar_r > s^2 and pushes on below (tests/test_dsd.py): whole shapes at nearly all t.
     TOYBOX_3D: ClassVar[Values] = {"reference_scale": 1.5}
-    # METHODS 6.4: the same rule with the picture and the pose in place of the text.
+    # METHODS 6.4: the same rule with the picture and the pose in place of the text; t falls through SDS's whole range.
     PICTURE: ClassVar[Values] = {"scale": 3.0, "ode_scale": 3.0, "t_min": 0.2, "t_max": 0.85}
     view_prompting: ClassVar[str] = "perp-neg"
     random_background: ClassVar[float] = 0.5

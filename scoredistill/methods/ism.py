@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import torch
 
-from scoredistill.config import DiffusionTime, Finite, Fraction, NonNegative, Positive
+from scoredistill.config import DiffusionTime, Finite, Fraction, NonNegative, Positive, ordered
 from scoredistill.contracts import Distilled, Query
 from scoredistill.methods import timesteps
 from scoredistill.methods.distillation import Noisy, Reduction, Time, X, probe, reduced
@@ -60,8 +60,9 @@ class ISM(MethodConfig):
 }"""
 
     def check(self) -> None:
+        ordered("t_min", "t_max", self)
         if self.form == "code":
-            super().check()
+            ordered("t_min", "t_max_late", self)
 
     @torch.no_grad()
     def __call__(self, query: Query, x: X) -> Distilled:

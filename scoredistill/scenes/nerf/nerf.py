@@ -52,9 +52,7 @@ class NerfConfig(Config):
     tile: Natural = 0  # rays rendered at a time, which bounds the memory of a step; 0: all of them
     occupancy: Annotated[int, Range(2, 512)] = 32  # cells along a side of the occupancy grid
     occupancy_decay: Fraction = 0.8  # of a cell at each update; published: .95, which forgets within 1,000 steps
-    normals: Normals = (
-        "finite"  # surface normals from finite differences of the density logit, or its analytic gradient
-    )
+    normals: Normals = "finite"  # normals from finite differences of the density logit, or its analytic gradient
     normals_at: NormalsAt = "surface"  # one normal per ray at its surface, or one for every sample
     shading: Shading = "daylight"  # fixed light (ambient, sky, camera lamp), no light, or a random point light
     lambert: LambertConfig = field(default_factory=LambertConfig)  # the random point light of shading lambert
