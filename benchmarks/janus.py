@@ -1,4 +1,4 @@
-"""How often is a toy's front seen from behind? Text to 3-D on the prior of single views and on that of four at once.
+"""How often is a toy's front seen from behind? Text to 3D on the prior of single views and on that of four at once.
 
     python benchmarks/janus.py --processes 2
 

@@ -1,4 +1,4 @@
-"""From one picture to 3-D: toys that no prior has seen, each from a single true render of it.
+"""From one picture to 3D: toys that no prior has seen, each from a single true render of it.
 
     python benchmarks/photos.py --methods sdi dsd --processes 2
 

@@ -1,4 +1,4 @@
-"""Text to 3-D on the embedded prior: SDI beside SDS on captions that no setting was tuned on, read by the judge.
+"""Text to 3D on the embedded prior: SDI beside SDS on captions that no setting was tuned on, read by the judge.
 
     python benchmarks/text_to_3d.py --seeds 0 1 --processes 2
 

@@ -9,7 +9,7 @@ Pictures and the numbers in the text go to tutorial/. Editors that know `# %%` c
 # # From SDS to SDI to DSD
 #
 # An image of this tutorial is a point in the plane, so that we see all of it; the *prior* is a mixture of three
-# Gaussians, so that its noise prediction is known exactly. The methods are the very ones that make 3-D models:
+# Gaussians, so that its noise prediction is known exactly. The methods are the very ones that make 3D models:
 # none of them asks how large an image is.
 
 # %%
