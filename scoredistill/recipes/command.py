@@ -16,11 +16,11 @@ SHORT = {"training.steps": "steps", "training.batch": "batch", "training.resolut
 def command(recipe: Recipe) -> str:
     """`scoredistill generate` with the flags in which the recipe differs from the nearest preset."""
     names = {"method": name_of(recipe.method), "scene": name_of(recipe.scene), "prior": recipe.prior.name}
-    asked = {**names, "picture": recipe.prompt.picture.file, "device": recipe.prior.device}
+    choices = {**names, "picture": recipe.prompt.picture.file, "device": recipe.prior.device}
     candidates = []
     for preset, make in PRESETS.items():
         try:
-            base = make(recipe.prompt.text, **asked, seed=recipe.training.seed)
+            base = make(recipe.prompt.text, **choices, seed=recipe.training.seed)
         except ValueError:  # a prior or device that this machine does not have
             return "scoredistill generate --config config.yaml --out ANOTHER_FOLDER"
         candidates.append((preset, [path for path in different(recipe, base) if path not in IGNORED]))

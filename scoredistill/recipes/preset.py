@@ -1,4 +1,4 @@
-"""What all presets share: the question they are asked, and the parts of a recipe that follow from it alone."""
+"""What all presets share: their arguments, and the parts of a recipe that follow from these alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scoredistill.scenes.nerf import NerfConfig
 
 @dataclass(frozen=True)
 class Task:
-    """What a preset is asked for, and what the prior needs."""
+    """The arguments of a preset, with names resolved, and what the prior needs."""
 
     text: str
     method: MethodConfig

@@ -94,4 +94,4 @@ def _unversioned(tree: Mapping[str, Any]) -> str:
     again = ["scoredistill", "generate", str(tree["prompt"])]
     for name in ("method", "scene", "prior", "preset", "seed", "steps"):
         again += [f"--{name}", str(tree[name])] if name in tree else []
-    return "was written by a development version that kept no complete recipe; start anew: " + shlex.join(again)
+    return "was written by a development version and holds no complete recipe; start anew with: " + shlex.join(again)
