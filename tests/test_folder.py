@@ -212,7 +212,9 @@ def test_a_folder_of_a_development_version_is_refused_with_the_command_that_star
     """Its config held the name of a preset instead of the preset's values, which have changed since."""
     old = "prompt: a purple snowman\nmethod: sds\nscene: nerf\npreset: fast\nseed: 3\nsettings:\n  scale: 7.5\n"
     (tmp_path / "config.yaml").write_text(old)
-    with pytest.raises(ValueError, match="start anew with: scoredistill generate 'a purple snowman' --method sds") as error:
+    with pytest.raises(
+        ValueError, match="start anew with: scoredistill generate 'a purple snowman' --method sds"
+    ) as error:
         RunFolder.open(tmp_path)
     assert "\n" not in str(error.value)
 
