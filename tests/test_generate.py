@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,6 +17,8 @@ from tiny import PROMPT
 
 from scoredistill import distill_image, generate
 from scoredistill.cli import main
+from scoredistill.methods.sdi import SDI
+from scoredistill.recipes.presets import PRESETS
 from scoredistill.recipes.recipe import changed
 from scoredistill.runs.generate import recipe_of
 
@@ -38,6 +41,28 @@ def test_a_run_from_python_is_that_of_the_command_line(prior: str, tmp_path: Pat
     in_memory = generate(PROMPT, **settings, progress=False)
     weights, saved = in_memory.scene.state_dict(), result.scene.state_dict()
     assert all(torch.equal(weights[name], saved[name]) for name in weights)
+
+
+def test_a_changed_preset_does_not_change_an_older_folder(
+    prior: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`resume`, `render` and `export` take every setting from the folder."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    assert main(["generate", PROMPT, "--prior", prior, "--steps", "3", "--out", str(before)]) == 0
+    shutil.copytree(before, after)
+
+    def finish(folder: Path) -> None:
+        assert main(["resume", str(folder), "--steps", "5"]) == 0
+        assert main(["render", str(folder)]) == 0
+        assert main(["export", str(folder), "--format", "obj"]) == 0
+
+    finish(before)
+    edited = changed(PRESETS["fast"](PROMPT, prior=prior), "scene.samples", 7)
+    monkeypatch.setitem(PRESETS, "fast", lambda *args, **choices: edited)
+    monkeypatch.setattr(SDI, "TOYBOX", {"scale": 99.0})
+    finish(after)
+    for name in ("config.yaml", "mesh.glb", "mesh.obj", "preview.png", "turntable.mp4"):
+        assert (before / name).read_bytes() == (after / name).read_bytes(), name
 
 
 def test_without_a_folder_nothing_is_written(
