@@ -13,7 +13,6 @@ from scoredistill.priors.load import describe_prior, full_prior_name
 from scoredistill.recipes.kinds import method_config, scene_config
 from scoredistill.recipes.recipe import PictureConfig, PriorConfig, PromptConfig
 from scoredistill.scenes.image import ImageConfig
-from scoredistill.scenes.nerf import NerfConfig
 
 
 @dataclass(frozen=True)
@@ -51,11 +50,6 @@ class Task:
     def flat(self) -> bool:
         """Whether the scene is an image."""
         return bool(getattr(self.scene, "flat", False))
-
-    @property
-    def is_nerf(self) -> bool:
-        """Whether the scene is a NeRF."""
-        return isinstance(self.scene, NerfConfig)
 
     def prompt(self, **loss: object) -> PromptConfig:
         """The prompt, with the method's negative prompt for published models."""

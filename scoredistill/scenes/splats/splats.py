@@ -18,6 +18,7 @@ from scoredistill.camera import Cameras
 from scoredistill.config import Config, Count, Positive, Range
 from scoredistill.contracts import Field, Frame, Gaussians
 from scoredistill.kernels.rasterize import reach
+from scoredistill.render.harmonics import MAX_DEGREE
 from scoredistill.render.splat import SplatImages, render_splats
 from scoredistill.scenes import regularizers as losses
 from scoredistill.scenes.splats.config import DensifyConfig, Opacity, RateDecay, SplatRegularizers
@@ -35,7 +36,7 @@ class SplatsConfig(Config):
     count: Annotated[int, Range(4, 10_000_000)] = 2000  # initial number of splats
     radius: Positive = 0.5  # radius of the initial ball, world units
     opacity: Opacity = 0.1  # initial opacity
-    degree: Annotated[int, Range(0, 3)] = 0  # degree of the spherical harmonics
+    degree: Annotated[int, Range(0, MAX_DEGREE)] = 0  # degree of the spherical harmonics
     degree_every: Count = 1000  # optimization steps after which one more degree is active
     lr_position: Positive = 1.6e-4  # learning rate of the positions
     lr_color: Positive = 2.5e-3  # learning rate of the colors of degree 0; a twentieth for the others
