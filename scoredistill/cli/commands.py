@@ -19,13 +19,13 @@ from scoredistill.contracts import Prompt
 from scoredistill.evaluate.report import markdown, summarize
 from scoredistill.export.findings import VERDICTS
 from scoredistill.export.images import grid, preview, write_png, write_turntable
+from scoredistill.files import write_safely
 from scoredistill.methods.catalogue import METHODS
 from scoredistill.priors.load import full_prior_name, priors_help
 from scoredistill.recipes.build import background_color, build
 from scoredistill.recipes.kinds import name_of
 from scoredistill.recipes.preset import resolved_device
 from scoredistill.recipes.recipe import OutputConfig, PriorConfig, Recipe, changed, different
-from scoredistill.runs.checkpoint import write_safely
 from scoredistill.runs.evaluation import evaluate
 from scoredistill.runs.finish import open_3d_scene, open_scene
 from scoredistill.runs.folder import RunFolder, default_path

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load, save
 from torch import Tensor
+
+from scoredistill.files import write_safely
 
 FORMAT = 2  # to be raised when an older file could not be read right any more
 RETAINED = 2  # the newest, and one to fall back to
@@ -60,23 +61,6 @@ def read(folder: Path) -> dict[str, Any] | None:
     if damaged:
         raise ValueError(f"no whole checkpoint in {folder}: {', '.join(damaged)} damaged; start the run anew")
     return None
-
-
-def write_safely(path: Path, content: bytes) -> None:
-    """Write a file so that after a crash it is the old one or the new one, never a part."""
-    partial = path.with_name(path.name + ".part")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    os.fsync(directory)  # the new name itself must reach the disk
-    os.close(directory)
 
 
 class _DamagedError(Exception):

@@ -15,12 +15,12 @@ from scoredistill.contracts import HasPixels, HasVolume
 from scoredistill.export.glb import write_glb
 from scoredistill.export.images import enlarge, grid, preview, write_png, write_turntable
 from scoredistill.export.page import Page, write_page
+from scoredistill.files import write_safely
 from scoredistill.recipes.build import background_color, build_scene
 from scoredistill.recipes.command import command
 from scoredistill.recipes.kinds import name_of
 from scoredistill.recipes.preset import resolved_device
 from scoredistill.recipes.recipe import Recipe, changed
-from scoredistill.runs.checkpoint import write_safely
 from scoredistill.runs.evaluation import evaluate
 from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.formats import mesh_of

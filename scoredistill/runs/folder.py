@@ -17,6 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from scoredistill.export.images import write_png
+from scoredistill.files import write_safely
 from scoredistill.recipes.recipe import Recipe, changed
 from scoredistill.recipes.text import read_recipe, write_recipe
 from scoredistill.runs import checkpoint
@@ -74,7 +75,7 @@ class RunFolder:
         inside = picture and Path(picture).parent == self.path.absolute()
         recipe = changed(self.recipe, PICTURE, Path(picture).name) if inside else self.recipe
         text = "# run it again: scoredistill generate --config THIS_FILE --out ANOTHER_FOLDER\n"
-        checkpoint.write_safely(self / "config.yaml", (text + write_recipe(recipe)).encode())
+        write_safely(self / "config.yaml", (text + write_recipe(recipe)).encode())
 
     def log(self) -> list[Record]:
         """The records so far, up to the first broken line (a run may be killed while it writes)."""
@@ -96,7 +97,7 @@ class RunFolder:
         """Drop the records after step `index`; returns the others."""
         records = [record for record in self.log() if record["step"] <= index]
         lines = "".join(json.dumps(record) + "\n" for record in records)
-        checkpoint.write_safely(self / "log.jsonl", lines.encode())
+        write_safely(self / "log.jsonl", lines.encode())
         return records
 
     def save(self, state: dict[str, Any]) -> None:

@@ -18,8 +18,8 @@ import torch
 
 from scoredistill.export.findings import Findings, render_findings
 from scoredistill.export.images import write_png
+from scoredistill.files import write_safely
 from scoredistill.methods.catalogue import METHODS
-from scoredistill.runs.checkpoint import write_safely
 from scoredistill.studies.study import Bench, Finding, Study
 
 

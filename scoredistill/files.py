@@ -1,0 +1,120 @@
+"""Files: written so that a crash leaves the old one or the new one, and read within limits."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+PART = re.compile(r"\..+-[0-9a-z_]{8}\.part(\.\w+)?")
+"""Names of files that are being written, in the folder of the finished file."""
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A new file beside `path`, with its suffix, that takes its place when the block ends without an error.
+
+    After a crash at any moment `path` is the old file or the new one, never a part. ValueError if something other than
+    a regular file (a link, a folder, a device) has this name; OSError if the disk refuses.
+    """
+    mode = _replaceable(path)
+    try:
+        handle, name = tempfile.mkstemp(f".part{path.suffix}", f".{path.stem}-", path.parent)  # exclusive, no link
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from None
+    part = Path(name)
+    try:
+        os.close(handle)
+        part.chmod(mode)
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        _replaceable(path)  # it may have changed meanwhile
+        part.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def write_safely(path: Path, content: bytes) -> None:
+    """Write a file as `replacing` does."""
+    with replacing(path) as part:
+        part.write_bytes(content)
+
+
+def check_regular(path: Path, limit: int) -> None:
+    """ValueError in one line unless `path` is a regular file (or a link to one) of at most `limit` bytes."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        raise ValueError(f"there is no file {path}") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError(f"{path} is {_kind(found.st_mode)}, not a regular file")
+    if found.st_size > limit:
+        raise ValueError(f"{path} is too large: {found.st_size:,} bytes, at most {limit:,} are read")
+
+
+def read_limited(path: Path, limit: int) -> bytes:
+    """The content of a regular file of at most `limit` bytes; ValueError as `check_regular`."""
+    check_regular(path, limit)
+    return path.read_bytes()
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a regular file, or of a folder's files with their names; hexadecimal."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        lines = [f"{file.relative_to(path).as_posix()} {digest(file)}\n" for file in files]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed process left unfinished in `folder`; only for the process that holds the folder."""
+    for path in folder.iterdir():
+        if PART.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            path.unlink(missing_ok=True)
+
+
+def _replaceable(path: Path) -> int:
+    """The permissions of the file to be replaced, or of a new one; ValueError if it is not a regular file."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        umask = os.umask(0)
+        os.umask(umask)
+        return 0o666 & ~umask
+    if not stat.S_ISREG(mode):
+        raise ValueError(f"{path} is {_kind(mode)}, and only a regular file is replaced: name another file")
+    return stat.S_IMODE(mode)
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFLNK: "a link",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "a special file")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a new name itself to the disk; Windows cannot, and needs not."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
