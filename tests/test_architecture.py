@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "scoredistill"
 FILES = sorted(ROOT.rglob("*.py"))
 FLOORS = [
-    {"schedule", "camera", "views", "config", "files", "own", "randomness", "kernels"},
+    {"schedule", "camera", "views", "config", "files", "own", "randomness", "kernels", "startup"},
     {"contracts", "render"},
     {"methods", "priors", "scenes", "evaluate", "export", "toybox", "optimize"},
     {"recipes"},

@@ -14,7 +14,7 @@ from tiny import FLAGS, PROMPT, empty, fast
 from scoredistill.cli import main
 from scoredistill.priors.toybox import ToyboxPrior
 from scoredistill.recipes.presets import PRESETS
-from scoredistill.runs import checkpoint, renders
+from scoredistill.runs import renders
 from scoredistill.runs.folder import RunFolder
 
 
@@ -186,10 +186,10 @@ def test_full_disk(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         true(descriptor)
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     message = complaint(capsys, generate, 1)
     assert "No space left on device" in message
-    monkeypatch.setattr(checkpoint.os, "fsync", true)
+    monkeypatch.setattr(os, "fsync", true)
     if (out / "config.yaml").exists():
         assert main(["resume", str(out)]) == 0
         assert [record["step"] for record in RunFolder.open(out).log()] == list(range(6))

@@ -259,6 +259,9 @@ COMMANDS: dict[str, Any] = {
     "doctor": Doctor,
 }
 
+PRINTED = (Evaluate, Methods, Priors, Doctor)
+"""Commands whose result is what they print."""
+
 
 def command_named(name: str) -> Any:
     """The command of a name; ValueError with the nearest known ones."""

@@ -60,16 +60,18 @@ def finish(folder: RunFolder, scene: Any, trouble: str = "") -> dict[str, Any]:
     return metrics
 
 
-def salvage(folder: RunFolder, scene: Any, error: Exception) -> str:
-    """Finish a broken-off run from its newest checkpoint, as far as the disk allows; returns what the folder holds."""
-    with contextlib.suppress(OSError):
+def salvage(folder: RunFolder, scene: Any, why: str) -> str:
+    """Finish a broken-off run from its newest checkpoint, as far as that goes; returns what the folder holds."""
+    held = "what could be saved"
+    with contextlib.suppress(Exception):  # a full disk, no memory, a GPU that no longer answers
         state = folder.load()
         if state is None:
             return f"{folder.path} holds its log, but no checkpoint yet"
+        held = f"the checkpoint of step {state['index']} and the log"
         scene.load_state_dict(state["scene"])
-        finish(folder, scene, trouble=str(error))
-        return f"{folder.path} holds the checkpoint of step {state['index']}, the log and a preview"
-    return f"{folder.path} holds what could be saved"
+        finish(folder, scene, trouble=why)
+        held = f"the checkpoint of step {state['index']}, the log and a preview"
+    return f"{folder.path} holds {held}"
 
 
 def write_preview(recipe: Recipe, scene: Any, path: Path) -> None:
