@@ -23,15 +23,15 @@ class StoppedError(Exception):
         self.code = code
 
 
-def drive(folder: RunFolder, parts: Parts) -> None:
-    """Run to the end and write all results, with progress.
+def drive(folder: RunFolder, parts: Parts, *, accept: bool = False) -> None:
+    """Run to the end and write all results, with progress; `accept` changes of what the run depends on.
 
     Raises RunFailedError or StoppedError, with everything so far saved.
     """
     steps = folder.recipe.training.steps
-    with Signals() as signals:
+    with folder.held(), Signals() as signals:
         try:
-            done = _steps(folder, parts, signals)
+            done = _steps(folder, parts, signals, accept)
         except (FloatingPointError, OSError) as error:
             raise RunFailedError(f"{reason(error)}; {salvage(folder, parts.scene, error)}") from error
         again = f"go on with: scoredistill resume {folder.path}"
@@ -50,11 +50,11 @@ def drive(folder: RunFolder, parts: Parts) -> None:
             raise StoppedError(f"finished early, after step {done} of {steps}; {again}", 130)
 
 
-def _steps(folder: RunFolder, parts: Parts, signals: Signals) -> int:
+def _steps(folder: RunFolder, parts: Parts, signals: Signals, accept: bool) -> int:
     """Take the steps; returns how many of the run are done."""
     steps = done = folder.recipe.training.steps
     with Progress(steps) as show:
-        for entry in record(folder, parts, signals.stop_requested):
+        for entry in record(folder, parts, signals.stop_requested, accept=accept):
             show(entry)
             done = entry["step"] + 1
     return done

@@ -9,7 +9,7 @@ from types import TracebackType
 
 import torch
 
-from scoredistill.runs.folder import Record
+from scoredistill.runs.log import Record
 
 LINES = 20  # printed over a whole run where there is no terminal
 PAUSE = 10.0  # seconds between the lines of a study there
