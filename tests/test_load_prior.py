@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import torch
 from scoredistill.contracts import Needs
 from scoredistill.priors.diffusers.hub import ALIASES, find
 from scoredistill.priors.diffusers.prior import DiffusersPrior
-from scoredistill.priors.load import describe_prior, full_prior_name, load_prior, priors_help
+from scoredistill.priors.load import describe_prior, full_prior_name, load_prior, prior_files, priors_help
 from scoredistill.priors.mvdream import MVDreamPrior
 from scoredistill.priors.toybox import EMBEDDED, ToyboxPrior
 from scoredistill.priors.zero123 import Zero123Prior
@@ -169,6 +170,31 @@ def test_unknown_names(name: str, message: str) -> None:
         with pytest.raises(ValueError, match=f"^{message}") as error:
             read(name)
         assert "\n" not in str(error.value)
+
+
+def test_the_files_of_a_prior(
+    folders: dict[str, Path], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything that is read, by absolute paths; nothing that is not."""
+    (tmp_path / "mine.py").write_text(OWN)
+    (tmp_path / "a.safetensors").touch()
+    monkeypatch.chdir(tmp_path)
+    own = tmp_path / "mine.py"
+    assert prior_files("toybox-mv") == [EMBEDDED["toybox-mv"].weights]
+    assert prior_files("mine.py:Mine", ["a.safetensors:0.5"]) == [tmp_path / "a.safetensors", own]
+    assert prior_files("scoredistill.priors.zero123:Zero123Prior")[0].name == "__init__.py"
+    folder = shutil.copytree(folders["sd15"], tmp_path / "model")
+    expected = sorted(file for file in folder.rglob("*") if file.is_file() and "words" not in file.parts)
+    for name in ("unet/diffusion_pytorch_model.bin", "unet/other.safetensors", "safety_checker/config.json", "x.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    assert {"unet", "vae", "text_encoder", "tokenizer", "scheduler", "model"} == {file.parent.name for file in expected}
+    assert prior_files("model") == expected
+    half = folder / "unet" / "diffusion_pytorch_model.fp16.safetensors"
+    half.touch()
+    assert prior_files("model") == sorted([*expected, half])
+    snapshot = tiny_pipelines.in_cache(folder, cache, "org/tiny", REVISION)
+    assert prior_files("org/tiny") == [snapshot / file.relative_to(folder) for file in prior_files("model")]
 
 
 @pytest.mark.parametrize("name", ["toybox", "toybox-mv", "toybox-pose", "zero123", "own.py:Mine"])

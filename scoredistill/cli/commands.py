@@ -30,13 +30,12 @@ from scoredistill.runs.evaluation import evaluate
 from scoredistill.runs.finish import open_3d_scene, open_scene
 from scoredistill.runs.folder import RunFolder, default_path
 from scoredistill.runs.formats import file_name, write
+from scoredistill.runs.origin import RESUMABLE
 from scoredistill.runs.renders import ELEVATION_DEG, render_views, turntable
 from scoredistill.runs.samples import samples
 from scoredistill.studies.conduct import Order, conduct, listing
 
 COLUMNS = ("run", "kind_right", "color_right", "view_right", "similarity", "sharpness", "diverged", "seen_as")
-RESUMABLE = ("training.steps", "training.save_every", "prior.device", "prior.dtype", "prior.compile", "output.")
-"""Settings that `resume` may change: none of them alters what is optimized."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,7 @@ class Resume:
     folder: Positional[Path]  # of the run
     prompt: str = ""  # not used
     steps: int | None = None  # optimization steps in all (--training.steps)
+    accept_changes: bool = False  # go on although config.yaml, the prior, the picture or the kernels have changed
 
     def run(self, recipe: Recipe) -> None:
         """Continue the run with its recipe as the flags changed it."""
@@ -92,7 +92,7 @@ class Resume:
             if not path.startswith(RESUMABLE):
                 raise ValueError(f"resume cannot change {path}: start a new run with --config {folder / 'config.yaml'}")
         parts = build(recipe)
-        drive(folder.with_recipe(recipe) if recipe != folder.recipe else folder, parts)
+        drive(folder.with_recipe(recipe), parts, accept=self.accept_changes)
 
 
 @dataclass(frozen=True)

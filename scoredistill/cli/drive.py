@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shlex
 import traceback
 
 import torch
@@ -29,22 +30,22 @@ class StoppedError(Exception):
         self.code = code
 
 
-def drive(folder: RunFolder, parts: Parts) -> None:
-    """Run to the end and write all results, with progress.
+def drive(folder: RunFolder, parts: Parts, *, accept: bool = False) -> None:
+    """Run to the end and write all results, with progress; `accept` changes of what the run depends on.
 
     Raises RunFailedError or StoppedError, with everything so far saved.
     """
-    again = f"go on with: scoredistill resume {folder.path}"
-    with Signals() as signals:
+    again = f"go on with: scoredistill resume {shlex.quote(str(folder.path))}"
+    with folder.held(), Signals() as signals:
         try:
-            _run(folder, parts, signals, again)
+            _run(folder, parts, signals, again, accept)
         except KeyboardInterrupt:
             raise StoppedError(f"stopped at once; {again}", signals.code) from None
 
 
-def _run(folder: RunFolder, parts: Parts, signals: Signals, again: str) -> None:
+def _run(folder: RunFolder, parts: Parts, signals: Signals, again: str, accept: bool) -> None:
     steps = folder.recipe.training.steps
-    done = _steps(folder, parts, signals)
+    done = _steps(folder, parts, signals, accept)
     if signals.ended:
         raise StoppedError(f"stopped after step {done} of {steps}; {again}", signals.code)
     if signals.stop_requested():
@@ -61,12 +62,12 @@ def _run(folder: RunFolder, parts: Parts, signals: Signals, again: str) -> None:
         raise StoppedError(f"finished early, after step {done} of {steps}; {again}", signals.code)
 
 
-def _steps(folder: RunFolder, parts: Parts, signals: Signals) -> int:
+def _steps(folder: RunFolder, parts: Parts, signals: Signals, accept: bool) -> int:
     """Take the steps; returns how many of the run are done."""
     steps, done = folder.recipe.training.steps, None
     try:
         with Progress(steps) as show:
-            for entry in record(folder, parts, signals.stop_requested):
+            for entry in record(folder, parts, signals.stop_requested, accept=accept):
                 show(entry)
                 done = entry["step"] + 1
     except Exception as error:

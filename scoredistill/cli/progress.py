@@ -8,7 +8,7 @@ from types import TracebackType
 
 import torch
 
-from scoredistill.runs.folder import Record
+from scoredistill.runs.log import Record
 
 try:
     import resource

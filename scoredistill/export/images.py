@@ -40,6 +40,18 @@ def write_png(rgb: Float[Tensor, "3 H W"], path: Path) -> None:
     path.write_bytes(png(rgb))
 
 
+def is_whole_png(path: Path) -> bool:
+    """Whether a file is a PNG whose checksums are right."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            picture.verify()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False
+    return True
+
+
 def _bytes(rgb: Tensor) -> np.ndarray:
     pixels = rgb.detach().float().clamp(0, 1).mul(255).round().byte()
     return np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy())

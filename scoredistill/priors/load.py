@@ -17,6 +17,7 @@ from scoredistill import own
 from scoredistill.config import named
 from scoredistill.contracts import Needs, Prior
 from scoredistill.priors.diffusers.hub import ALIASES, FAMILIES, INDEX, INSTALL, find, published
+from scoredistill.priors.diffusers.lora import parse_lora
 from scoredistill.priors.diffusers.prior import DiffusersPrior
 from scoredistill.priors.diffusers.view_prompting import ViewAngles, ViewPrompting
 from scoredistill.priors.mvdream import MVDreamPrior
@@ -87,6 +88,25 @@ def load_prior(
     return DiffusersPrior.load(
         name, device, dtype, view_prompting=view_prompting, view_angles=view_angles, lora=tuple(lora)
     )
+
+
+def prior_files(name: str, lora: Sequence[str] = ()) -> list[Path]:
+    """All local files on which the output of a prior depends, as sorted absolute paths: weights, settings, code, LoRA.
+
+    Those of a model of the hub are in its snapshot in the cache, complete once the model was loaded and has encoded a
+    prompt. ValueError as `load_prior` for names and LoRA files that are not there.
+    """
+    files = [parse_lora(file)[0] for file in lora]
+    if own.is_own(name):
+        files += own.code_files(name)
+    elif name.endswith(WEIGHT_FILE):
+        files.append(Path(name))
+    elif name in EMBEDDED:
+        files.append(EMBEDDED[name].weights)
+    else:
+        _check_name(name)
+        files += find(name).files()
+    return sorted({file.absolute() for file in files})
 
 
 def family_of(name: str) -> str:

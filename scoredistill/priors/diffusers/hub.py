@@ -68,6 +68,11 @@ INDEX = "model_index.json"
 HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 LOOKUP_SECONDS = 3.0  # to wait for an answer of the hub
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")  # in this order
+UNUSED = ("safety_checker", "feature_extractor", "watermarker")  # parts of published pipelines that are never read
+READ = re.compile(
+    r".+\.(json|txt|model)|(diffusion_pytorch_)?model(\.fp16)?(-\d+-of-\d+)?(\.fp16)?\.safetensors", re.IGNORECASE
+)
+"""Names of the files of a part that are read: settings, vocabularies and weights, also in several files."""
 INSTALL = 'pip install "scoredistill[sd]"'
 FOLDER = "or name a local folder with model_index.json, as in --prior /path/to/folder"
 KINDS = {  # supported classes of an index
@@ -184,6 +189,16 @@ class Checkpoint:
             except OSError as error:
                 reasons.append(f"{name}: {str(error).splitlines()[0]}")
         raise ValueError(f"{self}: no weights of {part} ({'; '.join(reasons)}); .bin is never opened")
+
+    def files(self) -> list[Path]:
+        """The index and the local files that parts are read from, of the snapshot in the cache for a model of the hub.
+
+        Weights of both precisions belong to them. Of a model of the hub that is not loaded yet, files are missing.
+        """
+        index = self.file(INDEX)
+        folders = [index.parent / part for part in self._parts() if part not in UNUSED]
+        found = [file for folder in folders for file in folder.rglob("*") if READ.fullmatch(file.name)]
+        return [index, *(file for file in found if file.is_file())]
 
     def _parts(self) -> list[str]:
         return [name for name, value in self.index.items() if isinstance(value, list) and value[0]]

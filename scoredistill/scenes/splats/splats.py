@@ -49,11 +49,17 @@ class SplatsConfig(Config):
 
     def build(self, *, rng: torch.Generator, steps: int, resolution: int) -> Splats:
         """The scene before the first step; ValueError for a start without a mesh."""
+        mesh, shape = self.start_mesh, (self.opacity, self.degree, rng)
+        start = ball(self.count, self.radius, *shape) if mesh is None else on_mesh(mesh, self.count, *shape)
+        return Splats(self, start, steps)
+
+    @property
+    def start_mesh(self) -> Path | None:
+        """The file of the mesh that the initial splats lie on; None where they start as a ball."""
         if self.start == "ball":
-            return Splats(self, ball(self.count, self.radius, self.opacity, self.degree, rng), steps)
+            return None
         path = Path(self.start)
-        mesh = path / "mesh.glb" if path.is_dir() else path
-        return Splats(self, on_mesh(mesh, self.count, self.opacity, self.degree, rng), steps)
+        return path / "mesh.glb" if path.is_dir() else path
 
 
 class Splats(nn.Module):
