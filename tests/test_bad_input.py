@@ -14,7 +14,7 @@ from tiny import FLAGS, PROMPT, empty, fast
 from scoredistill.cli import main
 from scoredistill.priors.toybox import ToyboxPrior
 from scoredistill.recipes.presets import PRESETS
-from scoredistill.runs import renders
+from scoredistill.runs import checkpoint, renders
 from scoredistill.runs.folder import RunFolder
 
 
@@ -49,6 +49,10 @@ def complaint(capsys: pytest.CaptureFixture[str], arguments: list[str], code: in
         (["generate", "a red cra"], "'cra'; nearest known words: "),
         (["generate", PROMPT, "--method", "sdx"], "unknown method 'sdx'; nearest known: "),
         (["generate", PROMPT, "--tua", "3"], "Unrecognized options: --tua"),
+        (["generate", PROMPT, "--stpes", "3"], "did you mean --steps?"),
+        (["generate", PROMPT, "--scene.smaples=3"], "did you mean --scene.samples"),
+        (["sample", PROMPT, "--cuont", "3"], "did you mean --count?"),
+        (["generate", "-a red car"], "a prompt that begins with a dash goes behind --, at the end"),
         (["generate", PROMPT, "--method.tau", "x"], "--method.tau"),
         (["generate", PROMPT, "--method", "sds", "--method.tau", "1"], "Unrecognized options: --method.tau"),
         (["generate", PROMPT, "--method.tau", "-1"], "--method: tau must be in [0, 1], got -1"),
@@ -103,11 +107,11 @@ def test_another_runs_folder(capsys: pytest.CaptureFixture[str], generate: list[
 
 def test_checkpoint_of_another_version(capsys: pytest.CaptureFixture[str], generate: list[str], out: Path) -> None:
     assert main(generate) == 0
-    path = max((out / "checkpoint").glob("*.json"))
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    for path in (out / "checkpoint").glob("*.safetensors"):
+        path.write_bytes(path.read_bytes().replace(checkpoint.FORMAT.encode(), b"scoredistill-0"))
     capsys.readouterr()
     for command in ("resume", "export", "render", "evaluate"):
-        assert "format 99" in complaint(capsys, [command, str(out)], 2)
+        assert "of another version" in complaint(capsys, [command, str(out)], 2)
 
 
 def test_a_run_without_a_checkpoint(capsys: pytest.CaptureFixture[str], generate: list[str], out: Path) -> None:
