@@ -99,21 +99,20 @@ def parse(kind: type[Any], arguments: Sequence[str], prog: str, description: str
 
 
 def one_line(box: str, prog: str) -> str:
-    """tyro's framed complaint as a sentence, with the flags that it takes for the meant ones."""
-    lines = [line.strip("│ ") for line in box.splitlines()]
-    lines = [line for line in lines if line and not re.match(r"^[╭╰╮╯]", line) and "full helptext" not in line]
+    """tyro's complaint, framed in box characters or ASCII, as a sentence with the flags that were probably meant."""
+    lines = [line.strip("│| ") for line in box.splitlines()]
+    lines = [line for line in lines if line and not re.match(r"[╭╰+]", line) and "full helptext" not in line]
     stated, meant, similar = [], [], False
     for line in lines:
-        similar = line.startswith(SIMILAR) or (similar and not line.startswith("─"))
-        if not similar and not line.startswith("─"):
-            stated.append(line)
-        elif line.startswith("--"):
+        rule = re.match(r"[─-]{8}", line)
+        similar = line.startswith(SIMILAR) or (similar and not rule)
+        if similar and line.startswith("--"):
             meant.append(re.split(r"[\s,]", line)[0])
+        elif not similar and not rule:
+            stated.append(line)
     words = re.sub(r"\s+", " ", " ".join(stated)).rstrip(".")
     words = re.sub(r"^(?:(?:Value|Parsing) error )?-* ?", "", words)
     words = re.sub(r"^Error parsing (\w+?)[_-]*: ", r"--\1: ", words)
-    if re.search(r"^Unrecognized options: (?:.*, )?-[^-]", words):
-        words += "; a prompt that begins with a dash goes behind --, at the end"
     if meant:
         words += f"; did you mean {' or '.join(dict.fromkeys(meant))}?"
     return f"{words}; see: {prog} --help"

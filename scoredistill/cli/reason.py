@@ -12,7 +12,7 @@ NO_MEMORY = re.compile(
     "|bad_alloc|alloc_failed|can't start new thread",
     re.IGNORECASE,
 )
-AMOUNT = re.compile(r"allocate ([\d.]+ (?:bytes|[KMGT]iB))", re.IGNORECASE)
+AMOUNT = re.compile(r"allocate ([\d.]+ (?:bytes|[KMGTPE]iB))", re.IGNORECASE)
 ADVICE = "--preset low-vram, a smaller --resolution or a smaller --batch takes less"
 
 
