@@ -177,23 +177,25 @@ def test_a_run_goes_on_without_its_output(prior: str, tmp_path: Path, ending: st
     assert RunFolder.open(folder).log()[-1]["step"] == 0
 
 
-@pytest.fixture(params=["full", "unread", "closed", "gone"])
-def broken_output(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def break_output(patch: pytest.MonkeyPatch, kind: str) -> None:
     """Standard output on a full disk, in a pipe that nobody reads, closed, or missing."""
-    if request.param == "full":
+    stream = None
+    if kind == "full":
         stream = open("/dev/full", "w")  # noqa: SIM115 (the test's standard output)
-    elif request.param == "unread":
+    elif kind == "unread":
         reader, writer = os.pipe()
         os.close(reader)
         stream = os.fdopen(writer, "w")
-    else:
+    elif kind == "closed":
         stream = io.StringIO()
         stream.close()
-    monkeypatch.setattr(sys, "stdout", None if request.param == "gone" else stream)
-    return request.param
+    patch.setattr(sys, "stdout", stream)
 
 
-def test_commands_with_results_need_no_output(broken_output: str, finished: Path, prior: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["full", "closed"])
+def test_commands_with_results_need_no_output(
+    monkeypatch: pytest.MonkeyPatch, kind: str, finished: Path, prior: str, tmp_path: Path
+) -> None:
     sample, film, mesh, table = (tmp_path / name for name in ("sample.png", "film.mp4", "mesh.glb", "table.json"))
     folder = str(finished)
     for command, result in (
@@ -204,14 +206,22 @@ def test_commands_with_results_need_no_output(broken_output: str, finished: Path
         (["evaluate", folder, "--out", str(table)], table),
         (["resume", folder], finished / "index.html"),
     ):
-        assert main(command) == 0, command
+        with monkeypatch.context() as patch:
+            break_output(patch, kind)
+            code = main(command)
+        assert code == 0, command
         assert result.exists()
 
 
-def test_commands_that_only_print_fail_on_a_full_disk(capsys: pytest.CaptureFixture[str], broken_output: str) -> None:
+@pytest.mark.parametrize("kind", ["full", "unread", "closed", "missing"])
+def test_commands_that_only_print_fail_on_a_full_disk(
+    monkeypatch: pytest.MonkeyPatch, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        break_output(patch, kind)
+        found = main(["priors"]), capsys.readouterr().err
     expected = (1, "scoredistill: error: cannot print the result (No space left on device)\n")
-    found = main(["priors"]), capsys.readouterr().err
-    assert found == (expected if broken_output == "full" else (0, ""))
+    assert found == (expected if kind == "full" else (0, ""))
 
 
 def test_control_characters_are_never_printed_raw(
