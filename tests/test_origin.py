@@ -16,7 +16,7 @@ from scoredistill.cli import main
 from scoredistill.kernels import backend
 from scoredistill.priors import toybox
 from scoredistill.priors.toybox.unet import UNet
-from scoredistill.recipes import fast
+from scoredistill.recipes.fast import fast
 from scoredistill.recipes.recipe import changed
 from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.origin import changed_inputs, changed_settings, origin
