@@ -203,6 +203,9 @@ def test_a_stray_picture_among_the_traces_is_left_alone(tmp_path: Path, caplog: 
         (folder / "trace" / stray).write_bytes(b"not a picture")
     assert list(folder.traces()) == [7, 1_000_000]
     assert not caplog.records
+    os.mkfifo(folder / "trace" / "000009-1-render.png")
+    assert list(folder.traces()) == [7, 1_000_000]
+    caplog.clear()
     path = folder.traces()[7]["1-render"]
     content = path.read_bytes()
     path.write_bytes(content[:60] + bytes([content[60] ^ 4]) + content[61:])

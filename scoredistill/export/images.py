@@ -21,8 +21,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from scoredistill.contracts import Frame
+from scoredistill.files import check_regular
 
 PANEL = 256  # smallest side of an enlarged image in pixels; renders may have only 64
+LARGEST = 1 << 26  # bytes of a PNG that is checked
 CRF = "18"  # constant rate factor of x264, considered visually lossless
 
 
@@ -45,6 +47,7 @@ def is_whole_png(path: Path) -> bool:
     from PIL import Image
 
     try:
+        check_regular(path, LARGEST)
         with Image.open(path, formats=["PNG"]) as picture:
             picture.verify()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
