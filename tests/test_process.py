@@ -335,8 +335,15 @@ def test_a_system_without_the_modules_of_posix(prior: str, tmp_path: Path) -> No
     assert " MB" not in done.stdout.partition("\n")[0]  # of memory, which is unknown there
 
 
-# The network
+# Code and the network
 
+MINE = """
+import torch
+from scoredistill import Distilled
+
+def mine(query, x):
+    return Distilled(torch.zeros_like(x))
+"""
 NO_SOCKET = """
 import sys
 def refuse(event, arguments):
@@ -370,6 +377,27 @@ def test_no_socket_is_opened(tmp_path: Path) -> None:
     done = python(NO_SOCKET, str(tmp_path / "demo"))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "demo" / "mesh.glb").exists()
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_run_folder_brings_no_code(
+    capsys: pytest.CaptureFixture[str], prior: str, tmp_path: Path, linked: bool
+) -> None:
+    """No command executes a file inside the folder that it is called with, whatever its config.yaml names."""
+    own, folder, proof = tmp_path / "mine.py", tmp_path / "run", tmp_path / "executed"
+    own.write_text(MINE)
+    assert main(["image", PROMPT, "--prior", prior, "--out", str(folder), "--method", f"{own}:mine", *IMAGE[:-2]]) == 0
+    (folder / "evil.py").write_text(f"open({str(proof)!r}, 'w')\n{MINE}")
+    evil = tmp_path / "link.py" if linked else folder / "evil.py"
+    if linked:
+        evil.symlink_to(folder / "evil.py")
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace(str(own), str(evil)))
+    again = ["generate", "--config", str(config), "--out", str(tmp_path / "again")]
+    for command in (*([name, str(folder)] for name in ("resume", "render", "export", "evaluate")), again):
+        assert main(command) == 2
+        assert "lies inside the run folder" in capsys.readouterr().err
+    assert not proof.exists()
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
