@@ -202,11 +202,6 @@ def test_missing_libraries_are_one_line(original: Path, monkeypatch: pytest.Monk
             assert 'pip install "scoredistill[sd]"' in complaint(name)
 
 
-def test_a_warning_when_a_prompt_is_truncated(original: Path, caplog: pytest.LogCaptureFixture) -> None:
-    load(original).conditions(Prompt("a " * 80), None, 1)
-    assert "only 77 of 82 tokens are used" in caplog.text
-
-
 def test_sentencepiece_files_are_read(tmp_path: Path) -> None:
     """DeepFloyd's folder holds spiece.model and no tokenizer.json."""
     import sentencepiece
@@ -229,7 +224,7 @@ def test_tensors_of_a_part_by_name(original: Path, tmp_path: Path) -> None:
     checkpoint = find(str(original))
     weights = checkpoint.weights("unet")
     assert torch.equal(weights["conv_in.bias"], checkpoint.network("unet", torch.float32).state_dict()["conv_in.bias"])
-    with pytest.raises(ValueError, match=r"no weights of tokenizer \(diffusion_pytorch_model\.safetensors: .*fp16"):
+    with pytest.raises(ValueError, match="no safetensors weights of tokenizer"):
         checkpoint.weights("tokenizer")
     half = shutil.copytree(original, tmp_path / "half")
     (half / "unet" / "diffusion_pytorch_model.safetensors").rename(

@@ -104,9 +104,9 @@ def test_embedded_priors_and_files(tmp_path: Path) -> None:
     missing, other = tmp_path / "none.safetensors", tmp_path / "other.safetensors"
     other.write_bytes(b"not tensors")
     for read in (describe_prior, load_prior):
-        with pytest.raises(ValueError, match=f"no Toybox weights at {missing}"):
+        with pytest.raises(ValueError, match=f"there is no file {missing}"):
             read(str(missing))
-        with pytest.raises(ValueError, match=f"{other} has no Toybox weights"):
+        with pytest.raises(ValueError, match=f"{other} is no safetensors file"):
             read(str(other))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,12 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scoredistill.priors.diffusers.hub import Checkpoint
+from scoredistill.priors.diffusers.checkpoint import Checkpoint
 from scoredistill.priors.diffusers.lora import Lora, fuse_loras
 from scoredistill.priors.diffusers.pipeline import PipelineCheckpoint
 from scoredistill.priors.diffusers.text import Embedded, TextEncoder, over
-
-log = logging.getLogger(__name__)
+from scoredistill.priors.diffusers.tokenizing import Tokens
 
 Source = Checkpoint | PipelineCheckpoint
 
@@ -23,11 +21,36 @@ IF_LENGTH = 77  # tokens of a prompt in DeepFloyd IF's training; its encoder acc
 LENGTH = 256  # T5 tokens of SD3 beside CLIP's 77, and all tokens of AuraFlow and Lumina 2
 
 
-def encoder(checkpoint: Source, device: torch.device, dtype: torch.dtype, loras: Sequence[Lora] = ()) -> TextEncoder:
-    """The text encoding of a published pipeline, chosen by the classes of its encoders.
+def encoder(
+    checkpoint: Source,
+    device: torch.device,
+    dtype: torch.dtype,
+    loras: Sequence[Lora] = (),
+    *,
+    width: int | None = None,
+) -> TextEncoder:
+    """The text encoding of a published pipeline, with `loras` fused into CLIP.
 
-    CLIP alone (SD 1.5 and 2.1), two CLIPs (SDXL), two CLIPs and T5 (SD3), or an entry of `OTHERS`. `loras` are fused
-    into CLIP.
+    ValueError unless the features are as wide as the denoiser takes them, which an encoder that is missing shows.
+    """
+    encode = _encoder(checkpoint, device, dtype, loras)
+
+    def checked(texts: list[str]) -> Embedded:
+        found = encode(texts)
+        if width is not None and found.tokens.shape[-1] != width:
+            raise ValueError(
+                f"{checkpoint}: its denoiser takes text features of {width} numbers, its text encoders make "
+                f"{found.tokens.shape[-1]}: a text encoder is missing in model_index.json, or is another model's"
+            )
+        return found
+
+    return checked
+
+
+def _encoder(checkpoint: Source, device: torch.device, dtype: torch.dtype, loras: Sequence[Lora]) -> TextEncoder:
+    """Chosen by the classes of the encoders.
+
+    CLIP alone (SD 1.5 and 2.1), two CLIPs (SDXL), two CLIPs and T5 (SD3), or an entry of `OTHERS`.
     """
     if checkpoint.has("text_encoder_2"):
         if "text_encoder_3" in checkpoint.index:
@@ -66,7 +89,7 @@ def sd3_text(checkpoint: Source, device: torch.device, dtype: torch.dtype) -> Te
     Without T5 in the folder its tokens are zeros, as in a part of SD3's training.
     """
     clips = [_pair(checkpoint, number, device, dtype) for number in ("", "_2")]
-    t5 = _pair(checkpoint, "_3", device, dtype) if checkpoint.has("text_encoder_3") else None
+    t5 = _pair(checkpoint, "_3", device, dtype, length=LENGTH) if checkpoint.has("text_encoder_3") else None
     width = checkpoint.settings("transformer")["joint_attention_dim"]
 
     def encode(texts: list[str]) -> Embedded:
@@ -76,7 +99,7 @@ def sd3_text(checkpoint: Source, device: torch.device, dtype: torch.dtype) -> Te
             long = short.new_zeros(len(texts), LENGTH, width)
         else:
             tokenize, network = t5
-            long = network(tokenize(texts, LENGTH).input_ids.to(device))[0].to(dtype)
+            long = network(tokenize(texts).input_ids.to(device))[0].to(dtype)
         tokens = torch.cat([F.pad(short, (0, width - short.shape[-1])), long], 1)
         return Embedded(tokens, torch.cat([pooled, pooled_2], -1))
 
@@ -85,10 +108,10 @@ def sd3_text(checkpoint: Source, device: torch.device, dtype: torch.dtype) -> Te
 
 def if_text(checkpoint: Source, device: torch.device, dtype: torch.dtype) -> TextEncoder:
     """T5 of the lower-case text, padding masked (DeepFloyd IF, after Saharia et al. 2022)."""
-    pair = _pair(checkpoint, "", device, dtype)
+    pair = _pair(checkpoint, "", device, dtype, length=IF_LENGTH)
 
     def encode(texts: list[str]) -> Embedded:
-        answer, _ = _masked(*pair, [text.lower().strip() for text in texts], IF_LENGTH, device)
+        answer, _ = _masked(*pair, [text.lower().strip() for text in texts], device)
         return Embedded(answer[0].to(dtype))
 
     return encode
@@ -96,10 +119,10 @@ def if_text(checkpoint: Source, device: torch.device, dtype: torch.dtype) -> Tex
 
 def aura_text(checkpoint: Source, device: torch.device, dtype: torch.dtype) -> TextEncoder:
     """T5 trained on the Pile, with zeros in place of padding (AuraFlow)."""
-    pair = _pair(checkpoint, "", device, dtype)
+    pair = _pair(checkpoint, "", device, dtype, length=LENGTH)
 
     def encode(texts: list[str]) -> Embedded:
-        answer, mask = _masked(*pair, texts, LENGTH, device)
+        answer, mask = _masked(*pair, texts, device)
         return Embedded(mask[..., None] * answer[0].to(dtype))
 
     return encode
@@ -107,10 +130,10 @@ def aura_text(checkpoint: Source, device: torch.device, dtype: torch.dtype) -> T
 
 def lumina_text(checkpoint: Source, device: torch.device, dtype: torch.dtype) -> TextEncoder:
     """The second to last layer of a language model, and the mask of the text's tokens (Lumina 2, Qin et al. 2025)."""
-    pair = _pair(checkpoint, "", device, dtype, side="right")
+    pair = _pair(checkpoint, "", device, dtype, side="right", length=LENGTH)
 
     def encode(texts: list[str]) -> Embedded:
-        answer, mask = _masked(*pair, texts, LENGTH, device, output_hidden_states=True)
+        answer, mask = _masked(*pair, texts, device, output_hidden_states=True)
         return Embedded(mask[..., None] * answer.hidden_states[-2].to(dtype), mask=mask)
 
     return encode
@@ -130,32 +153,24 @@ def _pair(
     device: torch.device,
     dtype: torch.dtype,
     side: str = "",
+    length: int | None = None,
     loras: Sequence[Lora] = (),
-) -> tuple[Any, Any]:
-    """A tokenizer that pads on `side` and warns when it truncates, and the encoder with `loras` fused into it."""
+) -> tuple[Tokens, Any]:
+    """The tokens of texts, padded on `side`, and the encoder with `loras` fused into it."""
     tokenizer = checkpoint.tokenizer(f"tokenizer{number}")
     tokenizer.padding_side = side or tokenizer.padding_side
     network = checkpoint.network(f"text_encoder{number}", dtype).to(device)
     fuse_loras(network, f"text_encoder{number}", loras)
-
-    def tokenize(texts: list[str], length: int = tokenizer.model_max_length) -> Any:
-        for text, full in zip(texts, tokenizer(texts).input_ids, strict=True):
-            if len(full) > length:
-                log.warning("only %d of %d tokens are used (tokenizer%s): %r", length, len(full), number, text)
-        return tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-
-    return tokenize, network
+    return Tokens(tokenizer, network, f"{checkpoint}: tokenizer{number}", length), network
 
 
-def _clip(tokenize: Any, network: Any, texts: list[str], device: torch.device) -> tuple[Tensor, Tensor]:
+def _clip(tokenize: Tokens, network: Any, texts: list[str], device: torch.device) -> tuple[Tensor, Tensor]:
     """The second to last layer, and the encoder's embedding of the whole text."""
     answer = network(tokenize(texts).input_ids.to(device), output_hidden_states=True)
     return answer.hidden_states[-2], answer[0]
 
 
-def _masked(
-    tokenize: Any, network: Any, texts: list[str], length: int, device: torch.device, **more: Any
-) -> tuple[Any, Tensor]:
+def _masked(tokenize: Tokens, network: Any, texts: list[str], device: torch.device, **more: Any) -> tuple[Any, Tensor]:
     """The output of an encoder that masks the padding, and the mask of the texts' tokens [B L]."""
-    tokens = tokenize(texts, length).to(device)
+    tokens = tokenize(texts).to(device)
     return network(tokens.input_ids, attention_mask=tokens.attention_mask, **more), tokens.attention_mask.bool()
