@@ -26,6 +26,7 @@ from scoredistill.priors.diffusers.single_file import check_single_file, weight_
 from scoredistill.priors.diffusers.view_prompting import ViewAngles, ViewPrompting
 from scoredistill.priors.mvdream import MVDreamPrior
 from scoredistill.priors.mvdream import unet as mvdream_unet
+from scoredistill.priors.network import NetworkPrior
 from scoredistill.priors.toybox import EMBEDDED, ToyboxPrior, prior_class
 from scoredistill.priors.weight_files import is_weight_file
 from scoredistill.priors.zero123 import Zero123Prior
@@ -78,6 +79,20 @@ def load_prior(
     and XL; other priors raise ValueError for values other than the defaults of `view_prompting` and `lora`.
     """
     _check_options(name, view_prompting, lora)
+    prior: Any = _loaded(name, device, dtype, view_prompting, view_angles, tuple(lora))
+    if isinstance(prior, NetworkPrior):
+        prior.name = name
+    return prior
+
+
+def _loaded(
+    name: str,
+    device: torch.device | str,
+    dtype: torch.dtype | None,
+    view_prompting: ViewPrompting,
+    view_angles: ViewAngles | None,
+    lora: tuple[str, ...],
+) -> Prior:
     if own.is_own(name):
         return _own_prior(name, device)
     if toybox := _toybox(name):
@@ -87,9 +102,7 @@ def load_prior(
         return Zero123Prior.load(name, device, dtype)
     if family == "mvdream":
         return MVDreamPrior.load(name, device, dtype, view_prompting=view_prompting, view_angles=view_angles)
-    return DiffusersPrior.load(
-        name, device, dtype, view_prompting=view_prompting, view_angles=view_angles, lora=tuple(lora)
-    )
+    return DiffusersPrior.load(name, device, dtype, view_prompting=view_prompting, view_angles=view_angles, lora=lora)
 
 
 def prior_files(name: str, lora: Sequence[str] = ()) -> list[Path]:
