@@ -19,7 +19,7 @@ from scoredistill.files import check_digest, digest
 from scoredistill.priors.load import describe_prior, load_prior
 from scoredistill.priors.toybox import WEIGHTS, ToyboxPrior, load
 from scoredistill.priors.toybox.prior import save as save_toybox
-from scoredistill.priors.toybox.unet import Shape, UNet
+from scoredistill.priors.toybox.unet import UNet
 from scoredistill.priors.weight_files import opened, read_weights
 
 SMALL = save({"a": torch.ones(2, 3), "b": torch.zeros(4)}, {"format": "pt"})
@@ -213,5 +213,3 @@ def test_a_flipped_bit_in_listed_weights_is_refused(tmp_path: Path) -> None:
     content[-100] ^= 1
     path.write_bytes(content)
     assert "is damaged or was changed, by its SHA-256 in SHA256SUMS" in complaint(path)
-
-
