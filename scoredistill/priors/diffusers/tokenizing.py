@@ -6,7 +6,6 @@ import bisect
 import logging
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 from scoredistill.priors.diffusers.view_prompting import without_view
@@ -21,12 +20,12 @@ SHORTEST = 16
 class Tokens:
     """The tokens of texts for one text encoder, `length` of them.
 
-    `source` names model and part in errors. ValueError in one line for a vocabulary that is incomplete or another
-    encoder's, and where neither tokenizer nor encoder has a length.
+    `source` names model and part in errors; a warning has named the prompts in `cut`. ValueError in one line for a
+    vocabulary that is incomplete or another encoder's, and where neither tokenizer nor encoder has a length.
     """
 
-    def __init__(self, tokenizer: Any, network: Any, source: str, length: int | None = None):
-        self.tokenizer, self.source = tokenizer, source
+    def __init__(self, tokenizer: Any, network: Any, source: str, cut: set[str], length: int | None = None):
+        self.tokenizer, self.source, self.cut = tokenizer, source, cut
         self.rows = network.get_input_embeddings().num_embeddings
         positions = getattr(network.config, "max_position_embeddings", None)
         self.length = min(length or tokenizer.model_max_length, positions or LONGEST)
@@ -42,7 +41,7 @@ class Tokens:
 
     def __call__(self, texts: list[str]) -> Any:
         """Tokens and mask of each text [B L], padded or cut to the length, with a warning that names what was cut."""
-        fitting = [self._cut(text) for text in texts]
+        fitting = [self._shortened(text) for text in texts]
         found = self.tokenizer(
             fitting, padding="max_length", max_length=self.length, truncation=True, return_tensors="pt"
         )
@@ -50,10 +49,12 @@ class Tokens:
             raise ValueError(f"{self.source} has more tokens than the {self.rows} of the text encoder: another model's")
         return found
 
-    def _cut(self, text: str) -> str:
+    def _shortened(self, text: str) -> str:
         fitting, cut = fitted(text, self.length, lambda each: len(self.tokenizer(each, verbose=False).input_ids))
-        if cut:
-            _warn(without_view(text)[0], self.length, cut)
+        prompt = without_view(text)[0]
+        if cut and prompt not in self.cut:
+            self.cut.add(prompt)
+            log.warning("the prompt is longer than the %d tokens of the text encoder; cut: %r", self.length, cut)
         return fitting
 
 
@@ -71,17 +72,3 @@ def fitted(text: str, length: int, count: Callable[[str], int]) -> tuple[str, st
         if number > 0:
             return "".join(pieces[:number]) + view, "".join(pieces[number:]).strip()
     return view, prompt
-
-
-@lru_cache(maxsize=1024)
-def _warned(prompt: str, length: int) -> list[str]:
-    """What a warning about this prompt has named, shared by all of its views and by encoders of one length."""
-    return []
-
-
-def _warn(prompt: str, length: int, cut: str) -> None:
-    """Warn once for a prompt."""
-    warned = _warned(prompt, length)
-    if not warned:
-        warned.append(cut)
-        log.warning("the prompt is longer than the %d tokens of the text encoder; cut at its end: %r", length, cut)
