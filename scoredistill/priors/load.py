@@ -187,7 +187,7 @@ def _toybox(name: str) -> type[ToyboxPrior] | None:
 
 def _check_name(name: str) -> None:
     """ValueError if no prior can have this name."""
-    if name in EMBEDDED or published(name):
+    if name and (name in EMBEDDED or published(name)):
         return
     if "/" in name or Path(name).name != name:
         raise ValueError(f"there is no file or folder {name}")

@@ -54,7 +54,7 @@ def single_file(path: Path, dtype: torch.dtype) -> PipelineCheckpoint:
     settings = _settings(path, model, alias)
     kind = settings.index.get("_class_name")
     if kind not in PIPELINES:
-        raise ValueError(f"{settings} holds the settings of a {kind}; a single file needs those of {model}")
+        raise ValueError(f"{path} is {model}, but {settings} holds the settings of a {kind}")
     parts: dict[str, Any] = {
         name: settings.tokenizer(name) if name.startswith("tokenizer") else None
         for name in ("tokenizer", "tokenizer_2", "safety_checker", "feature_extractor", "image_encoder")
@@ -69,12 +69,11 @@ def single_file(path: Path, dtype: torch.dtype) -> PipelineCheckpoint:
                 str(path), config=str(settings.root), torch_dtype=dtype, local_files_only=True, **parts
             )
     except Exception as error:  # of many types, depending on what is wrong with the file
-        raise ValueError(f"{path} does not fit the settings of {settings} ({one_line(error)})") from None
+        lacking = isinstance(error, NotImplementedError)  # of torch, for a tensor that was given no values
+        reason = "it lacks tensors" if lacking else one_line(error)
+        raise ValueError(f"{path} does not fit the settings of {settings}: {reason}") from None
     for part, network in pipeline.components.items():
         if isinstance(network, torch.nn.Module):
-            lacking = [name for name, tensor in network.named_parameters() if tensor.is_meta]
-            if lacking:
-                raise ValueError(f"{path}: {part} lacks {len(lacking)} tensors, {lacking[0]} among them")
             check_finite(f"{path}: {part}", network.named_parameters())
     return PipelineCheckpoint(pipeline, str(path))
 
