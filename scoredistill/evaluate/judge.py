@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from scoredistill.evaluate.judge_network import SIZE, JudgeNetwork, Shape
+from scoredistill.files import replacing
 from scoredistill.toybox import captions
 
 EMBEDDED = Path(__file__).parents[1] / "weights" / "toybox-judge.safetensors"
@@ -129,4 +130,5 @@ def save(network: JudgeNetwork, path: str | Path) -> None:
     """Write the network in half precision, with the shape and vocabulary that `Judge.load` needs."""
     weights = {name: value.detach().cpu().half().contiguous() for name, value in network.state_dict().items()}
     metadata = {"shape": json.dumps(asdict(network.shape)), "vocabulary": json.dumps(captions.VOCABULARY)}
-    save_file(weights, path, metadata=metadata)
+    with replacing(Path(path)) as part:
+        save_file(weights, part, metadata=metadata)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from scoredistill import schedule
 from scoredistill.camera import Cameras
 from scoredistill.contracts import Conditions, Needs, Prompt
+from scoredistill.files import replacing
 from scoredistill.priors.low_rank_learner import LoraLearner
 from scoredistill.priors.network import NetworkPrior, fast_dtype
 from scoredistill.priors.parametrization import Prediction
@@ -144,7 +145,8 @@ def save(path: Path, net: UNet) -> None:
     metadata = {"shape": json.dumps(net.shape.as_dict()), "vocabulary": " ".join(captions.VOCABULARY)}
     metadata["network"] = type(net).__name__
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({key: value.half().contiguous() for key, value in net.state_dict().items()}, path, metadata)
+    with replacing(path) as part:
+        save_file({key: value.half().contiguous() for key, value in net.state_dict().items()}, part, metadata)
 
 
 def network_of(path: Path) -> str:
