@@ -20,7 +20,10 @@ DESCRIPTION = "Score distillation: from a 2D diffusion model to images and 3D mo
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; an error is one line on stderr and an exit code (SCOREDISTILL_DEBUG=1 shows where)."""
-    logging.basicConfig(format="scoredistill: warning: %(message)s", level=logging.WARNING)
+    logging.basicConfig(format="scoredistill: %(levelname)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("scoredistill").setLevel(logging.INFO)
+    for level, name in ((logging.INFO, "note"), (logging.WARNING, "warning")):
+        logging.addLevelName(level, name)
     try:
         parsed(sys.argv[1:] if arguments is None else arguments)()
         sys.stdout.flush()
