@@ -184,7 +184,8 @@ class Export(Config):
     def __call__(self) -> None:
         kind = format_of(self.out, self.format)
         path = self.out or self.folder / file_name(kind)
-        check_replaceable(path)
+        if self.out:
+            check_replaceable(path)
         recipe, scene = open_3d_scene(self.folder)
         mesh = {"mesh_resolution": self.resolution, "mesh_threshold": self.threshold, "mesh_faces": self.faces}
         for name, value in (mesh | {"texture": self.texture}).items():

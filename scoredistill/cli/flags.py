@@ -100,9 +100,10 @@ def parse(kind: type[Any], arguments: Sequence[str], prog: str, description: str
 def one_line(box: str, prog: str) -> str:
     """tyro's framed complaint as a sentence."""
     lines = [line.strip("│ ") for line in box.splitlines()]
-    lines = [line for line in lines if line and not re.match(r"^[─╭╰╮╯]", line) and "full helptext" not in line]
+    lines = [line for line in lines if line and not re.match(r"^([─╭╰╮╯]|---)", line) and "full helptext" not in line]
     words = re.sub(r"\s+", " ", " ".join(lines)).rstrip(".")
     words = re.sub(r"^(?:(?:Value|Parsing) error )?-* ?", "", words)
+    words = re.sub(r"^Error parsing [A-Z]\w*: ", "", words)  # a command's own fields
     words = re.sub(r"^Error parsing (\w+?)[_-]*: ", r"--\1: ", words)
     return f"{words}; see: {prog} --help"
 

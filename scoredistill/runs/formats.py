@@ -34,7 +34,7 @@ def format_of(path: Path | None, kind: str = "") -> str:
     ValueError where neither names a format, or both name different ones.
     """
     if kind:
-        suffix = named("format", kind, MESHES | SPLATS) and kind.rpartition("-")[2]
+        suffix = file_name(kind).rpartition(".")[2]
         if path and path.suffix:
             check_output(path, suffix)
         return kind

@@ -26,7 +26,7 @@ from scoredistill.recipes.presets import PRESETS
 from scoredistill.recipes.recipe import Recipe, changed
 from scoredistill.runs.finish import finish
 from scoredistill.runs.folder import Record, RunFolder, default_path
-from scoredistill.runs.formats import write
+from scoredistill.runs.formats import format_of, write
 from scoredistill.runs.journal import record
 from scoredistill.runs.renders import four_views, render_views
 
