@@ -35,6 +35,17 @@ class Range:
 
 
 @dataclass(frozen=True)
+class ZeroOr(Range):
+    """A range and zero, which stands for no value."""
+
+    def __contains__(self, value: float) -> bool:
+        return value == 0 or super().__contains__(value)
+
+    def __str__(self) -> str:
+        return f"0 or {super().__str__()}"
+
+
+@dataclass(frozen=True)
 class CarriedTime:
     """Marks a diffusion time that presets carry from Stable Diffusion's noise schedule to another (see `methods`)."""
 

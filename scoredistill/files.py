@@ -50,6 +50,13 @@ def write_safely(path: Path, content: bytes) -> None:
         part.write_bytes(content)
 
 
+def check_replaceable(path: Path) -> None:
+    """ValueError in one line unless `path` can become a file: there is nothing, or a regular file, and its folder."""
+    if not path.parent.is_dir():
+        raise ValueError(f"there is no folder {path.parent} to write {path.name} into")
+    _replaceable(path)
+
+
 def check_regular(path: Path, limit: int) -> None:
     """ValueError in one line unless `path` is a regular file (or a link to one) of at most `limit` bytes."""
     try:

@@ -179,6 +179,31 @@ def test_only_the_command_line_prints_or_exits() -> None:
             assert not names & {"print", "sys.exit", "exit"}, path
 
 
+WRITES = {"write_bytes", "write_text", "save_file", "np.save", "np.savez", "shutil.copyfile", "shutil.copy"}
+LOG = "runs/folder.py"  # it appends to log.jsonl: a record cut off by a crash is dropped when the log is read
+
+
+def writes(node: ast.AST, *, safe: bool = False) -> Iterator[ast.Call]:
+    """The calls that write a file by its name outside a block `with replacing(...)`."""
+    for child in ast.iter_child_nodes(node):
+        inside = safe or "replacing(" in "".join(map(ast.unparse, getattr(child, "items", ())))
+        if isinstance(child, ast.Call) and not inside:
+            name = ast.unparse(child.func)
+            modes = {ast.unparse(each) for each in (*child.args, *(keyword.value for keyword in child.keywords))}
+            modes = {mode for mode in modes if re.fullmatch("'[rbt]*[wxa+][bt+]*'", mode)}
+            opened = name.rpartition(".")[2] == "open" and modes
+            if (opened or WRITES & {name, name.rpartition(".")[2]}) and "replacing(" not in name:
+                yield child
+        yield from writes(child, safe=inside)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_are_written_atomically(path: Path) -> None:
+    """Only `files.py` opens files for writing: all others write with `write_safely` or inside `replacing`."""
+    if path.relative_to(ROOT).as_posix() not in ("files.py", LOG):
+        assert not [ast.unparse(call) for call in writes(parsed(path))]
+
+
 def test_importing_the_face_is_light() -> None:
     code = (
         "import sys, time, torch, jaxtyping; start = time.process_time(); import scoredistill; "

@@ -6,7 +6,7 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from tyro.conf import Positional
 
@@ -14,28 +14,40 @@ from scoredistill.cli.doctor import examine
 from scoredistill.cli.drive import drive
 from scoredistill.cli.method_help import method_page, methods_table
 from scoredistill.cli.progress import Ticker
-from scoredistill.config import named, nearest
+from scoredistill.config import Config, Degrees, Elevation, Finite, Pixels, Range, Seed, named, nearest
 from scoredistill.contracts import Prompt
 from scoredistill.evaluate.report import markdown, summarize
 from scoredistill.export.findings import VERDICTS
 from scoredistill.export.images import grid, preview, write_png, write_turntable
-from scoredistill.files import write_safely
+from scoredistill.files import check_replaceable, write_safely
 from scoredistill.methods.catalogue import METHODS
 from scoredistill.priors.load import full_prior_name, priors_help
 from scoredistill.recipes.build import background_color, build
 from scoredistill.recipes.kinds import name_of
 from scoredistill.recipes.preset import resolved_device
-from scoredistill.recipes.recipe import OutputConfig, PriorConfig, Recipe, changed, different
+from scoredistill.recipes.recipe import (
+    Faces,
+    Frames,
+    MeshResolution,
+    OutputConfig,
+    PriorConfig,
+    Recipe,
+    Texels,
+    Threshold,
+    changed,
+    different,
+)
 from scoredistill.runs.evaluation import evaluate
 from scoredistill.runs.finish import open_3d_scene, open_scene
 from scoredistill.runs.folder import RunFolder, default_path
-from scoredistill.runs.formats import file_name, write
+from scoredistill.runs.formats import check_output, file_name, format_of, write
 from scoredistill.runs.origin import RESUMABLE
 from scoredistill.runs.renders import ELEVATION_DEG, render_views, turntable
 from scoredistill.runs.samples import samples
 from scoredistill.studies.conduct import Order, conduct, listing
 
 COLUMNS = ("run", "kind_right", "color_right", "view_right", "similarity", "sharpness", "diverged", "seen_as")
+VIEWS = 64  # of one picture, at most
 
 
 @dataclass(frozen=True)
@@ -96,15 +108,15 @@ class Resume:
 
 
 @dataclass(frozen=True)
-class Sample:
+class Sample(Config):
     """Draw samples of the prior itself by DDIM, into one PNG."""
 
     prompt: Positional[str]  # what to sample
     prior: str = "toybox"  # as in `generate`; see `scoredistill priors`
-    count: int = 16  # number of samples
-    scale: float = 4.0  # guidance scale, null + scale (text - null); 4 suits Toybox, 7.5 Stable Diffusion
-    steps: int = 30  # evaluations of the prior for each sample
-    seed: int = 0  # seed of the noise
+    count: Annotated[int, Range(1, 1024)] = 16  # number of samples
+    scale: Finite = 4.0  # guidance scale, null + scale (text - null); 4 suits Toybox, 7.5 Stable Diffusion
+    steps: Annotated[int, Range(1, 1000)] = 30  # evaluations of the prior for each sample
+    seed: Seed = 0  # seed of the noise
     negative: str = ""  # negative prompt (replaces the empty prompt in classifier-free guidance)
     device: str = "auto"  # cpu, cuda, cuda:N, or auto
     lora: tuple[str, ...] = ()  # LoRA files FILE[:weight], fused into the network
@@ -113,28 +125,36 @@ class Sample:
     def __call__(self) -> None:
         if not self.prompt.strip():
             raise ValueError('no prompt: say what to sample, as in: scoredistill sample "a purple snowman"')
+        path = self.out or default_path(self.prompt, "ddim", self.seed).with_suffix(".png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        check_output(path, "png")
         name = "toybox" if self.prior == "auto" else full_prior_name(self.prior)
         config = PriorConfig(name, resolved_device(self.device), lora=self.lora)
         prompt = Prompt(self.prompt, self.negative)
         rgb = samples(config, prompt, self.count, scale=self.scale, steps=self.steps, seed=self.seed)
-        path = self.out or default_path(self.prompt, "ddim", self.seed).with_suffix(".png")
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_png(grid(rgb), path)
         print(path)
 
 
 @dataclass(frozen=True)
-class Render:
+class Render(Config):
     """Render a turntable video of a run's scene, or views from given directions."""
 
     folder: Positional[Path]  # of the run
-    azimuths_deg: tuple[float, ...] = ()  # azimuths of views for a PNG instead of a video; 0 is the front, 90 at +x
-    elevation_deg: float = ELEVATION_DEG  # camera elevation, degrees
-    frames: int = 120  # frames of the video, 30 per second
-    resolution: int = 256  # resolution in pixels
-    out: Path | None = None  # by default turntable.mp4 or views.png in the folder
+    azimuths_deg: tuple[Degrees, ...] = ()  # azimuths of views for a PNG instead of a video; 0 is the front, 90 at +x
+    elevation_deg: Elevation = ELEVATION_DEG  # camera elevation, degrees
+    frames: Frames = 120  # frames of the video, 30 per second
+    resolution: Pixels = 256  # resolution in pixels
+    out: Path | None = None  # an .mp4, or with azimuths a .png; by default turntable.mp4 or views.png in the folder
+
+    def check(self) -> None:
+        """ValueError for more views than fit in a picture."""
+        if len(self.azimuths_deg) > VIEWS:
+            raise ValueError(f"azimuths_deg must be at most {VIEWS} angles, got {len(self.azimuths_deg)}")
 
     def __call__(self) -> None:
+        if self.out:
+            check_output(self.out, "png" if self.azimuths_deg else "mp4")
         recipe, scene = open_3d_scene(self.folder)
         background = background_color(recipe)
         if self.azimuths_deg:
@@ -150,24 +170,27 @@ class Render:
 
 
 @dataclass(frozen=True)
-class Export:
+class Export(Config):
     """Export a mesh of a run's scene, or a file of its splats."""
 
     folder: Positional[Path]  # of the run
-    format: str = "glb"  # glb, obj or ply; of splats also splat-ply and splat-glb
-    resolution: int = OutputConfig.mesh_resolution  # density samples along a side
-    threshold: float = OutputConfig.mesh_threshold  # density at the surface; 0: chosen from the silhouette of renders
-    faces: int = OutputConfig.mesh_faces  # triangles, about; 0: all of them
-    texture: int = OutputConfig.texture  # texture resolution in texels; 0: vertex colors instead
+    format: str = ""  # glb, obj or ply; of splats also splat-ply and splat-glb; by default that of --out, or glb
+    resolution: MeshResolution = OutputConfig.mesh_resolution  # density samples along a side
+    threshold: Threshold = OutputConfig.mesh_threshold  # density at the surface; 0: from the silhouette of renders
+    faces: Faces = OutputConfig.mesh_faces  # triangles, about; 0: all of them
+    texture: Texels = OutputConfig.texture  # texture resolution in texels; 0: vertex colors instead
     out: Path | None = None  # by default mesh.* or splats.* in the folder
 
     def __call__(self) -> None:
-        path = self.out or self.folder / file_name(self.format)
+        kind = format_of(self.out, self.format)
+        path = self.out or self.folder / file_name(kind)
+        if self.out:
+            check_replaceable(path)
         recipe, scene = open_3d_scene(self.folder)
         mesh = {"mesh_resolution": self.resolution, "mesh_threshold": self.threshold, "mesh_faces": self.faces}
         for name, value in (mesh | {"texture": self.texture}).items():
             recipe = changed(recipe, f"output.{name}", value)
-        print(f"{path}: {write(recipe, scene, path, self.format)}")
+        print(f"{path}: {write(recipe, scene, path, kind)}")
 
 
 @dataclass(frozen=True)
@@ -181,6 +204,8 @@ class Evaluate:
     def __call__(self) -> None:
         if not self.folders:
             raise ValueError("name the folders of the runs to evaluate")
+        if self.out:
+            check_output(self.out, "json")
         rows: list[dict[str, Any]] = []
         for folder in self.folders:
             recipe, scene = open_scene(folder)

@@ -112,6 +112,7 @@ def one_line(box: str, prog: str) -> str:
             stated.append(line)
     words = re.sub(r"\s+", " ", " ".join(stated)).rstrip(".")
     words = re.sub(r"^(?:(?:Value|Parsing) error )?-* ?", "", words)
+    words = re.sub(r"^Error parsing [A-Z]\w*: ", "", words)  # a command's own fields
     words = re.sub(r"^Error parsing (\w+?)[_-]*: ", r"--\1: ", words)
     if meant:
         words += f"; did you mean {' or '.join(dict.fromkeys(meant))}?"

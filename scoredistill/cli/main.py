@@ -25,7 +25,7 @@ DESCRIPTION = "Score distillation: from a 2D diffusion model to images and 3D mo
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; an error is one line on stderr and an exit code (SCOREDISTILL_DEBUG=1 shows where)."""
     with catchable_interrupt(), harmless_output() as output:
-        logging.basicConfig(format="scoredistill: warning: %(message)s", level=logging.WARNING)
+        _log_to_stderr()
         try:
             command = parsed(sys.argv[1:] if arguments is None else arguments)
             command()
@@ -38,6 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("scoredistill: error: " + " ".join(message.split()), file=sys.stderr)
             return code
     return 0
+
+
+def _log_to_stderr() -> None:
+    """Show the package's notes and all warnings, each as a line."""
+    logging.addLevelName(logging.INFO, "note")
+    logging.addLevelName(logging.WARNING, "warning")
+    logging.basicConfig(format="scoredistill: %(levelname)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("scoredistill").setLevel(logging.INFO)
 
 
 def parsed(arguments: Sequence[str]) -> Callable[[], None]:
