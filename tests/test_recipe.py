@@ -103,7 +103,7 @@ def test_regularizers_are_weighted_by_the_norm_of_the_methods_gradient(scene: st
         ("training.steps", 2.5, "steps must be int, got 2.5"),
         ("training.stepz", 3, "has no setting 'stepz'; nearest known: steps"),
         ("training.background", "grey", "unknown background 'grey'; nearest known: gray"),
-        ("method.scale", float("nan"), "scale must be at least 0, got nan"),
+        ("method.scale", float("nan"), r"scale must be in \[0, 1000\], got nan"),
         ("method.scale", "much", "scale must be float, got 'much'"),
         ("method.weight", "sbarr", "unknown weight 'sbarr'; nearest known: sbar"),
         ("method.t_min", 0.99, "t_min must not exceed t_max, got 0.99 and 0.951"),

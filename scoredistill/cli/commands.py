@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,22 +13,24 @@ from scoredistill.cli.doctor import examine
 from scoredistill.cli.drive import drive
 from scoredistill.cli.method_help import method_page, methods_table
 from scoredistill.cli.progress import Ticker
-from scoredistill.config import named, nearest
+from scoredistill.config import Batch, Config, Count, GuidanceScale, Iterations, Pixels, Seed, named, nearest
 from scoredistill.contracts import Prompt
 from scoredistill.evaluate.report import markdown, summarize
 from scoredistill.export.findings import VERDICTS
 from scoredistill.export.images import grid, preview, write_png, write_turntable
-from scoredistill.files import write_safely
+from scoredistill.files import json_bytes, write_safely
 from scoredistill.methods.catalogue import METHODS
 from scoredistill.priors.load import full_prior_name, priors_help
 from scoredistill.recipes.build import background_color, build
+from scoredistill.recipes.command import command_line
 from scoredistill.recipes.kinds import name_of
 from scoredistill.recipes.preset import resolved_device
 from scoredistill.recipes.recipe import OutputConfig, PriorConfig, Recipe, changed, different
 from scoredistill.runs.evaluation import evaluate
 from scoredistill.runs.finish import open_3d_scene, open_scene
-from scoredistill.runs.folder import RunFolder, default_path
+from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.formats import file_name, write
+from scoredistill.runs.names import default_path, unused_path
 from scoredistill.runs.renders import ELEVATION_DEG, render_views, turntable
 from scoredistill.runs.samples import samples
 from scoredistill.studies.conduct import Order, conduct, listing
@@ -40,7 +41,7 @@ RESUMABLE = ("training.steps", "training.save_every", "prior.device", "prior.dty
 
 
 @dataclass(frozen=True)
-class Generate:
+class Generate(Config):
     """Generate a 3D model from a text prompt, or from a picture."""
 
     prompt: Positional[str] = ""  # the text prompt
@@ -50,13 +51,13 @@ class Generate:
         "auto"  # the 2D diffusion model: auto (embedded), sd, a folder, org/name ...; see `scoredistill priors`
     )
     preset: str = "fast"  # where all other settings come from: fast, paper or low-vram
-    seed: int = 0  # seed of everything random
+    seed: Seed = 0  # seed of everything random
     device: str = "auto"  # cpu, cuda, cuda:N, or auto: cuda where there is one
     image: str = ""  # a picture of the object to start from, for priors that generate other views of it
-    steps: int | None = None  # optimization steps (--training.steps)
-    batch: int | None = None  # camera views per optimization step (--training.batch)
-    resolution: int | None = None  # render resolution in pixels (--training.resolution)
-    scale: float | None = None  # guidance scale (--method.scale)
+    steps: Count | None = None  # optimization steps (--training.steps)
+    batch: Batch | None = None  # camera views per optimization step (--training.batch)
+    resolution: Pixels | None = None  # render resolution in pixels (--training.resolution)
+    scale: GuidanceScale | None = None  # guidance scale (--method.scale)
     negative: str | None = None  # negative prompt (--prompt.negative)
     out: Path | None = None  # the run's folder; by default runs/PROMPT-METHOD-SEED
     config: Path | None = None  # start from the recipe in this config.yaml; other flags replace its settings
@@ -78,37 +79,38 @@ class Image(Generate):
 
 
 @dataclass(frozen=True)
-class Resume:
+class Resume(Config):
     """Continue a run exactly where it stopped; `--steps N` extends or shortens it."""
 
     folder: Positional[Path]  # of the run
     prompt: str = ""  # not used
-    steps: int | None = None  # optimization steps in all (--training.steps)
+    steps: Count | None = None  # optimization steps in all (--training.steps)
 
     def run(self, recipe: Recipe) -> None:
         """Continue the run with its recipe as the flags changed it."""
         folder = RunFolder.open(self.folder)
         for path in different(recipe, folder.recipe):
             if not path.startswith(RESUMABLE):
-                raise ValueError(f"resume cannot change {path}: start a new run with --config {folder / 'config.yaml'}")
+                again = command_line("generate", "--config", folder / "config.yaml")
+                raise ValueError(f"resume cannot change {path}: start a new run with: {again}")
         parts = build(recipe)
         drive(folder.with_recipe(recipe) if recipe != folder.recipe else folder, parts)
 
 
 @dataclass(frozen=True)
-class Sample:
+class Sample(Config):
     """Draw samples of the prior itself by DDIM, into one PNG."""
 
     prompt: Positional[str]  # what to sample
     prior: str = "toybox"  # as in `generate`; see `scoredistill priors`
-    count: int = 16  # number of samples
-    scale: float = 4.0  # guidance scale, null + scale (text - null); 4 suits Toybox, 7.5 Stable Diffusion
-    steps: int = 30  # evaluations of the prior for each sample
-    seed: int = 0  # seed of the noise
+    count: Batch = 16  # number of samples
+    scale: GuidanceScale = 4.0  # guidance scale, null + scale (text - null); 4 suits Toybox, 7.5 Stable Diffusion
+    steps: Iterations = 30  # evaluations of the prior for each sample
+    seed: Seed = 0  # seed of the noise
     negative: str = ""  # negative prompt (replaces the empty prompt in classifier-free guidance)
     device: str = "auto"  # cpu, cuda, cuda:N, or auto
     lora: tuple[str, ...] = ()  # LoRA files FILE[:weight], fused into the network
-    out: Path | None = None  # the PNG; by default runs/PROMPT-ddim-SEED.png
+    out: Path | None = None  # the PNG; by default runs/PROMPT-ddim-SEED.png, with a number if there is one already
 
     def __call__(self) -> None:
         if not self.prompt.strip():
@@ -117,7 +119,7 @@ class Sample:
         config = PriorConfig(name, resolved_device(self.device), lora=self.lora)
         prompt = Prompt(self.prompt, self.negative)
         rgb = samples(config, prompt, self.count, scale=self.scale, steps=self.steps, seed=self.seed)
-        path = self.out or default_path(self.prompt, "ddim", self.seed).with_suffix(".png")
+        path = self.out or unused_path(default_path(self.prompt, "ddim", self.seed).with_suffix(".png"))
         path.parent.mkdir(parents=True, exist_ok=True)
         write_png(grid(rgb), path)
         print(path)
@@ -171,7 +173,7 @@ class Export:
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(Config):
     """Evaluate finished runs: a table of the runs, and the means of each method."""
 
     folders: Positional[tuple[Path, ...]]  # of the runs
@@ -181,6 +183,9 @@ class Evaluate:
     def __call__(self) -> None:
         if not self.folders:
             raise ValueError("name the folders of the runs to evaluate")
+        for index, folder in enumerate(self.folders):
+            if folder.resolve() in [other.resolve() for other in self.folders[:index]]:
+                raise ValueError(f"{folder} is named twice, and one run counts once: name each folder once")
         rows: list[dict[str, Any]] = []
         for folder in self.folders:
             recipe, scene = open_scene(folder)
@@ -192,7 +197,7 @@ class Evaluate:
         print(markdown([{name: row.get(name, "") for name in (*COLUMNS, *own)} for row in rows]))
         print(markdown(summarize(rows)))
         if self.out:
-            write_safely(self.out, json.dumps(rows, indent=2).encode())
+            write_safely(self.out, json_bytes(rows))
 
 
 @dataclass(frozen=True)
@@ -214,7 +219,7 @@ Study.__doc__ = f"{Study.__doc__}\n\n" + listing().replace("\n", "\n\n")
 
 
 @dataclass(frozen=True)
-class Methods:
+class Methods(Config):
     """List the score-distillation methods with equations, scales and costs; describe one, or cite it."""
 
     name: Positional[str] = ""  # of a method to describe

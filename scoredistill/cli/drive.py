@@ -5,6 +5,7 @@ from __future__ import annotations
 from scoredistill.cli.progress import Progress
 from scoredistill.cli.signals import Signals
 from scoredistill.recipes.build import Parts
+from scoredistill.recipes.command import command_line
 from scoredistill.runs.finish import DivergedError, finish, salvage
 from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.journal import record
@@ -34,7 +35,7 @@ def drive(folder: RunFolder, parts: Parts) -> None:
             done = _steps(folder, parts, signals)
         except (FloatingPointError, OSError) as error:
             raise RunFailedError(f"{reason(error)}; {salvage(folder, parts.scene, error)}") from error
-        again = f"go on with: scoredistill resume {folder.path}"
+        again = f"go on with: {command_line('resume', folder.path)}"
         if signals.terminated:
             raise StoppedError(f"stopped after step {done} of {steps}; {again}", 143)
         if signals.interrupted:

@@ -12,6 +12,7 @@ from pathlib import Path
 from scoredistill.cli.commands import COMMANDS, Generate, Resume, command_named
 from scoredistill.cli.drive import RunFailedError, StoppedError, reason
 from scoredistill.cli.flags import initial_recipe, parse, recipe_of, with_dotted_flags
+from scoredistill.cli.words import check_words
 from scoredistill.runs.folder import RunFolder, read_config
 
 PROG = "scoredistill"
@@ -41,6 +42,7 @@ def parsed(arguments: Sequence[str]) -> Callable[[], None]:
         return _overview(arguments)
     kind, rest = command_named(arguments[0]), arguments[1:]
     prog = f"{PROG} {arguments[0]}"
+    check_words(rest, prog)
     if issubclass(kind, Generate):
         initial = initial_recipe(rest, kind.fixed_scene, read_config)
     elif issubclass(kind, Resume):
@@ -48,7 +50,8 @@ def parsed(arguments: Sequence[str]) -> Callable[[], None]:
     else:
         return parse(kind, rest, prog, kind.__doc__ or "")
     if initial is None:
-        return parse(kind, rest, prog, kind.__doc__ or "")
+        parse(kind, rest, prog, kind.__doc__ or "")
+        raise ValueError(f"the folder of the run comes first, as in: {prog} FOLDER --steps 400")
     command = parse(with_dotted_flags(kind, initial), rest, prog, kind.__doc__ or "")
     recipe = recipe_of(command, initial)
     return lambda: command.run(recipe)

@@ -7,7 +7,6 @@ preview.png   turntable.mp4   mesh.glb   metrics.json   index.html     written w
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,13 +16,13 @@ from typing import Any
 from torch import Tensor
 
 from scoredistill.export.images import write_png
-from scoredistill.files import write_safely
+from scoredistill.files import read_limited, write_safely
+from scoredistill.recipes.command import command_line
 from scoredistill.recipes.recipe import Recipe, changed
 from scoredistill.recipes.text import read_recipe, write_recipe
+from scoredistill.recipes.tree import LONGEST
 from scoredistill.runs import checkpoint
 
-RUNS = Path("runs")
-SLUG = 40  # letters of the prompt in a folder's name
 PICTURE = "prompt.picture.file"
 
 Record = dict[str, Any]
@@ -123,16 +122,10 @@ class RunFolder:
         return found
 
 
-def default_path(prompt: str, method: str, seed: int) -> Path:
-    """runs/a-purple-snowman-sdi-0; a method of one's own goes by its class or function."""
-    slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower())[:SLUG].strip("-")
-    return RUNS / f"{slug}-{method.rpartition(':')[2].lower()}-{seed}"
-
-
 def read_config(path: Path) -> Recipe:
     """The recipe in a file that `RunFolder` wrote; ValueError in one line for anything else."""
     try:
-        text = path.read_text("utf-8")
+        text = read_limited(path, LONGEST).decode()
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not YAML") from None
     recipe = read_recipe(text, str(path), path.absolute().parent)
@@ -156,6 +149,7 @@ def _occupied(path: Path, recipe: Recipe) -> str:
     config = path / "config.yaml"
     if not config.is_file():
         return f"{path} is not empty; choose another folder with --out"
+    again = command_line("resume", path)
     if read_config(config) == recipe:
-        return f"{path} holds this very run; go on with: scoredistill resume {path}, or choose another --out"
-    return f"{path} holds another run; choose another --out, or go on with: scoredistill resume {path}"
+        return f"{path} holds this very run; go on with: {again}, or choose another --out"
+    return f"{path} holds another run; choose another --out, or go on with: {again}"

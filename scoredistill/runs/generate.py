@@ -25,9 +25,10 @@ from scoredistill.recipes.kinds import name_of
 from scoredistill.recipes.presets import PRESETS
 from scoredistill.recipes.recipe import Recipe, changed
 from scoredistill.runs.finish import finish
-from scoredistill.runs.folder import Record, RunFolder, default_path
+from scoredistill.runs.folder import Record, RunFolder
 from scoredistill.runs.formats import MESHES, SPLATS, write
 from scoredistill.runs.journal import record
+from scoredistill.runs.names import default_path
 from scoredistill.runs.renders import four_views, render_views
 
 Progress = Callable[[Record], object]
