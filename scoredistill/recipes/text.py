@@ -7,14 +7,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from scoredistill import own
 from scoredistill.config import Config, from_plain, missing_keys, nearest, shown, to_plain
 from scoredistill.recipes.command import command_line
 from scoredistill.recipes.kinds import method_config, name_of, scene_config
 from scoredistill.recipes.recipe import Recipe
-from scoredistill.recipes.tree import LONGEST, read_tree
+from scoredistill.recipes.tree import read_tree, write_tree
 
 FORMAT = 1
 """To be raised when a recipe written before could not be read right any more."""
@@ -27,10 +25,7 @@ def write_recipe(recipe: Recipe) -> str:
         node: Config = getattr(recipe, field.name)
         name = {"name": name_of(node)} if field.name in ("scene", "method") else {}
         tree[field.name] = name | to_plain(node)
-    text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)
-    if len(text.encode()) > LONGEST:
-        raise ValueError(f"the recipe is too large: {len(text.encode()):,} bytes, at most {LONGEST:,} can be read")
-    return text
+    return write_tree(tree)
 
 
 def read_recipe(text: str, where: str, folder: Path | None = None) -> Recipe:
@@ -60,7 +55,8 @@ def read_recipe(text: str, where: str, folder: Path | None = None) -> Recipe:
         parts: dict[str, Any] = {name: _section(name, tree[name]) for name in sections}
         return Recipe(**parts)
     except (ValueError, OSError) as error:  # the name of one's own code may be no path
-        raise ValueError(f"{where}: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"{where}: {reason}") from None
 
 
 def _refuse_code_inside(folder: Path, tree: Mapping[str, Any]) -> None:

@@ -28,6 +28,25 @@ def read_tree(text: str, where: str) -> Any:
         raise ValueError(f"{where} is not YAML as a recipe holds it: {_first_line(error)}") from None
 
 
+def write_tree(tree: Any) -> str:
+    """The tree as text that `read_tree` reads; ValueError for one too large to be read again."""
+    text = yaml.dump(tree, Dumper=_QuotingDumper, sort_keys=False, allow_unicode=True, width=120)
+    if len(text.encode()) > LONGEST:
+        raise ValueError(f"the recipe is too large: {len(text.encode()):,} bytes, at most {LONGEST:,} can be read")
+    return text
+
+
+class _QuotingDumper(yaml.SafeDumper):
+    """SafeDumper that escapes line breaks of every kind: in other styles readers take some of them for spaces."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, None if text.isprintable() else '"')
+
+
+_QuotingDumper.add_representer(str, _represent_text)
+
+
 class _PlainLoader(yaml.SafeLoader):
     """SafeLoader for trees: every node is counted, and written out where it stands."""
 
