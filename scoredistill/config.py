@@ -17,22 +17,20 @@ Node = TypeVar("Node", bound="Config")
 
 @dataclass(frozen=True)
 class Range:
-    """The finite numbers from `low` to `high`, without `low` itself where it is `exclusive`."""
+    """The finite numbers from `low` to `high`."""
 
     low: float = -math.inf
     high: float = math.inf
-    exclusive: bool = False
 
     def __contains__(self, value: float) -> bool:
-        above = value > self.low if self.exclusive else value >= self.low
-        return above and value <= self.high and (isinstance(value, int) or math.isfinite(value))
+        return self.low <= value <= self.high and (isinstance(value, int) or math.isfinite(value))
 
     def __str__(self) -> str:
         if math.isinf(self.low):
             return "finite"
         if math.isinf(self.high):
-            return f"above {self.low:g}" if self.exclusive else f"at least {self.low:g}"
-        return f"in {'(' if self.exclusive else '['}{self.low:g}, {self.high:g}]"
+            return f"at least {self.low:g}"
+        return f"in [{self.low:g}, {self.high:g}]"
 
 
 @dataclass(frozen=True)

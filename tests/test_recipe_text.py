@@ -36,8 +36,7 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
     for rule in getattr(hint, "__metadata__", ()):
         if isinstance(rule, Range):
             whole = hint.__origin__ is int
-            limits = {"exclude_min": rule.exclusive, "width": 64}
-            return st.integers(int(rule.low), int(rule.high)) if whole else st.floats(rule.low, rule.high, **limits)
+            return st.integers(int(rule.low), int(rule.high)) if whole else st.floats(rule.low, rule.high)
     return {str: ANY_TEXT, bool: st.booleans()}[hint]
 
 

@@ -13,7 +13,21 @@ from scoredistill.cli.doctor import examine
 from scoredistill.cli.drive import drive
 from scoredistill.cli.method_help import method_page, methods_table
 from scoredistill.cli.progress import Ticker
-from scoredistill.config import Batch, Config, Count, GuidanceScale, Iterations, Pixels, Seed, named, nearest
+from scoredistill.config import (
+    Batch,
+    Config,
+    Count,
+    Degrees,
+    Elevation,
+    GuidanceScale,
+    Iterations,
+    Natural,
+    NonNegative,
+    Pixels,
+    Seed,
+    named,
+    nearest,
+)
 from scoredistill.contracts import Prompt
 from scoredistill.evaluate.report import markdown, summarize
 from scoredistill.export.findings import VERDICTS
@@ -25,7 +39,16 @@ from scoredistill.recipes.build import background_color, build
 from scoredistill.recipes.command import command_line
 from scoredistill.recipes.kinds import name_of
 from scoredistill.recipes.preset import resolved_device
-from scoredistill.recipes.recipe import OutputConfig, PriorConfig, Recipe, changed, different
+from scoredistill.recipes.recipe import (
+    Frames,
+    MeshResolution,
+    OutputConfig,
+    PriorConfig,
+    Recipe,
+    Texels,
+    changed,
+    different,
+)
 from scoredistill.runs.evaluation import evaluate
 from scoredistill.runs.finish import open_3d_scene, open_scene
 from scoredistill.runs.folder import RunFolder
@@ -126,14 +149,14 @@ class Sample(Config):
 
 
 @dataclass(frozen=True)
-class Render:
+class Render(Config):
     """Render a turntable video of a run's scene, or views from given directions."""
 
     folder: Positional[Path]  # of the run
-    azimuths_deg: tuple[float, ...] = ()  # azimuths of views for a PNG instead of a video; 0 is the front, 90 at +x
-    elevation_deg: float = ELEVATION_DEG  # camera elevation, degrees
-    frames: int = 120  # frames of the video, 30 per second
-    resolution: int = 256  # resolution in pixels
+    azimuths_deg: tuple[Degrees, ...] = ()  # azimuths of views for a PNG instead of a video; 0 is the front, 90 at +x
+    elevation_deg: Elevation = ELEVATION_DEG  # camera elevation, degrees
+    frames: Frames = 120  # frames of the video, 30 per second
+    resolution: Pixels = 256  # resolution in pixels
     out: Path | None = None  # by default turntable.mp4 or views.png in the folder
 
     def __call__(self) -> None:
@@ -152,15 +175,15 @@ class Render:
 
 
 @dataclass(frozen=True)
-class Export:
+class Export(Config):
     """Export a mesh of a run's scene, or a file of its splats."""
 
     folder: Positional[Path]  # of the run
     format: str = "glb"  # glb, obj or ply; of splats also splat-ply and splat-glb
-    resolution: int = OutputConfig.mesh_resolution  # density samples along a side
-    threshold: float = OutputConfig.mesh_threshold  # density at the surface; 0: chosen from the silhouette of renders
-    faces: int = OutputConfig.mesh_faces  # triangles, about; 0: all of them
-    texture: int = OutputConfig.texture  # texture resolution in texels; 0: vertex colors instead
+    resolution: MeshResolution = OutputConfig.mesh_resolution  # density samples along a side
+    threshold: NonNegative = OutputConfig.mesh_threshold  # density at the surface; 0: from the silhouette of renders
+    faces: Natural = OutputConfig.mesh_faces  # triangles, about; 0: all of them
+    texture: Texels = OutputConfig.texture  # texture resolution in texels; 0: vertex colors instead
     out: Path | None = None  # by default mesh.* or splats.* in the folder
 
     def __call__(self) -> None:

@@ -12,6 +12,7 @@ from scoredistill.config import (
     Degrees,
     Elevation,
     HalfAngle,
+    Natural,
     NonNegative,
     Pixels,
     Range,
@@ -31,6 +32,10 @@ from scoredistill.views import OrbitConfig
 GRAY = (0.5, 0.5, 0.5)
 BACKGROUNDS = {"toybox": BACKGROUND, "white": (1.0, 1.0, 1.0), "gray": GRAY, "black": (0.0, 0.0, 0.0)}
 """Background colors by name; "toybox" is the one that the embedded priors were trained on."""
+
+Frames = Annotated[int, Range(1, 3600)]
+MeshResolution = Annotated[int, Range(8, 1024)]
+Texels = Annotated[int, Range(0, 8192)]
 
 
 @dataclass(frozen=True)
@@ -90,12 +95,12 @@ class TrainingConfig(Config):
 class OutputConfig(Config):
     """Files that are made of a finished run."""
 
-    turntable_frames: Annotated[int, Range(1, 3600)] = 60  # frames of the turntable video, 30 per second
+    turntable_frames: Frames = 60  # frames of the turntable video, 30 per second
     turntable_resolution: Pixels = 128  # resolution of the turntable video in pixels
-    mesh_resolution: Annotated[int, Range(8, 1024)] = 128  # density samples along a side for mesh extraction
+    mesh_resolution: MeshResolution = 128  # density samples along a side for mesh extraction
     mesh_threshold: NonNegative = 0.0  # density at the surface; 0: chosen from the silhouette of renders
-    mesh_faces: Annotated[int, Range(0, 10_000_000)] = 5_000  # triangles of the mesh, about; 0: all of them
-    texture: Annotated[int, Range(0, 8192)] = 512  # texture resolution in texels; 0: vertex colors instead
+    mesh_faces: Natural = 5_000  # triangles of the mesh, about; 0: all of them
+    texture: Texels = 512  # texture resolution in texels; 0: vertex colors instead
 
 
 @dataclass(frozen=True)
