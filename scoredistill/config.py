@@ -34,6 +34,17 @@ class Range:
 
 
 @dataclass(frozen=True)
+class ZeroOr(Range):
+    """A range and zero, which stands for no value."""
+
+    def __contains__(self, value: float) -> bool:
+        return value == 0 or super().__contains__(value)
+
+    def __str__(self) -> str:
+        return f"0 or {super().__str__()}"
+
+
+@dataclass(frozen=True)
 class CarriedTime:
     """Marks a diffusion time that presets carry from Stable Diffusion's noise schedule to another (see `methods`)."""
 
@@ -180,6 +191,15 @@ def missing_keys(config: Config, plain: Mapping[str, Any], where: str) -> list[s
         elif isinstance(value, Config):
             found += missing_keys(value, plain[field.name], name)
     return found
+
+
+def dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A tree of plain values as one level of dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        nested = isinstance(value, Mapping)
+        flat |= dotted(value, f"{prefix}{name}.") if nested else {prefix + name: value}
+    return flat
 
 
 def _read(name: str, hint: Any, value: Any) -> Any:

@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "scoredistill"
 FILES = sorted(ROOT.rglob("*.py"))
 FLOORS = [
-    {"schedule", "camera", "views", "config", "files", "own", "randomness", "kernels"},
+    {"schedule", "camera", "views", "config", "files", "own", "randomness", "kernels", "startup"},
     {"contracts", "render"},
     {"methods", "priors", "scenes", "evaluate", "export", "toybox", "optimize"},
     {"recipes"},
@@ -26,6 +26,9 @@ FLOORS = [
     {"cli"},
     {"__init__", "__main__"},
 ]
+UNSAFE = {"pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle"}  # modules that execute what they read
+UNSAFE |= {"socket", "socketserver", "http", "asyncio", "urllib", "requests"}  # and the network: only through the hub
+UNSAFE_CALLS = {"eval", "exec", "os.system", "os.popen", "yaml.load", "yaml.unsafe_load"}
 WINDOWS = {("priors", "toybox"), ("evaluate", "toybox")}  # neighbors of which the first may read the second
 BANNED = {"told", "said", "kept", "looks", "sighted", "hears"}  # words of identifiers: STYLE.md has better ones
 BAD_FILES = {"utils", "helpers", "base", "common", "manager", "misc", "guidance_utils", "system"}
@@ -141,12 +144,22 @@ def test_files_and_functions_are_short(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_pickle_and_a_module_docstring(path: Path) -> None:
     text = path.read_text()
-    assert "pickle" not in set(imports(parsed(path)))
+    assert not {name.split(".")[0] for name in imports(parsed(path))} & UNSAFE
     assert "torch.save" not in text
     assert "torch.load(" not in text
     assert path.stem not in BAD_FILES
     if text.strip():
         assert ast.get_docstring(parsed(path)), "a module opens with a sentence"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_text_becomes_code(path: Path) -> None:
+    """Nothing is evaluated, unpickled or given to a shell; code of published models is not executed."""
+    calls = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
+    assert not {ast.unparse(call.func) for call in calls} & UNSAFE_CALLS
+    given = {(keyword.arg, ast.unparse(keyword.value)) for call in calls for keyword in call.keywords}
+    assert not {"shell", "trust_remote_code", "allow_pickle", "custom_pipeline"} & {name for name, _ in given}
+    assert ("use_safetensors", "False") not in given
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -164,6 +177,31 @@ def test_only_the_command_line_prints_or_exits() -> None:
             calls = [node.func for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
             names = {ast.unparse(call) for call in calls}
             assert not names & {"print", "sys.exit", "exit"}, path
+
+
+WRITES = {"write_bytes", "write_text", "save_file", "np.save", "np.savez", "shutil.copyfile", "shutil.copy"}
+LOG = "runs/folder.py"  # it appends to log.jsonl: a record cut off by a crash is dropped when the log is read
+
+
+def writes(node: ast.AST, *, safe: bool = False) -> Iterator[ast.Call]:
+    """The calls that write a file by its name outside a block `with replacing(...)`."""
+    for child in ast.iter_child_nodes(node):
+        inside = safe or "replacing(" in "".join(map(ast.unparse, getattr(child, "items", ())))
+        if isinstance(child, ast.Call) and not inside:
+            name = ast.unparse(child.func)
+            modes = {ast.unparse(each) for each in (*child.args, *(keyword.value for keyword in child.keywords))}
+            modes = {mode for mode in modes if re.fullmatch("'[rbt]*[wxa+][bt+]*'", mode)}
+            opened = name.rpartition(".")[2] == "open" and modes
+            if (opened or WRITES & {name, name.rpartition(".")[2]}) and "replacing(" not in name:
+                yield child
+        yield from writes(child, safe=inside)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_are_written_atomically(path: Path) -> None:
+    """Only `files.py` opens files for writing: all others write with `write_safely` or inside `replacing`."""
+    if path.relative_to(ROOT).as_posix() not in ("files.py", LOG):
+        assert not [ast.unparse(call) for call in writes(parsed(path))]
 
 
 def test_importing_the_face_is_light() -> None:

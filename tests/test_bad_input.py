@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import FLAGS, PROMPT, empty, fast
+from tiny import FLAGS, PROMPT, SMALL, empty, fast
 
 from scoredistill.cli import main
 from scoredistill.priors.toybox import ToyboxPrior
@@ -49,6 +49,9 @@ def complaint(capsys: pytest.CaptureFixture[str], arguments: list[str], code: in
         (["generate", "a red cra"], "'cra'; nearest known words: "),
         (["generate", PROMPT, "--method", "sdx"], "unknown method 'sdx'; nearest known: "),
         (["generate", PROMPT, "--tua", "3"], "Unrecognized options: --tua"),
+        (["generate", PROMPT, "--stpes", "3"], "did you mean --steps?"),
+        (["generate", PROMPT, "--scene.smaples=3"], "did you mean --scene.samples"),
+        (["sample", PROMPT, "--cuont", "3"], "did you mean --count?"),
         (["generate", PROMPT, "--method.tau", "x"], "--method.tau"),
         (["generate", PROMPT, "--method", "sds", "--method.tau", "1"], "Unrecognized options: --method.tau"),
         (["generate", PROMPT, "--method.tau", "-1"], "--method: tau must be in [0, 1], got -1"),
@@ -93,12 +96,31 @@ def complaint(capsys: pytest.CaptureFixture[str], arguments: list[str], code: in
         (["generate", PROMPT, "--seed", str(2**63)], "seed must be in [0,"),
         (["generate", PROMPT, "--steps", "9" * 20], "steps must be in [1,"),
         (["generate", PROMPT, "--steps", "9" * 400], "steps must be in [1,"),
-        (["sample", PROMPT, "--count", "100000000"], "count must be in [1,"),
+        (["sample", PROMPT, "--count", "100000000"], "count must be in [1, 1024]"),
         (["sample", PROMPT, "--scale", "nan"], "scale must be in [0, 1000], got nan"),
         (["sample", PROMPT, "--seed", str(2**63)], "seed must be in [0,"),
         (["study", "sdi-equals-ddim", "--captions", "31"], "captions must be in [1, 30]"),
         (["methods", "--cite", "sdx"], "unknown method"),
-        (["sample", PROMPT, "--count", "0"], "count must be in [1, 10000], got 0"),
+        (["sample", PROMPT, "--count", "0"], "error: count must be in [1, 1024], got 0; see: scoredistill sample"),
+        (["sample", PROMPT, "--steps", "0"], "steps must be in [1, 1000], got 0"),
+        (["sample", PROMPT, "--out", "s.jpg"], "s.jpg will hold PNG, so its name must end in .png"),
+        (["render", "run", "--frames", "0"], "frames must be in [1, 3600], got 0"),
+        (["render", "run", "--resolution", "0"], "resolution must be in [8, 4096], got 0"),
+        (["render", "run", "--elevation-deg", "nan"], "elevation_deg must be in [-89, 89], got nan"),
+        (["render", "run", "--azimuths-deg", *["1"] * 65], "azimuths_deg must be at most 64 angles, got 65"),
+        (["render", "run", "--out", "t.gif"], "t.gif will hold MP4, so its name must end in .mp4"),
+        (["render", "run", "--azimuths-deg", "0", "--out", "t.mp4"], "its name must end in .png"),
+        (["export", "run", "--threshold", "1e-300"], "threshold must be 0 or in [0.001, 10000], got 1e-300"),
+        (["export", "run", "--texture", "7"], "texture must be 0 or in [16, 8192], got 7"),
+        (["export", "run", "--faces", "1"], "faces must be 0 or in [4, 1e+07], got 1"),
+        (["export", "run", "--resolution", "100000"], "resolution must be in [8, 1024], got 100000"),
+        (["export", "run", "--format", "glbx"], "unknown format 'glbx'; nearest known: glb"),
+        (["export", "run", "--out", "model.fbx"], "the suffix of model.fbx names no format: take one of .glb, .obj"),
+        (["export", "run", "--out", "model"], "the suffix of model names no format"),
+        (["export", "run", "--format", "glb", "--out", "model.obj"], "model.obj will hold GLB"),
+        (["export", "run", "--format", "glb", "--out", "/dev/full"], "/dev/full is a device"),
+        (["export", "run", "--out", "/nowhere/model.obj"], "there is no folder /nowhere to write model.obj into"),
+        (["evaluate", "run", "--out", "table.csv"], "table.csv will hold JSON, so its name must end in .json"),
         (["generate", PROMPT, "--prior", "nowhere.safetensors"], "no Toybox weights at"),
     ],
 )
@@ -135,11 +157,11 @@ def test_another_runs_folder(capsys: pytest.CaptureFixture[str], generate: list[
 
 def test_checkpoint_of_another_version(capsys: pytest.CaptureFixture[str], generate: list[str], out: Path) -> None:
     assert main(generate) == 0
-    path = max((out / "checkpoint").glob("*.json"))
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    for path in (out / "checkpoint").glob("*.safetensors"):
+        path.write_bytes(path.read_bytes().replace(checkpoint.FORMAT.encode(), b"scoredistill-0"))
     capsys.readouterr()
     for command in ("resume", "export", "render", "evaluate"):
-        assert "format 99" in complaint(capsys, [command, str(out)], 2)
+        assert "of another version" in complaint(capsys, [command, str(out)], 2)
 
 
 def test_a_run_without_a_checkpoint(capsys: pytest.CaptureFixture[str], generate: list[str], out: Path) -> None:
@@ -218,13 +240,77 @@ def test_full_disk(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         true(descriptor)
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     message = complaint(capsys, generate, 1)
     assert "No space left on device" in message
-    monkeypatch.setattr(checkpoint.os, "fsync", true)
+    monkeypatch.setattr(os, "fsync", true)
     if (out / "config.yaml").exists():
         assert main(["resume", str(out)]) == 0
         assert [record["step"] for record in RunFolder.open(out).log()] == list(range(6))
+
+
+OWN = """
+import numpy, torch
+from scoredistill import Distilled
+
+def still(query, x):
+    return Distilled(torch.zeros_like(x))
+
+def broken(query, x):
+    if query.progress > 0.5:
+        raise RuntimeError("shapes do not match\\n  at line 3")
+    return still(query, x)
+
+def greedy(query, x):
+    if query.progress > 0.5:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    return still(query, x)
+
+def greedy_in_numpy(query, x):
+    if query.progress > 0.5:
+        numpy.ones(1 << 58)
+    return still(query, x)
+
+def wrong(query, x):
+    if query.progress > 0.5:
+        return {}["key"]
+    return still(query, x)
+"""
+NO_MEMORY = "more were asked for: --preset low-vram, a smaller --resolution or a smaller --batch takes less; "
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("broken", "error: shapes do not match; "),
+        ("greedy", NO_MEMORY),
+        ("greedy_in_numpy", NO_MEMORY),
+        ("wrong", "KeyError: 'key'; this is a bug"),
+    ],
+)
+def test_an_error_of_a_step_loses_nothing(
+    capsys: pytest.CaptureFixture[str], generate: list[str], out: Path, tmp_path: Path, name: str, message: str
+) -> None:
+    """Whatever a step raises: the log, the newest checkpoint and a preview of it are in the folder, which resumes."""
+    mine = tmp_path / "mine.py"
+    mine.write_text(OWN)
+    line = complaint(capsys, [*generate[: -len(FLAGS)], *SMALL, "--method", f"{mine}:{name}"], 1)
+    assert message in line
+    assert f"{out} holds the checkpoint of step 2, the log and a preview" in line
+    assert (out / "preview.png").exists()
+    mine.write_text(f"{OWN}\n{name} = still\n")
+    assert main(["resume", str(out), "--accept-changes"]) == 0
+    assert [record["step"] for record in RunFolder.open(out).log()] == list(range(6))
+
+
+def test_no_memory_outside_a_run(
+    capsys: pytest.CaptureFixture[str], generate: list[str], out: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("import torch\ndef metric(rgb, prompt):\n    return torch.empty(1 << 60, dtype=torch.uint8)\n")
+    assert main(generate) == 0
+    capsys.readouterr()
+    assert "out of memory" in complaint(capsys, ["evaluate", str(out), "--metric", f"{mine}:metric"], 1)
 
 
 def test_a_bug_is_one_line_too(

@@ -111,10 +111,10 @@ def test_samples_without_a_name_do_not_replace_others(
 
 @pytest.mark.parametrize(("kind", "start"), [("glb", b"glTF"), ("obj", b"# score"), ("ply", b"ply\n")])
 def test_exports_begin_as_their_format_does(finished: Path, tmp_path: Path, kind: str, start: bytes) -> None:
-    path = tmp_path / "mesh"
-    flags = ["--format", kind, "--resolution", "24", "--out", str(path)]
-    assert main(["export", str(finished), *flags]) == 0
-    assert path.read_bytes().startswith(start)
+    named, plain = tmp_path / f"model.{kind.upper()}", tmp_path / "model"
+    for path, flags in ((named, []), (plain, ["--format", kind])):
+        assert main(["export", str(finished), *flags, "--resolution", "24", "--out", str(path)]) == 0
+        assert path.read_bytes().startswith(start)
 
 
 def test_render_films_and_looks(finished: Path, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import hashlib
 import io
 import math
 import re
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -15,11 +17,21 @@ import pytest
 import torch
 from balls import ORANGE, ball
 from PIL import Image
+from torch import Tensor
 
 from scoredistill.contracts import Frame
 from scoredistill.export.curves import curve
 from scoredistill.export.glb import write_glb
-from scoredistill.export.images import enlarge, grid, normal_image, png, preview, write_png, write_turntable
+from scoredistill.export.images import (
+    enlarge,
+    grid,
+    normal_image,
+    png,
+    preview,
+    write_png,
+    write_turntable,
+    write_video,
+)
 from scoredistill.export.mesh import Mesh, extract
 from scoredistill.export.page import Page, render_page, write_page
 
@@ -98,11 +110,39 @@ def test_a_turntable_without_frames_is_an_error(tmp_path: Path) -> None:
 def test_a_video_that_cannot_be_written_is_an_oserror(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nowhere"):
         write_turntable([frames(1)], tmp_path / "nowhere" / "turntable.mp4", background=torch.ones(3))
-    full = tmp_path / "full.mp4"
-    full.symlink_to("/dev/full")
-    with pytest.raises(OSError, match=r"full\.mp4.*No space left") as caught:
-        write_turntable([frames(8)], full, background=torch.ones(3), size=64)
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"the old film")
+    with pytest.raises(OSError, match=r"film\.mp4.*not divisible by 2") as caught:
+        write_video([torch.zeros(3, 33, 33)], film)
     assert "\n" not in str(caught.value)
+    assert film.read_bytes() == b"the old film" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_render_that_breaks_off_leaves_the_old_film(tmp_path: Path) -> None:
+    def broken() -> Iterator[Tensor]:
+        yield torch.zeros(3, 32, 32)
+        raise KeyboardInterrupt
+
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"the old film")
+    with pytest.raises(KeyboardInterrupt):
+        write_video(broken(), film)
+    assert film.read_bytes() == b"the old film" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_colors_of_a_video_are_those_of_its_frames_and_its_tags_say_how(tmp_path: Path) -> None:
+    """Saturated colors decode to themselves by the matrix and range of the tags: BT.709, limited, sRGB transfer."""
+    colors = torch.cartesian_prod(*[torch.tensor([0.0, 0.5, 1.0])] * 3)
+    picture = colors.T[:, None, :, None].expand(3, 32, 27, 32).reshape(3, 32, 27 * 32)
+    write_video([picture] * 3, tmp_path / "film.mp4")
+    ffmpeg, given = imageio_ffmpeg.get_ffmpeg_exe(), ["-i", str(tmp_path / "film.mp4")]
+    about = subprocess.run([ffmpeg, *given], capture_output=True, text=True, check=False).stderr
+    assert "yuv420p(tv, bt709/bt709/iec61966-2-1" in about
+    for decoding in ([], ["-vf", "scale=in_color_matrix=bt709:in_range=tv"]):
+        command = [ffmpeg, "-v", "error", *given, *decoding, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+        shown = subprocess.run(command, capture_output=True, check=True).stdout
+        first = np.frombuffer(shown, np.uint8).reshape(3, 32, 27 * 32, 3)[0, 16, 16::32] / 255
+        assert np.abs(first - colors.numpy()).max() < 0.025
 
 
 # ---- the page ----

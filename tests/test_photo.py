@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
+import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
 import torch
-from PIL import Image
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
 from torch import Tensor
 
 from scoredistill.camera import Cameras, ring
@@ -17,6 +21,7 @@ from scoredistill.contracts import Photo
 from scoredistill.scenes.nerf import NeRF
 from scoredistill.scenes.photo import PhotoLoss, PhotoScene
 from scoredistill.scenes.picture import read_photo
+from scoredistill.scenes.pixels import WORKING, read_pixels
 from scoredistill.scenes.regularizers import Ramp, constant
 
 TEAL, RED = (40, 120, 120), (220, 30, 20)
@@ -102,11 +107,129 @@ def test_a_turned_picture_is_turned_upright(tmp_path: Path) -> None:
     assert torch.equal(read_photo(path, camera()).opacity[0], inside(40, 40, 2, 12, 16))
 
 
-def test_an_object_at_the_border_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("fill", [0.8, None])
+def test_an_object_at_the_border_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, fill: float | None
+) -> None:
     pixels = np.dstack([square(), 255 * inside(top=0).numpy().astype(np.uint8)])
     with caplog.at_level(logging.WARNING):
-        read_photo(written(tmp_path / "a.png", pixels), camera(), fill=0.8)
+        read_photo(written(tmp_path / "a.png", pixels), camera(), fill=fill)
     assert "touches the border" in caplog.text
+
+
+def rounded(size: int, radius: int) -> np.ndarray:
+    """The alpha of a square with transparent corners."""
+    away = (np.abs(np.arange(size) - (size - 1) / 2) - (size / 2 - radius)).clip(0)
+    return np.where(np.hypot(away, away[:, None]) <= radius, 255, 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize("cut", ["one pixel of alpha 254", "rounded corners", "a transparent frame"])
+def test_alpha_that_cuts_nothing_out_is_no_cut_out(tmp_path: Path, caplog: pytest.LogCaptureFixture, cut: str) -> None:
+    """The object is what differs from the plain background, as without alpha; the log says how much it is."""
+    alpha = np.full((40, 40), 255, np.uint8)
+    if cut == "rounded corners":
+        alpha = rounded(40, 9)
+    elif cut == "a transparent frame":
+        alpha[0] = alpha[:, 0] = 0
+    else:
+        alpha[3, 3] = 254
+    path = written(tmp_path / "a.png", np.dstack([square(), alpha]))
+    with caplog.at_level(logging.INFO, "scoredistill"):
+        assert torch.equal(read_photo(path, camera()).opacity[0], inside())
+    assert "the object covers 16 % of" in caplog.text
+
+
+def test_little_that_is_left_of_a_picture_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pixels = np.full((100, 100, 3), 250, np.uint8)
+    pixels[20:80, 20:80] = 255
+    pixels[48:53, 48:53] = 0
+    with caplog.at_level(logging.WARNING):
+        read_photo(written(tmp_path / "a.png", pixels), camera())
+    assert "covers only 0.2 % of it" in caplog.text
+
+
+GRAY = np.add.outer(np.arange(16), np.arange(16))[::-1] / 30
+"""A ramp over [0, 1]."""
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind", "full"),
+    [
+        ("png", "uint8", 255),
+        ("png", "uint16", 65_535),
+        ("tiff", "uint16", 65_535),
+        ("pgm", "uint16", 65_535),
+        ("tiff", "int32", 255),
+        ("tiff", "int32", 65_535),
+        ("tiff", "int32", 2**31 - 1),
+        ("tiff", "float32", 1),
+        ("tiff", "float32", 255),
+    ],
+)
+def test_every_pixel_format_is_mapped_by_its_own_range(tmp_path: Path, suffix: str, kind: str, full: int) -> None:
+    exact = GRAY.astype(np.float64) * full
+    path = written(tmp_path / f"a.{suffix}", (exact if kind == "float32" else exact.round()).astype(kind))
+    rgb, alpha = read_pixels(path)
+    assert bool((alpha == 1).all())
+    torch.testing.assert_close(rgb, torch.tensor(GRAY).float().expand(3, -1, -1), atol=0.003, rtol=0)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB"])
+def test_colors_do_not_depend_on_the_mode_of_the_file(tmp_path: Path, mode: str) -> None:
+    gray = Image.fromarray(np.full((16, 16), 255, np.uint8)).convert("RGB")
+    image = ImageCms.profileToProfile(
+        gray, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+    )
+    (image if mode == "LAB" else gray.convert(mode)).save(tmp_path / "a.tiff" if mode != "P" else tmp_path / "a.gif")
+    rgb, alpha = read_pixels(next(tmp_path.iterdir()))
+    torch.testing.assert_close(rgb, torch.ones(3, 16, 16), atol=0.01, rtol=0)
+    assert bool((alpha == 1).all())
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tiff"])
+def test_large_pictures_are_shrunk_before_anything_else(tmp_path: Path, suffix: str) -> None:
+    Image.new("L", (3 * WORKING, 64), 128).save(tmp_path / f"a.{suffix}")
+    rgb, alpha = read_pixels(tmp_path / f"a.{suffix}")
+    assert rgb.shape == (3, round(64 / 3), WORKING) and alpha.shape == (1, round(64 / 3), WORKING)
+    torch.testing.assert_close(rgb, torch.full_like(rgb, 128 / 255), atol=0.005, rtol=0)
+
+
+MODES = {
+    "png": ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"],
+    "jpg": ["L", "RGB", "CMYK"],
+    "tiff": ["1", "L", "LA", "RGB", "RGBA", "CMYK", "I;16", "I", "F"],
+    "webp": ["RGB", "RGBA"],
+    "avif": ["RGB", "RGBA"],
+    "gif": ["L", "P"],
+    "ppm": ["1", "L", "RGB", "I"],
+    "bmp": ["1", "L", "P", "RGB"],
+}
+
+
+@given(data=st.data())
+@settings(
+    deadline=None, derandomize=True, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_file_is_a_picture_in_0_1_or_one_line(tmp_path: Path, data: st.DataObject) -> None:
+    """Pictures of random format, mode and size, whole, cut off, or with bytes changed."""
+    suffix = data.draw(st.sampled_from(sorted(MODES)))
+    width, height = data.draw(st.tuples(st.integers(1, 40), st.integers(1, 40)))
+    image = Image.frombytes("RGBA", (width, height), random.Random(width * height).randbytes(4 * width * height))
+    mode = data.draw(st.sampled_from(MODES[suffix]))
+    image = image.convert("L").convert(mode) if mode.startswith(("I", "F")) else image.convert(mode)
+    path = tmp_path / f"a.{suffix}"
+    image.save(path)
+    content = bytearray(path.read_bytes())
+    for place, value in data.draw(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=8)):
+        content[place % len(content)] = value
+    path.write_bytes(content[: data.draw(st.one_of(st.just(len(content)), st.integers(0, len(content))))])
+    try:
+        photo = read_photo(path, camera())
+    except ValueError as error:
+        assert "\n" not in str(error)
+        return
+    for values in (photo.rgb, photo.opacity):
+        assert bool(((values >= 0) & (values <= 1 + 1e-6)).all())
 
 
 def test_unusable_pictures_are_refused_in_one_line(tmp_path: Path) -> None:
@@ -114,16 +237,34 @@ def test_unusable_pictures_are_refused_in_one_line(tmp_path: Path) -> None:
     noise = written(tmp_path / "noise.png", rng.integers(0, 255, (20, 20, 3), dtype=np.uint8))
     empty = written(tmp_path / "empty.png", np.full((20, 20, 3), 200, np.uint8))
     clear = written(tmp_path / "clear.png", np.zeros((20, 20, 4), np.uint8))
+    dot = written(tmp_path / "dot.png", np.full((1, 1, 4), 254, np.uint8))
+    bomb, damaged, program = tmp_path / "bomb.png", tmp_path / "damaged.avif", tmp_path / "program.eps"
+    Image.new("1", (11_000, 10_000)).save(bomb)
+    Image.fromarray(square()).save(damaged)
+    content = bytearray(damaged.read_bytes())
+    content[-200:] = bytes(200)
+    damaged.write_bytes(content)
+    Image.fromarray(square()).save(program)
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    endless = written(tmp_path / "endless.tiff", np.full((20, 20), np.nan, np.float32))
     text = tmp_path / "text.png"
     text.write_text("not a picture")
     cut = tmp_path / "cut.png"
     cut.write_bytes(written(tmp_path / "whole.png", square()).read_bytes()[:-60])
     refused = {
-        tmp_path / "no.png": "there is no picture",
-        tmp_path: "is no picture that can be read",
+        tmp_path / "no.png": "there is no file",
+        tmp_path: "is a folder, not a regular file",
+        Path("/dev/zero"): "is a device, not a regular file",
+        pipe: "is a pipe, not a regular file",
+        damaged: "is no picture that can be read",
+        dot: "it has 1 x 1 pixels, at least 8 x 8 are needed",
+        bomb: "it has 11000 x 10000 pixels, at most 100,000,000 are read; make it smaller first",
+        program: "is no picture that can be read",
+        endless: "values that are not finite",
         text: "is no picture that can be read",
         cut: "is no picture that can be read",
-        noise: r"neither transparency nor a plain background \(\d+% of its border has one color, 95% must\)",
+        noise: r"neither transparency .* nor a plain background \(\d+% of its border has one color, 95% must\)",
         empty: "shows no object",
         clear: "shows no object",
     }

@@ -39,11 +39,12 @@ def read_ply(path: Path) -> np.ndarray:
     header, _, body = path.read_bytes().partition(b"end_header\n")
     lines = header.decode("ascii").splitlines()
     assert lines[:2] == ["ply", "format binary_little_endian 1.0"]
-    assert lines[2].split()[:2] == ["element", "vertex"]
-    fields = [line.split() for line in lines[3:]]
+    assert lines[2] == "comment scoredistill: -y up, front +z"
+    assert lines[3].split()[:2] == ["element", "vertex"]
+    fields = [line.split() for line in lines[4:]]
     assert all(words[:2] == ["property", "float"] for words in fields)
     vertices = np.frombuffer(body, np.dtype([(words[2], "<f4") for words in fields]))
-    assert len(vertices) == int(lines[2].split()[2])
+    assert len(vertices) == int(lines[3].split()[2])
     return vertices
 
 

@@ -25,6 +25,7 @@ from scoredistill.runs.folder import RunFolder
 from scoredistill.scenes import regularizers as losses
 from scoredistill.scenes.splats import Splats, SplatsConfig
 from scoredistill.scenes.splats.densify import DensifyConfig
+from scoredistill.scenes.splats.mesh_file import read_triangles
 from scoredistill.scenes.splats.start import at_points, ball, on_mesh
 
 WHITE = torch.ones(3)
@@ -160,7 +161,7 @@ def test_a_mesh_of_splats_lies_where_they_do(tmp_path: Path) -> None:
     assert float(radius.mean()) == pytest.approx(2.8 * math.sin(angle), abs=0.02)
     torch.testing.assert_close(mesh.colors.mean(0), torch.tensor([0.8, 0.3, 0.1]), atol=0.01, rtol=0)
     write_glb(mesh, tmp_path / "mesh.glb")
-    start = on_mesh(tmp_path / "mesh.glb", 500, 0.1, 2, generator())
+    start = on_mesh(read_triangles(tmp_path / "mesh.glb", 1.0), 500, 0.1, 2, generator())
     assert start.harmonics.shape == (500, 9, 3)
     assert float((start.means.norm(dim=-1) - radius.mean()).abs().max()) < 0.05
     seen = color(start.harmonics[:, :1], torch.zeros(1, 500, 3))[0]
@@ -179,10 +180,8 @@ def test_without_any_splats_renders_and_volume_are_empty(kernels: str) -> None:
 
 
 def test_a_start_without_a_mesh_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "words.glb").write_text("no mesh")
-    for path in (tmp_path / "none.glb", tmp_path / "words.glb"):
-        with pytest.raises(ValueError, match="that splats can start from"):
-            on_mesh(path, 10, 0.1, 0, generator())
+    with pytest.raises(ValueError, match=r"none\.glb is no mesh that splats can start from: there is no file"):
+        replace(SMALL, start=str(tmp_path / "none.glb")).build(rng=generator(), steps=1, resolution=64)
     with pytest.raises(ValueError, match="at least 4 initial splats are needed, got 3"):
         ball(3, 0.5, 0.1, 0, generator())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from tyro.conf import Positional
 
@@ -14,16 +14,14 @@ from scoredistill.cli.drive import drive
 from scoredistill.cli.method_help import method_page, methods_table
 from scoredistill.cli.progress import Ticker
 from scoredistill.config import (
-    Batch,
     Config,
     Count,
     Degrees,
     Elevation,
     GuidanceScale,
     Iterations,
-    Natural,
-    NonNegative,
     Pixels,
+    Range,
     Seed,
     named,
     nearest,
@@ -32,7 +30,7 @@ from scoredistill.contracts import Prompt
 from scoredistill.evaluate.report import markdown, summarize
 from scoredistill.export.findings import VERDICTS
 from scoredistill.export.images import grid, preview, write_png, write_turntable
-from scoredistill.files import json_bytes, write_safely
+from scoredistill.files import check_replaceable, json_bytes, write_safely
 from scoredistill.methods.catalogue import METHODS
 from scoredistill.priors.load import full_prior_name, priors_help
 from scoredistill.recipes.build import background_color, build
@@ -40,27 +38,29 @@ from scoredistill.recipes.command import command_line
 from scoredistill.recipes.kinds import name_of
 from scoredistill.recipes.preset import resolved_device
 from scoredistill.recipes.recipe import (
+    Faces,
     Frames,
     MeshResolution,
     OutputConfig,
     PriorConfig,
     Recipe,
     Texels,
+    Threshold,
     changed,
     different,
 )
 from scoredistill.runs.evaluation import evaluate
 from scoredistill.runs.finish import open_3d_scene, open_scene
 from scoredistill.runs.folder import RunFolder
-from scoredistill.runs.formats import file_name, write
+from scoredistill.runs.formats import check_output, file_name, format_of, write
 from scoredistill.runs.names import default_path, unused_path
+from scoredistill.runs.origin import RESUMABLE
 from scoredistill.runs.renders import ELEVATION_DEG, render_views, turntable
 from scoredistill.runs.samples import samples
 from scoredistill.studies.conduct import Order, conduct, listing
 
 COLUMNS = ("run", "kind_right", "color_right", "view_right", "similarity", "sharpness", "diverged", "seen_as")
-RESUMABLE = ("training.steps", "training.save_every", "prior.device", "prior.dtype", "prior.compile", "output.")
-"""Settings that `resume` may change: none of them alters what is optimized."""
+VIEWS = 64  # of one picture, at most
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ class Resume(Config):
     folder: Positional[Path]  # of the run
     prompt: str = ""  # not used
     steps: Count | None = None  # optimization steps in all (--training.steps)
+    accept_changes: bool = False  # go on although config.yaml, the prior, the picture or the kernels have changed
 
     def run(self, recipe: Recipe) -> None:
         """Continue the run with its recipe as the flags changed it."""
@@ -117,7 +118,7 @@ class Resume(Config):
                 again = command_line("generate", "--config", folder / "config.yaml")
                 raise ValueError(f"resume cannot change {path}: start a new run with: {again}")
         parts = build(recipe)
-        drive(folder.with_recipe(recipe) if recipe != folder.recipe else folder, parts)
+        drive(folder.with_recipe(recipe), parts, accept=self.accept_changes)
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class Sample(Config):
 
     prompt: Positional[str]  # what to sample
     prior: str = "toybox"  # as in `generate`; see `scoredistill priors`
-    count: Batch = 16  # number of samples
+    count: Annotated[int, Range(1, 1024)] = 16  # number of samples
     scale: GuidanceScale = 4.0  # guidance scale, null + scale (text - null); 4 suits Toybox, 7.5 Stable Diffusion
     steps: Iterations = 30  # evaluations of the prior for each sample
     seed: Seed = 0  # seed of the noise
@@ -138,12 +139,13 @@ class Sample(Config):
     def __call__(self) -> None:
         if not self.prompt.strip():
             raise ValueError('no prompt: say what to sample, as in: scoredistill sample "a purple snowman"')
+        path = self.out or unused_path(default_path(self.prompt, "ddim", self.seed).with_suffix(".png"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        check_output(path, "png")
         name = "toybox" if self.prior == "auto" else full_prior_name(self.prior)
         config = PriorConfig(name, resolved_device(self.device), lora=self.lora)
         prompt = Prompt(self.prompt, self.negative)
         rgb = samples(config, prompt, self.count, scale=self.scale, steps=self.steps, seed=self.seed)
-        path = self.out or unused_path(default_path(self.prompt, "ddim", self.seed).with_suffix(".png"))
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_png(grid(rgb), path)
         print(path)
 
@@ -157,9 +159,16 @@ class Render(Config):
     elevation_deg: Elevation = ELEVATION_DEG  # camera elevation, degrees
     frames: Frames = 120  # frames of the video, 30 per second
     resolution: Pixels = 256  # resolution in pixels
-    out: Path | None = None  # by default turntable.mp4 or views.png in the folder
+    out: Path | None = None  # an .mp4, or with azimuths a .png; by default turntable.mp4 or views.png in the folder
+
+    def check(self) -> None:
+        """ValueError for more views than fit in a picture."""
+        if len(self.azimuths_deg) > VIEWS:
+            raise ValueError(f"azimuths_deg must be at most {VIEWS} angles, got {len(self.azimuths_deg)}")
 
     def __call__(self) -> None:
+        if self.out:
+            check_output(self.out, "png" if self.azimuths_deg else "mp4")
         recipe, scene = open_3d_scene(self.folder)
         background = background_color(recipe)
         if self.azimuths_deg:
@@ -179,20 +188,23 @@ class Export(Config):
     """Export a mesh of a run's scene, or a file of its splats."""
 
     folder: Positional[Path]  # of the run
-    format: str = "glb"  # glb, obj or ply; of splats also splat-ply and splat-glb
+    format: str = ""  # glb, obj or ply; of splats also splat-ply and splat-glb; by default that of --out, or glb
     resolution: MeshResolution = OutputConfig.mesh_resolution  # density samples along a side
-    threshold: NonNegative = OutputConfig.mesh_threshold  # density at the surface; 0: from the silhouette of renders
-    faces: Natural = OutputConfig.mesh_faces  # triangles, about; 0: all of them
+    threshold: Threshold = OutputConfig.mesh_threshold  # density at the surface; 0: from the silhouette of renders
+    faces: Faces = OutputConfig.mesh_faces  # triangles, about; 0: all of them
     texture: Texels = OutputConfig.texture  # texture resolution in texels; 0: vertex colors instead
     out: Path | None = None  # by default mesh.* or splats.* in the folder
 
     def __call__(self) -> None:
-        path = self.out or self.folder / file_name(self.format)
+        kind = format_of(self.out, self.format)
+        path = self.out or self.folder / file_name(kind)
+        if self.out:
+            check_replaceable(path)
         recipe, scene = open_3d_scene(self.folder)
         mesh = {"mesh_resolution": self.resolution, "mesh_threshold": self.threshold, "mesh_faces": self.faces}
         for name, value in (mesh | {"texture": self.texture}).items():
             recipe = changed(recipe, f"output.{name}", value)
-        print(f"{path}: {write(recipe, scene, path, self.format)}")
+        print(f"{path}: {write(recipe, scene, path, kind)}")
 
 
 @dataclass(frozen=True)
@@ -206,6 +218,8 @@ class Evaluate(Config):
     def __call__(self) -> None:
         if not self.folders:
             raise ValueError("name the folders of the runs to evaluate")
+        if self.out:
+            check_output(self.out, "json")
         for index, folder in enumerate(self.folders):
             if folder.resolve() in [other.resolve() for other in self.folders[:index]]:
                 raise ValueError(f"{folder} is named twice, and one run counts once: name each folder once")
@@ -286,6 +300,9 @@ COMMANDS: dict[str, Any] = {
     "priors": Priors,
     "doctor": Doctor,
 }
+
+PRINTED = (Evaluate, Methods, Priors, Doctor)
+"""Commands whose result is what they print."""
 
 
 def command_named(name: str) -> Any:

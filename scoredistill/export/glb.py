@@ -18,6 +18,7 @@ from torch import Tensor
 
 from scoredistill.export.images import png
 from scoredistill.export.mesh import Mesh
+from scoredistill.files import write_safely
 
 FLOAT, UINT32 = 5126, 5125  # glTF component types
 VERTICES, INDICES = 34962, 34963  # glTF buffer targets
@@ -43,7 +44,7 @@ def write_glb(mesh: Mesh, path: Path, *, name: str = "mesh", extras: Mapping[str
     arrays["indices"] = mesh.faces.numpy().astype("<u4").reshape(-1)
     image = b"" if mesh.texture is None else png(mesh.texture)
     content = _content(arrays, len(image), name, dict(extras or {}))
-    path.write_bytes(pack(content, [*arrays.values(), np.frombuffer(image, np.uint8)]))
+    write_safely(path, pack(content, [*arrays.values(), np.frombuffer(image, np.uint8)]))
 
 
 def pack(content: Mapping[str, Any], arrays: Iterable[np.ndarray]) -> bytes:

@@ -21,9 +21,16 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from scoredistill.contracts import Frame
+from scoredistill.files import check_regular, replacing, write_safely
 
 PANEL = 256  # smallest side of an enlarged image in pixels; renders may have only 64
+LARGEST = 1 << 26  # bytes of a PNG that is checked
 CRF = "18"  # constant rate factor of x264, considered visually lossless
+COLORS = (
+    "scale=out_color_matrix=bt709:out_range=tv,"
+    "setparams=colorspace=bt709:range=tv:color_primaries=bt709:color_trc=iec61966-2-1"
+)
+"""How colors are encoded, and the tags that say so: untagged, players guess the matrix. The pixels are sRGB."""
 
 
 def png(rgb: Float[Tensor, "3 H W"]) -> bytes:
@@ -37,7 +44,20 @@ def png(rgb: Float[Tensor, "3 H W"]) -> bytes:
 
 def write_png(rgb: Float[Tensor, "3 H W"], path: Path) -> None:
     """Write the image as a PNG file."""
-    path.write_bytes(png(rgb))
+    write_safely(path, png(rgb))
+
+
+def is_whole_png(path: Path) -> bool:
+    """Whether a file is a PNG whose checksums are right."""
+    from PIL import Image
+
+    try:
+        check_regular(path, LARGEST)
+        with Image.open(path, formats=["PNG"]) as picture:
+            picture.verify()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False
+    return True
 
 
 def _bytes(rgb: Tensor) -> np.ndarray:
@@ -96,26 +116,29 @@ def _panels(frame: Frame, background: Tensor, size: int) -> Float[Tensor, "B 3 h
 
 
 def write_video(pictures: Iterable[Float[Tensor, "3 H W"]], path: Path, *, fps: int = 30) -> None:
-    """Stream images of one even size to an MP4 file (H.264, yuv420p, playable while it loads).
+    """Stream images of one even size to an MP4 file (H.264, yuv420p in BT.709, playable while it loads).
 
     ValueError if there are no images; OSError with the first error of ffmpeg if the file cannot be written.
     """
-    path.open("wb").close()  # an unwritable path fails here, with the error of the system
-    stream = iter(pictures)
-    first = next(stream, None)
-    if first is None:
-        path.unlink()
-        raise ValueError(f"cannot write the video {path}: there are no frames; at least one is needed")
-    height, width = first.shape[-2:]
+    with replacing(path) as part:
+        stream = iter(pictures)
+        first = next(stream, None)
+        if first is None:
+            raise ValueError(f"cannot write the video {path}: there are no frames; at least one is needed")
+        height, width = first.shape[-2:]
+        _encode(itertools.chain([first], stream), _command(width, height, fps, part), path)
+
+
+def _encode(pictures: Iterable[Float[Tensor, "3 H W"]], command: list[str], path: Path) -> None:
+    """Run ffmpeg on the images; OSError that names `path` with its first error."""
     with tempfile.TemporaryFile() as errors:
-        command = _command(width, height, fps, path)
         with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors) as encoder:
             assert encoder.stdin is not None
             with (
                 contextlib.suppress(BrokenPipeError),
                 encoder.stdin as pipe,
             ):  # a broken pipe is reported by the errors of ffmpeg
-                for picture in itertools.chain([first], stream):
+                for picture in pictures:
                     pipe.write(_bytes(picture).tobytes())
         if encoder.returncode != 0:
             errors.seek(0)
@@ -127,6 +150,6 @@ def _command(width: int, height: int, fps: int, path: Path) -> list[str]:
     import imageio_ffmpeg
 
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(fps), "-i", "-"]
-    codec = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", CRF, "-preset", "fast"]
+    codec = ["-vf", COLORS, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", CRF, "-preset", "fast"]
     target = ["-movflags", "+faststart", "-f", "mp4", str(path)]
     return [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *source, *codec, *target]

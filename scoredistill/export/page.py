@@ -18,6 +18,7 @@ from string import Template
 from typing import Any
 
 from scoredistill.export.curves import curve
+from scoredistill.files import write_safely
 
 EXPOSURE = 0.65  # the lights of the viewer are brighter than `daylight`; with this a mesh looks like its render
 
@@ -47,7 +48,7 @@ class Page:
 
 def write_page(page: Page, path: Path) -> None:
     """Write `page` as one HTML file that opens from disk, without network access."""
-    path.write_text(render_page(page), encoding="utf-8")
+    write_safely(path, render_page(page).encode())
 
 
 def render_page(page: Page) -> str:

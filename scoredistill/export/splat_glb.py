@@ -19,6 +19,7 @@ import torch
 
 from scoredistill.contracts import Gaussians
 from scoredistill.export.glb import FLOAT, VERTICES, linear, pack
+from scoredistill.files import write_safely
 
 NAME = "KHR_gaussian_splatting"
 POINTS = 0  # primitive mode of glTF
@@ -34,7 +35,7 @@ def write_splat_glb(splats: Gaussians, path: Path, *, name: str = "splats") -> N
     opacity falls below 1/255 and sorts by depth.
     """
     arrays = {key: np.ascontiguousarray(value.cpu().float().numpy()) for key, value in _attributes(splats).items()}
-    path.write_bytes(pack(_content(arrays, name), arrays.values()))
+    write_safely(path, pack(_content(arrays, name), arrays.values()))
 
 
 def _attributes(splats: Gaussians) -> dict[str, torch.Tensor]:

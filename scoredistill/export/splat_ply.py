@@ -15,9 +15,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scoredistill.contracts import Gaussians
+from scoredistill.files import write_safely
 
 UPSIDE_DOWN = (-1.0, -1.0, 1.0)
-"""Our axes in those of the file: such files come from photos with y pointing down, and viewers rotate them about z."""
+"""Our axes in those of the file: such files come from photos with y pointing down, and viewers rotate them about z.
+
+A PLY of a mesh has z up, as modelers expect; viewers of splats expect the frame of the photos, so this one has not.
+"""
+AXES = "comment scoredistill: -y up, front +z"
 
 
 @torch.no_grad()
@@ -30,8 +35,8 @@ def write_splat_ply(splats: Gaussians, path: Path) -> None:
     names = ["x", "y", "z", "nx", "ny", "nz", *_numbered("f_dc", 3), *_numbered("f_rest", rest.shape[1]), "opacity"]
     names += [*_numbered("scale", 3), *_numbered("rot", 4)]
     properties = "".join(f"property float {name}\n" for name in names)
-    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(means)}\n{properties}end_header\n"
-    path.write_bytes(header.encode() + torch.cat(values, 1).cpu().float().numpy().astype("<f4").tobytes())
+    header = f"ply\nformat binary_little_endian 1.0\n{AXES}\nelement vertex {len(means)}\n{properties}end_header\n"
+    write_safely(path, header.encode() + torch.cat(values, 1).cpu().float().numpy().astype("<f4").tobytes())
 
 
 def _numbered(name: str, count: int) -> list[str]:

@@ -12,11 +12,10 @@ from scoredistill.config import (
     Degrees,
     Elevation,
     HalfAngle,
-    Natural,
-    NonNegative,
     Pixels,
     Range,
     Seed,
+    ZeroOr,
     checked,
     hints,
     nearest,
@@ -28,6 +27,12 @@ from scoredistill.scenes.nerf import NerfConfig
 from scoredistill.scenes.photo import PhotoLoss
 from scoredistill.toybox.render import BACKGROUND
 from scoredistill.views import OrbitConfig
+
+Frames = Annotated[int, Range(1, 3600)]
+MeshResolution = Annotated[int, Range(8, 1024)]
+Threshold = Annotated[float, ZeroOr(1e-3, 1e4)]
+Faces = Annotated[int, ZeroOr(4, 10_000_000)]
+Texels = Annotated[int, ZeroOr(16, 8192)]
 
 GRAY = (0.5, 0.5, 0.5)
 BACKGROUNDS = {"toybox": BACKGROUND, "white": (1.0, 1.0, 1.0), "gray": GRAY, "black": (0.0, 0.0, 0.0)}
@@ -98,8 +103,8 @@ class OutputConfig(Config):
     turntable_frames: Frames = 60  # frames of the turntable video, 30 per second
     turntable_resolution: Pixels = 128  # resolution of the turntable video in pixels
     mesh_resolution: MeshResolution = 128  # density samples along a side for mesh extraction
-    mesh_threshold: NonNegative = 0.0  # density at the surface; 0: chosen from the silhouette of renders
-    mesh_faces: Natural = 5_000  # triangles of the mesh, about; 0: all of them
+    mesh_threshold: Threshold = 0.0  # density at the surface; 0: chosen from the silhouette of renders
+    mesh_faces: Faces = 5_000  # triangles of the mesh, about; 0: all of them
     texture: Texels = 512  # texture resolution in texels; 0: vertex colors instead
 
 

@@ -13,6 +13,7 @@ from scoredistill.export.mesh import Mesh, extract
 from scoredistill.export.obj import write_obj, write_ply
 from scoredistill.export.splat_glb import write_splat_glb
 from scoredistill.export.splat_ply import write_splat_ply
+from scoredistill.files import check_replaceable
 from scoredistill.recipes.recipe import OutputConfig, Recipe
 from scoredistill.runs.mesh_metrics import in_words, mesh_metrics
 
@@ -25,6 +26,33 @@ def file_name(kind: str) -> str:
     named("format", kind, MESHES | SPLATS)
     of_splats, _, suffix = kind.rpartition("-")
     return f"{'splats' if of_splats else 'mesh'}.{suffix}"
+
+
+def format_of(path: Path | None, kind: str = "") -> str:
+    """The format of a file: `kind`, or that of its suffix (of splats.ply and splats.glb the splats), or GLB.
+
+    ValueError where neither names a format, or both name different ones.
+    """
+    if kind:
+        suffix = file_name(kind).rpartition(".")[2]
+        if path and path.suffix:
+            check_output(path, suffix)
+        return kind
+    if path is None:
+        return "glb"
+    suffix = path.suffix.removeprefix(".").lower()
+    if suffix not in MESHES:
+        raise ValueError(
+            f"the suffix of {path} names no format: take one of {', '.join(f'.{name}' for name in MESHES)}"
+        )
+    return f"splat-{suffix}" if path.stem == "splats" and f"splat-{suffix}" in SPLATS else suffix
+
+
+def check_output(path: Path, suffix: str) -> None:
+    """ValueError unless `path` has this suffix and can be written: the content of a file is what its name says."""
+    if path.suffix.lower() != f".{suffix}":
+        raise ValueError(f"{path} will hold {suffix.upper()}, so its name must end in .{suffix}")
+    check_replaceable(path)
 
 
 def mesh_of(scene: Any, output: OutputConfig, device: str, *, texture: bool = True) -> Mesh:

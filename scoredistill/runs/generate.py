@@ -25,9 +25,10 @@ from scoredistill.recipes.kinds import name_of
 from scoredistill.recipes.presets import PRESETS
 from scoredistill.recipes.recipe import Recipe, changed
 from scoredistill.runs.finish import finish
-from scoredistill.runs.folder import Record, RunFolder
-from scoredistill.runs.formats import MESHES, SPLATS, write
+from scoredistill.runs.folder import RunFolder
+from scoredistill.runs.formats import format_of, write
 from scoredistill.runs.journal import record
+from scoredistill.runs.log import Record
 from scoredistill.runs.names import default_path
 from scoredistill.runs.renders import four_views, render_views
 
@@ -69,10 +70,7 @@ class Result:
         Returns what the file holds; ValueError for another suffix, or a scene without a volume.
         """
         path = Path(path)
-        kind = path.suffix.removeprefix(".").lower()
-        kind = f"splat-{kind}" if path.stem == "splats" else kind
-        named("format", kind, MESHES | SPLATS)
-        return write(self.recipe, self.scene, path, kind)
+        return write(self.recipe, self.scene, path, format_of(path))
 
     def _repr_html_(self) -> str:
         """The images, as a notebook shows them."""
@@ -141,9 +139,10 @@ SHORT = {
 def _saved(parts: Parts, path: Path, show: Progress) -> Result:
     """Run into a folder."""
     folder = RunFolder.create(parts.recipe, path)
-    for entry in record(folder, parts):
-        show(entry)
-    metrics = finish(folder, parts.scene)
+    with folder.held():
+        for entry in record(folder, parts):
+            show(entry)
+        metrics = finish(folder, parts.scene)
     return Result(folder.recipe, parts.scene, parts.prior, metrics, folder.path)
 
 

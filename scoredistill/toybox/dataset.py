@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
-import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from scoredistill.camera import FOV_DEG, ORBIT_RADIUS, Cameras, orbit
+from scoredistill.files import replacing, write_safely
 from scoredistill.toybox.captions import Description, caption, sample
 from scoredistill.toybox.kinds import build
 from scoredistill.toybox.render import BACKGROUND, render
@@ -135,7 +135,7 @@ def random_cameras(rng: np.random.Generator, count: int, size: int, ring: int = 
 
 def _check_settings(path: Path, settings: dict[str, int]) -> None:
     if not path.exists():
-        _write(path, json.dumps(settings).encode())
+        write_safely(path, json.dumps(settings).encode())
     found = json.loads(path.read_text())
     if found != settings:
         raise ValueError(f"{path.parent} has Toybox data made with {found}, not {settings}: choose another folder")
@@ -155,10 +155,9 @@ def _write_shard(plan: _Plan, index: int, toys: int) -> None:
         images.append(rgb)
         rows.extend(captioned)
     path = plan.folder / f"shard-{index:05d}.npy"
-    temporary = path.with_suffix(".partial.npy")
-    np.save(temporary, np.concatenate(images))
-    os.replace(temporary, path)
-    _write(path.with_suffix(".json"), json.dumps(rows).encode())
+    with replacing(path) as part:
+        np.save(part, np.concatenate(images))
+    write_safely(path.with_suffix(".json"), json.dumps(rows).encode())
 
 
 def _views(plan: _Plan, rng: np.random.Generator) -> tuple[np.ndarray, list[dict[str, Any]]]:
@@ -180,9 +179,3 @@ def _views(plan: _Plan, rng: np.random.Generator) -> tuple[np.ndarray, list[dict
         }
         for azimuth, elevation, radius in view
     ]
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_suffix(".partial")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)

@@ -24,6 +24,7 @@ from scoredistill.scenes import regularizers as losses
 from scoredistill.scenes.splats.config import DensifyConfig, Opacity, RateDecay, SplatRegularizers
 from scoredistill.scenes.splats.densify import ScreenGradients, densify, prune, reset_opacity
 from scoredistill.scenes.splats.field import SplatField
+from scoredistill.scenes.splats.mesh_file import read_triangles
 from scoredistill.scenes.splats.start import ball, on_mesh
 
 
@@ -31,7 +32,7 @@ from scoredistill.scenes.splats.start import ball, on_mesh
 class SplatsConfig(Config):
     """Hyperparameters of Gaussian splats; the learning rates are Kerbl et al.'s, for a scene of extent 1."""
 
-    start: str = "ball"  # initial splats: ball, a mesh file, or the folder of a run with a mesh
+    start: str = "ball"  # initial splats: ball, a mesh (.glb, .obj, .ply, .stl, .off), or the folder of a run with one
     bounds: Annotated[float, Range(0.1, 100)] = 1.0  # meshes are extracted from the cube [-bounds, bounds]^3
     count: Annotated[int, Range(4, 10_000_000)] = 2000  # initial number of splats
     radius: Positive = 0.5  # radius of the initial ball, world units
@@ -49,11 +50,18 @@ class SplatsConfig(Config):
 
     def build(self, *, rng: torch.Generator, steps: int, resolution: int) -> Splats:
         """The scene before the first step; ValueError for a start without a mesh."""
+        mesh, shape = self.start_mesh, (self.opacity, self.degree, rng)
+        if mesh is None:
+            return Splats(self, ball(self.count, self.radius, *shape), steps)
+        return Splats(self, on_mesh(read_triangles(mesh, self.bounds), self.count, *shape), steps)
+
+    @property
+    def start_mesh(self) -> Path | None:
+        """The file of the mesh that the initial splats lie on; None where they start as a ball."""
         if self.start == "ball":
-            return Splats(self, ball(self.count, self.radius, self.opacity, self.degree, rng), steps)
+            return None
         path = Path(self.start)
-        mesh = path / "mesh.glb" if path.is_dir() else path
-        return Splats(self, on_mesh(mesh, self.count, self.opacity, self.degree, rng), steps)
+        return path / "mesh.glb" if path.is_dir() else path
 
 
 class Splats(nn.Module):
