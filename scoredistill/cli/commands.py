@@ -14,6 +14,7 @@ from scoredistill.cli.drive import drive
 from scoredistill.cli.method_help import method_page, methods_table
 from scoredistill.cli.progress import Ticker
 from scoredistill.config import (
+    Batch,
     Config,
     Count,
     Degrees,

@@ -38,10 +38,6 @@ GRAY = (0.5, 0.5, 0.5)
 BACKGROUNDS = {"toybox": BACKGROUND, "white": (1.0, 1.0, 1.0), "gray": GRAY, "black": (0.0, 0.0, 0.0)}
 """Background colors by name; "toybox" is the one that the embedded priors were trained on."""
 
-Frames = Annotated[int, Range(1, 3600)]
-MeshResolution = Annotated[int, Range(8, 1024)]
-Texels = Annotated[int, Range(0, 8192)]
-
 
 @dataclass(frozen=True)
 class PictureConfig(Config):
