@@ -121,7 +121,7 @@ def complaint(capsys: pytest.CaptureFixture[str], arguments: list[str], code: in
         (["export", "run", "--format", "glb", "--out", "/dev/full"], "/dev/full is a device"),
         (["export", "run", "--out", "/nowhere/model.obj"], "there is no folder /nowhere to write model.obj into"),
         (["evaluate", "run", "--out", "table.csv"], "table.csv will hold JSON, so its name must end in .json"),
-        (["generate", PROMPT, "--prior", "nowhere.safetensors"], "no Toybox weights at"),
+        (["generate", PROMPT, "--prior", "nowhere.safetensors"], "there is no file"),
     ],
 )
 def test_bad_arguments(

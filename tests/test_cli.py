@@ -100,6 +100,15 @@ def test_samples_repeat_and_differ_by_seed(prior: str, tmp_path: Path) -> None:
     assert pictures[0] == pictures[1] != pictures[2]
 
 
+def test_samples_without_a_name_do_not_replace_others(
+    prior: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for scale in ("1", "2"):
+        assert main(["sample", PROMPT, "--prior", prior, "--count", "1", "--steps", "2", "--scale", scale]) == 0
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"a-red-car-ddim-0.png", "a-red-car-ddim-0-2.png"}
+
+
 @pytest.mark.parametrize(("kind", "start"), [("glb", b"glTF"), ("obj", b"# score"), ("ply", b"ply\n")])
 def test_exports_begin_as_their_format_does(finished: Path, tmp_path: Path, kind: str, start: bytes) -> None:
     named, plain = tmp_path / f"model.{kind.upper()}", tmp_path / "model"

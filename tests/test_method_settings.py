@@ -34,11 +34,11 @@ from scoredistill.views import no_cameras
     [
         (lambda: SDS(t_min=0.9, t_max=0.1), "t_min must not exceed t_max, got 0.9 and 0.1"),
         (lambda: Consistent3D(gap_min=0.5), "gap_min must not exceed gap_max, got 0.5 and 0.3"),
-        (lambda: SDS(scale=float("nan")), "scale must be at least 0, got nan"),
+        (lambda: SDS(scale=float("nan")), r"scale must be in \[0, 1000\], got nan"),
         (lambda: SDI(inversion_scale=float("inf")), "inversion_scale must be"),
-        (lambda: SDI(entropy=-1.0), "entropy must be at least 0, got -1.0"),
+        (lambda: SDI(entropy=-1.0), r"entropy must be in \[0, 10\], got -1.0"),
         (lambda: CFD(churn=2.0), r"churn must be in \[0, 1\], got 2.0"),
-        (lambda: HiFA(denoising_steps=0), r"denoising_steps must be in \[1, 1e\+07\], got 0"),
+        (lambda: HiFA(denoising_steps=0), r"denoising_steps must be in \[1, 1000\], got 0"),
         (
             lambda: from_plain(DSD, {**to_plain(DSD()), "law": "cubic"}, "method"),
             "unknown method.law 'cubic'; known: sqrt, linear",

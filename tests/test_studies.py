@@ -105,10 +105,10 @@ def test_studies_are_listed_and_unknown_ones_name_their_neighbors(capsys: pytest
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [
-        (["--captions", "0"], "captions must be at least 1"),
-        (["--captions", "31"], "there are 30 captions"),
-        (["--seeds", "-1"], "seeds must be at least 1"),
-        (["--steps", "0"], "steps must be at least 1"),
+        (["--captions", "0"], "captions must be in [1, 30]"),
+        (["--captions", "31"], "captions must be in [1, 30], got 31"),
+        (["--seeds", "-1"], "seeds must be in [1, 1000]"),
+        (["--steps", "0"], "steps must be in [1, 100000]"),
     ],
 )
 def test_bad_sizes_give_one_line(

@@ -26,7 +26,7 @@ from scoredistill.toybox import (
     render,
     shapes,
 )
-from scoredistill.toybox.captions import sample
+from scoredistill.toybox.captions import sample, tokenize
 from scoredistill.toybox.dataset import describe
 from scoredistill.toybox.kinds import BUILDERS, REACH
 from scoredistill.toybox.palette import solid
@@ -277,3 +277,30 @@ def test_dataset_is_deterministic_and_resumable(tmp_path):
         make(tmp_path / "one", 10, workers=1, **(settings | {"seed": 8}))
     with pytest.raises(ValueError, match="no Toybox data"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "word"),
+    [
+        ("一辆红色的汽车", "一辆红色的汽车"),
+        ("a red 汽车", "汽车"),
+        ("красная машина", "красная"),
+        ("🚗", "🚗"),
+        ("ａ ｒｅｄ ｃａｒ", "ａ"),
+        ("a red café car", "café"),
+        ("a red car-pet", "car-pet"),
+        ("a red car -", "-"),
+        ("a red_car", "red_car"),
+        ("<pad> car", "<pad>"),
+    ],
+)
+def test_an_unknown_word_is_named_as_a_whole(prompt: str, word: str) -> None:
+    with pytest.raises(ValueError, match=f"unknown Toybox word '{word}'; nearest known words: "):
+        tokenize(prompt)
+
+
+def test_only_blanks_and_punctuation_divide_words() -> None:
+    assert tokenize("A  red,car. (Front\tview!)") == tokenize("a red car front view")
+    assert set(tokenize(" \n")) == {0}, "the empty caption of guidance"
+    with pytest.raises(ValueError, match="holds no Toybox word"):
+        tokenize("?!")

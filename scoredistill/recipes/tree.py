@@ -20,7 +20,7 @@ def read_tree(text: str, where: str) -> Any:
     if len(text) > LONGEST:
         raise ValueError(f"{where} is too large: {len(text):,} characters, at most {LONGEST:,} are read")
     try:
-        return yaml.load(text, Loader=_PlainLoader)
+        return _PlainLoader(text).get_single_data()
     except yaml.MarkedYAMLError as error:
         line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
         raise ValueError(f"{where} is not YAML as a recipe holds it: {error.problem}{line}") from None
