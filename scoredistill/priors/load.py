@@ -79,7 +79,7 @@ def load_prior(
     and XL; other priors raise ValueError for values other than the defaults of `view_prompting` and `lora`.
     """
     _check_options(name, view_prompting, lora)
-    prior: Any = _loaded(name, device, dtype, view_prompting, view_angles, tuple(lora))
+    prior = _loaded(name, device, dtype, view_prompting, view_angles, tuple(lora))
     if isinstance(prior, NetworkPrior):
         prior.name = name
     return prior
