@@ -157,8 +157,7 @@ def test_a_prior_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_samples_of_ones_own_prior_that_are_not_finite(tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text(
-        OWN
-        + "\nclass Broken(Mine):\n    def eps(self, x_t, t, *conditions):\n        return (x_t * float('nan'),) * 2\n"
+        OWN + "\nclass Broken(Mine):\n    def eps(self, x_t, t, *conditions):\n        return (x_t * 1e39,) * 2\n"
     )
     with pytest.raises(FloatingPointError, match=f"the sample of prior {mine}:Broken is not finite"):
         samples(PriorConfig(f"{mine}:Broken"), Prompt("a red car"), 4, scale=2.0, steps=1, seed=0)
