@@ -168,6 +168,20 @@ def test_a_vocabulary_of_another_model(copied: Callable[[str], Path]) -> None:
     assert "has a vocabulary of " in complaint(folder)
 
 
+def test_merges_that_are_cut_off(copied: Callable[[str], Path]) -> None:
+    """Prompts would be spelled in letters."""
+    folder = copied("sd15")
+    for path in (folder / "tokenizer").iterdir():
+        path.unlink()
+    tiny_pipelines.clip_tokenizer(folder / "words2", "!")
+    for name in ("vocab.json", "merges.txt"):
+        shutil.copy(folder / "words2" / name, folder / "tokenizer")
+    use(folder)
+    merges = folder / "tokenizer" / "merges.txt"
+    merges.write_text("".join(merges.read_text().splitlines(keepends=True)[:10]))
+    assert f"{merges} lacks the merges of" in complaint(folder)
+
+
 def test_a_tokenizer_without_a_length_takes_that_of_the_encoder(copied: Callable[[str], Path]) -> None:
     folder = copied("sd15")
     expected = use(folder).text.tokens

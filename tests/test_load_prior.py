@@ -18,13 +18,15 @@ import tiny_pipelines
 import tiny_views
 import torch
 
-from scoredistill.contracts import Needs
+from scoredistill.contracts import Needs, Prompt
 from scoredistill.priors.diffusers.hub import ALIASES
 from scoredistill.priors.diffusers.prior import DiffusersPrior
 from scoredistill.priors.load import describe_prior, full_prior_name, load_prior, prior_files, priors_help
 from scoredistill.priors.mvdream import MVDreamPrior
 from scoredistill.priors.toybox import EMBEDDED, ToyboxPrior
 from scoredistill.priors.zero123 import Zero123Prior
+from scoredistill.recipes.recipe import PriorConfig
+from scoredistill.runs.samples import samples
 from scoredistill.views import MVDREAM_ORBIT, ZERO123_ORBIT
 
 TEXT = Needs(published=True, view_prompting=True)
@@ -150,6 +152,15 @@ def test_a_prior_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     }.items():
         with pytest.raises(ValueError, match=message):
             load_prior(f"mine.py:{name}")
+
+
+def test_samples_of_ones_own_prior_that_are_not_finite(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        OWN + "\nclass Broken(Mine):\n    def eps(self, x_t, t, *conditions):\n        return (x_t * 1e39,) * 2\n"
+    )
+    with pytest.raises(FloatingPointError, match=f"the sample of prior {mine}:Broken is not finite"):
+        samples(PriorConfig(f"{mine}:Broken"), Prompt("a red car"), 4, scale=2.0, steps=1, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,11 @@ def test_the_background_color_of_renders(folder: Path) -> None:
         (("--prior", "sd", "--prior.view-prompting", "word"), "invalid choice 'word'"),
         (("--prior.view-prompting", "perp-neg"), "has no view-dependent prompting"),
         (("--training.background", "grey"), "invalid choice 'grey'"),
+        (("--device", "cuda:99"), "no CUDA device 99 here, "),
+        (("--device", "cuda:"), "unknown device 'cuda:'; known: auto, cpu, cuda, cuda:N"),
+        (("--device", "cpu:1"), "unknown device 'cpu:1'"),
+        (("--prior.device", "cuda:99"), "no CUDA device 99 here, "),
+        (("--prior.device", "tpu"), "unknown device 'tpu'"),
         (("--prior", "/nowhere/at/all"), "there is no file or folder /nowhere/at/all"),
     ],
 )

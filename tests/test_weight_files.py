@@ -151,9 +151,9 @@ def test_toybox_weights_that_are_not_of_their_shape(tmp_path: Path) -> None:
     path, out = prior_file(tmp_path), tmp_path / "out.safetensors"
     shape = SHAPE.as_dict()
     for change, message in {
-        "[]": "of the shape in its header",
-        "{": "of the shape in its header",
-        json.dumps(shape | {"widths": [16, 16]}): "of the shape in its header",
+        "[]": "holds no UNet: ",
+        "{": "holds no UNet: ",
+        json.dumps(shape | {"widths": [16, 16]}): "holds no UNet: ",
         json.dumps(shape | {"widths": [16, 16, 32]}): "size mismatch",
         json.dumps(shape | {"text_layers": 10**12}): "text_layers is 1000000000000, expected whole numbers",
         json.dumps(shape | {"blocks": [1] * 1000}): "blocks is",

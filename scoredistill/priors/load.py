@@ -80,9 +80,8 @@ def load_prior(
     """
     _check_options(name, view_prompting, lora)
     prior = _loaded(name, device, dtype, view_prompting, view_angles, tuple(lora))
-    network: Any = prior
-    if isinstance(network, NetworkPrior):
-        network.name = name
+    if isinstance(prior, NetworkPrior):
+        prior.name = name
     return prior
 
 

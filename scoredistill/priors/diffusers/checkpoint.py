@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scoredistill.priors.diffusers.fetch import cached, fetched, listed
+from scoredistill.priors.diffusers.fetch import cached, fetched, listed, why
 from scoredistill.priors.diffusers.libraries import library, one_line
 from scoredistill.priors.weight_files import AGAIN, check_content, check_finite, opened, read_settings, read_weights
 
@@ -52,6 +52,7 @@ TOKENIZERS = {
 """Kinds of tokenizers, and the files of their vocabularies; `VOCABULARY` holds the same in a newer format."""
 VOCABULARY = "tokenizer.json"
 TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+MOST_LACKING = 0.1  # of the merges of a vocabulary
 UNUSED = ("safety_checker", "feature_extractor", "watermarker")  # parts that are never read
 READ = re.compile(
     r".+\.(json|txt|model)|(diffusion_pytorch_)?model(\.fp16)?(-\d+-of-\d+)?(\.fp16)?\.safetensors", re.IGNORECASE
@@ -107,9 +108,12 @@ class Checkpoint:
         return read_settings(self.file(f"{part}/{name}")) | {"_class_name": self.kind(part)}
 
     def file(self, name: str) -> Path:
-        """The path of one file, downloaded if it is not in the cache; ValueError or OSError if that fails."""
+        """The path of one file, downloaded if it is not in the cache; ValueError that names it if that fails."""
         if not self.local:
-            return fetched(self.place, self.root.name, name)
+            try:
+                return fetched(self.place, self.root.name, name)
+            except OSError as error:
+                raise ValueError(f"{self}: {name} is {why(error)}") from None
         path = self.root / name
         if not path.exists():
             raise ValueError(f"there is no file {path}: the folder is incomplete, {AGAIN}")
@@ -152,6 +156,8 @@ class Checkpoint:
         if VOCABULARY not in found and (missing := [each for each in TOKENIZERS[kind] if each not in found]):
             reason = self.on_hub[1] or f"the folder is incomplete, {AGAIN}"
             raise ValueError(f"{self}: {part} has no vocabulary, {' and '.join(missing)} (or {VOCABULARY}): {reason}")
+        if kind == "CLIP" and VOCABULARY not in found:
+            check_merges(*(found[each] for each in TOKENIZERS[kind]))
         for path in found.values():
             read_settings(path) if path.suffix == ".json" else check_content(path)
         try:
@@ -222,6 +228,16 @@ class Checkpoint:
 
     def _parts(self) -> list[str]:
         return [name for name in self.index if self.has(name)]
+
+
+def check_merges(vocabulary: Path, merges: Path) -> None:
+    """ValueError if most tokens of several letters cannot be made by the merges of a CLIP tokenizer (BPE)."""
+    tokens = [token for token in read_settings(vocabulary) if len(token.removesuffix("</w>")) > 1 and token[:2] != "<|"]
+    check_content(merges)
+    made = {line.replace(" ", "") for line in merges.read_text(errors="replace").splitlines()}
+    lacking = sum(token not in made for token in tokens)
+    if lacking > MOST_LACKING * len(tokens):
+        raise ValueError(f"{merges} lacks the merges of {lacking} of {len(tokens)} tokens, it may be cut off: {AGAIN}")
 
 
 def _quietly(kind: Any, place: Path, **settings: Any) -> tuple[Any, dict[str, Any]]:

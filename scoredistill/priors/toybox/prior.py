@@ -82,7 +82,7 @@ class ToyboxPrior(NetworkPrior):
             net.load_state_dict(tensors, assign=True)
         except (TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:300]
-            raise ValueError(f"{path} holds no {cls.network.__name__} of the shape in its header: {reason}") from None
+            raise ValueError(f"{path} holds no {cls.network.__name__}: {reason}") from None
         return cls(net, device, dtype)
 
     def encode(self, rgb: Float[Tensor, "B 3 H W"], rng: torch.Generator | None = None) -> Float[Tensor, "B 3 64 64"]:
