@@ -5,6 +5,7 @@ result = generate("a purple snowman")
 result.export("snowman.glb")
 """
 
+from scoredistill import startup as _startup  # noqa: F401 (before everything that takes time)
 from scoredistill.kernels import openmp as _openmp  # noqa: F401 (before anything imports torch)
 
 # isort: split

@@ -170,6 +170,15 @@ def missing_keys(config: Config, plain: Mapping[str, Any], where: str) -> list[s
     return found
 
 
+def dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A tree of plain values as one level of dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        nested = isinstance(value, Mapping)
+        flat |= dotted(value, f"{prefix}{name}.") if nested else {prefix + name: value}
+    return flat
+
+
 def _read(name: str, hint: Any, value: Any) -> Any:
     """A value of a file, nested configurations and tuples built, everything checked."""
     if isinstance(hint, type) and issubclass(hint, Config):

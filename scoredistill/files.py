@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+DIGESTS = "SHA256SUMS"
 PART = re.compile(r"\..+-[0-9a-z_]{8}\.part(\.\w+)?")
 """Names of files that are being written, in the folder of the finished file."""
 
@@ -82,6 +83,29 @@ def digest(path: Path) -> str:
         return hashlib.sha256("".join(lines).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_digest(path: Path) -> None:
+    """ValueError in one line if `SHA256SUMS` beside `path` lists another sum of it, in the format of sha256sum."""
+    listed = _digests(path.with_name(DIGESTS)).get(path.name)
+    if listed not in (None, digest(path)):
+        raise ValueError(f"{path} is damaged or was changed, by its SHA-256 in {DIGESTS}: reinstall the package")
+
+
+def record_digest(path: Path) -> None:
+    """Enter the sum of `path` into `SHA256SUMS` beside it, if there is one."""
+    listing = path.with_name(DIGESTS)
+    if listing.is_file():
+        sums = _digests(listing) | {path.name: digest(path)}
+        write_safely(listing, "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode())
+
+
+def _digests(listing: Path) -> dict[str, str]:
+    """The sums of a file in the format of sha256sum, by name; none without such a file."""
+    if not listing.is_file():
+        return {}
+    lines = (line.split(maxsplit=1) for line in listing.read_text().splitlines())
+    return {parts[1]: parts[0] for parts in lines if len(parts) == 2}
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -25,6 +25,15 @@ def full_name(name: str) -> str:
     return f"{Path(place).absolute()}:{attribute}" if place.endswith(".py") else name
 
 
+def code_files(name: str) -> list[Path]:
+    """The file that defines `FILE.py:NAME` or `MODULE:NAME`; none for a module without a file of its own."""
+    place = name.rpartition(":")[0]
+    if place.endswith(".py"):
+        return [Path(place)]
+    file = getattr(_from_module(place), "__file__", None)
+    return [] if file is None else [Path(file)]
+
+
 def load_own(name: str) -> Any:
     """The object that `FILE.py:NAME` or `MODULE:NAME` stands for; ValueError where it cannot be had.
 

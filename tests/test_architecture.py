@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "scoredistill"
 FILES = sorted(ROOT.rglob("*.py"))
 FLOORS = [
-    {"schedule", "camera", "views", "config", "files", "own", "randomness", "kernels"},
+    {"schedule", "camera", "views", "config", "files", "own", "randomness", "kernels", "startup"},
     {"contracts", "render"},
     {"methods", "priors", "scenes", "evaluate", "export", "toybox", "optimize"},
     {"recipes"},
@@ -26,6 +26,9 @@ FLOORS = [
     {"cli"},
     {"__init__", "__main__"},
 ]
+UNSAFE = {"pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle"}  # modules that execute what they read
+UNSAFE |= {"socket", "socketserver", "http", "asyncio", "urllib", "requests"}  # and the network: only through the hub
+UNSAFE_CALLS = {"eval", "exec", "os.system", "os.popen", "yaml.load", "yaml.unsafe_load"}
 WINDOWS = {("priors", "toybox"), ("evaluate", "toybox")}  # neighbors of which the first may read the second
 BANNED = {"told", "said", "kept", "looks", "sighted", "hears"}  # words of identifiers: STYLE.md has better ones
 BAD_FILES = {"utils", "helpers", "base", "common", "manager", "misc", "guidance_utils", "system"}
@@ -141,12 +144,22 @@ def test_files_and_functions_are_short(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_pickle_and_a_module_docstring(path: Path) -> None:
     text = path.read_text()
-    assert "pickle" not in set(imports(parsed(path)))
+    assert not {name.split(".")[0] for name in imports(parsed(path))} & UNSAFE
     assert "torch.save" not in text
     assert "torch.load(" not in text
     assert path.stem not in BAD_FILES
     if text.strip():
         assert ast.get_docstring(parsed(path)), "a module opens with a sentence"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_text_becomes_code(path: Path) -> None:
+    """Nothing is evaluated, unpickled or given to a shell; code of published models is not executed."""
+    calls = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
+    assert not {ast.unparse(call.func) for call in calls} & UNSAFE_CALLS
+    given = {(keyword.arg, ast.unparse(keyword.value)) for call in calls for keyword in call.keywords}
+    assert not {"shell", "trust_remote_code", "allow_pickle", "custom_pipeline"} & {name for name, _ in given}
+    assert ("use_safetensors", "False") not in given
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

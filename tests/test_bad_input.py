@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import FLAGS, PROMPT, empty, fast
+from tiny import FLAGS, PROMPT, SMALL, empty, fast
 
 from scoredistill.cli import main
 from scoredistill.priors.toybox import ToyboxPrior
@@ -49,6 +49,9 @@ def complaint(capsys: pytest.CaptureFixture[str], arguments: list[str], code: in
         (["generate", "a red cra"], "'cra'; nearest known words: "),
         (["generate", PROMPT, "--method", "sdx"], "unknown method 'sdx'; nearest known: "),
         (["generate", PROMPT, "--tua", "3"], "Unrecognized options: --tua"),
+        (["generate", PROMPT, "--stpes", "3"], "did you mean --steps?"),
+        (["generate", PROMPT, "--scene.smaples=3"], "did you mean --scene.samples"),
+        (["sample", PROMPT, "--cuont", "3"], "did you mean --count?"),
         (["generate", PROMPT, "--method.tau", "x"], "--method.tau"),
         (["generate", PROMPT, "--method", "sds", "--method.tau", "1"], "Unrecognized options: --method.tau"),
         (["generate", PROMPT, "--method.tau", "-1"], "--method: tau must be in [0, 1], got -1"),
@@ -123,11 +126,11 @@ def test_another_runs_folder(capsys: pytest.CaptureFixture[str], generate: list[
 
 def test_checkpoint_of_another_version(capsys: pytest.CaptureFixture[str], generate: list[str], out: Path) -> None:
     assert main(generate) == 0
-    path = max((out / "checkpoint").glob("*.json"))
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    for path in (out / "checkpoint").glob("*.safetensors"):
+        path.write_bytes(path.read_bytes().replace(checkpoint.FORMAT.encode(), b"scoredistill-0"))
     capsys.readouterr()
     for command in ("resume", "export", "render", "evaluate"):
-        assert "format 99" in complaint(capsys, [command, str(out)], 2)
+        assert "of another version" in complaint(capsys, [command, str(out)], 2)
 
 
 def test_a_run_without_a_checkpoint(capsys: pytest.CaptureFixture[str], generate: list[str], out: Path) -> None:
@@ -206,13 +209,77 @@ def test_full_disk(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         true(descriptor)
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     message = complaint(capsys, generate, 1)
     assert "No space left on device" in message
-    monkeypatch.setattr(checkpoint.os, "fsync", true)
+    monkeypatch.setattr(os, "fsync", true)
     if (out / "config.yaml").exists():
         assert main(["resume", str(out)]) == 0
         assert [record["step"] for record in RunFolder.open(out).log()] == list(range(6))
+
+
+OWN = """
+import numpy, torch
+from scoredistill import Distilled
+
+def still(query, x):
+    return Distilled(torch.zeros_like(x))
+
+def broken(query, x):
+    if query.progress > 0.5:
+        raise RuntimeError("shapes do not match\\n  at line 3")
+    return still(query, x)
+
+def greedy(query, x):
+    if query.progress > 0.5:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    return still(query, x)
+
+def greedy_in_numpy(query, x):
+    if query.progress > 0.5:
+        numpy.ones(1 << 58)
+    return still(query, x)
+
+def wrong(query, x):
+    if query.progress > 0.5:
+        return {}["key"]
+    return still(query, x)
+"""
+NO_MEMORY = "more were asked for: --preset low-vram, a smaller --resolution or a smaller --batch takes less; "
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("broken", "error: shapes do not match; "),
+        ("greedy", NO_MEMORY),
+        ("greedy_in_numpy", NO_MEMORY),
+        ("wrong", "KeyError: 'key'; this is a bug"),
+    ],
+)
+def test_an_error_of_a_step_loses_nothing(
+    capsys: pytest.CaptureFixture[str], generate: list[str], out: Path, tmp_path: Path, name: str, message: str
+) -> None:
+    """Whatever a step raises: the log, the newest checkpoint and a preview of it are in the folder, which resumes."""
+    mine = tmp_path / "mine.py"
+    mine.write_text(OWN)
+    line = complaint(capsys, [*generate[: -len(FLAGS)], *SMALL, "--method", f"{mine}:{name}"], 1)
+    assert message in line
+    assert f"{out} holds the checkpoint of step 2, the log and a preview" in line
+    assert (out / "preview.png").exists()
+    mine.write_text(f"{OWN}\n{name} = still\n")
+    assert main(["resume", str(out), "--accept-changes"]) == 0
+    assert [record["step"] for record in RunFolder.open(out).log()] == list(range(6))
+
+
+def test_no_memory_outside_a_run(
+    capsys: pytest.CaptureFixture[str], generate: list[str], out: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("import torch\ndef metric(rgb, prompt):\n    return torch.empty(1 << 60, dtype=torch.uint8)\n")
+    assert main(generate) == 0
+    capsys.readouterr()
+    assert "out of memory" in complaint(capsys, ["evaluate", str(out), "--metric", f"{mine}:metric"], 1)
 
 
 def test_a_bug_is_one_line_too(

@@ -191,6 +191,16 @@ def test_finished_images_are_read_from_the_cache(bench: Bench, tmp_path: Path) -
     assert not torch.equal(first.pictures, other.pictures)
 
 
+@pytest.mark.parametrize("content", [b"", b"{}"])
+def test_a_damaged_cache_is_computed_anew(bench: Bench, tmp_path: Path, content: bytes) -> None:
+    bench = dataclasses.replace(bench, cache=tmp_path)
+    first = made_by(bench, "a", "sds")
+    (file,) = tmp_path.rglob("*.safetensors")
+    file.write_bytes(content)
+    assert torch.equal(first.pictures, made_by(bench, "a", "sds").pictures)
+    assert len(file.read_bytes()) > 2
+
+
 def test_other_weights_are_another_fingerprint(bench: Bench) -> None:
     other = UNet(SHAPE)
     other.load_state_dict(bench.prior.net.state_dict())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
+import random
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from scoredistill.recipes.fast import fast
 from scoredistill.recipes.recipe import changed
@@ -43,61 +44,85 @@ def same(a: object, b: object) -> bool:
     return a == b
 
 
-def newest(folder: Path, suffix: str) -> Path:
-    return max(folder.glob(f"*{suffix}"))
+def newest(folder: Path) -> Path:
+    return max(folder.glob("*.safetensors"))
 
 
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path) -> None:
     checkpoint.write(tmp_path, STATE)
     assert same(STATE, checkpoint.read(tmp_path))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["000007.json", "000007.safetensors"]
+    assert [path.name for path in tmp_path.iterdir()] == ["000007.safetensors"]
 
 
-def test_the_newest_two_checkpoints_are_kept(tmp_path: Path) -> None:
-    for index in (3, 7, 11):
+@pytest.mark.parametrize("step", [3, 999_997, 1_000_003])
+def test_the_newest_two_checkpoints_are_kept(tmp_path: Path, step: int) -> None:
+    """By their number, not by the order of their names, in which 1000000 comes before 999999."""
+    for index in (step, step + 2, step + 4):
         checkpoint.write(tmp_path, at(index))
-    assert [path.stem for path in sorted(tmp_path.glob("*.json"))] == ["000007", "000011"]
-    assert len(list(tmp_path.iterdir())) == 4
-    assert checkpoint.read(tmp_path) is not None
+    assert sorted(int(path.stem) for path in tmp_path.iterdir()) == [step + 2, step + 4]
+    found = checkpoint.read(tmp_path)
+    assert found is not None and found["index"] == step + 4
     assert checkpoint.read(tmp_path / "none") is None
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
-@pytest.mark.parametrize("harm", ["truncated", "flipped", "gone", "emptied"])
-def test_damage_falls_back_to_the_one_before(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, suffix: str, harm: str
-) -> None:
+def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
+    foreign = ["notes.json", "999999.json", "model.safetensors", "000009.safetensors", "000001 (copy).safetensors"]
+    for name in foreign:
+        (tmp_path / name).write_bytes(save({"x": torch.zeros(3)}) if name.endswith("s") else b"[]")
+    for index in (3, 7, 11):
+        checkpoint.write(tmp_path, at(index))
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {*foreign, "000007.safetensors", "000011.safetensors"}
+    assert same(at(11), checkpoint.read(tmp_path))
+
+
+@pytest.mark.parametrize("harm", ["truncated", "emptied", "a folder", "a pipe", "a list", "of an earlier version"])
+def test_damage_falls_back_to_the_one_before(tmp_path: Path, caplog: pytest.LogCaptureFixture, harm: str) -> None:
     for index in (3, 7):
         checkpoint.write(tmp_path, at(index))
-    path = newest(tmp_path, suffix)
+    path = newest(tmp_path)
     content = path.read_bytes()
-    if harm == "gone":
-        path.unlink()
+    path.unlink()
+    header = b'["not a header"]'
+    contents = {
+        "truncated": content[:-9],
+        "emptied": b"",
+        "a list": len(header).to_bytes(8, "little") + header,
+        "of an earlier version": content.replace(checkpoint.FORMAT.encode(), b"scoredistill-0"),
+    }
+    if harm == "a folder":
+        path.mkdir()
+    elif harm == "a pipe":
+        os.mkfifo(path)
     else:
-        flipped = bytes([content[-9] ^ 1])
-        harmed = {"truncated": content[:-9], "emptied": b"", "flipped": content[:-9] + flipped + content[-8:]}
-        path.write_bytes(harmed[harm])
+        path.write_bytes(contents[harm])
     with caplog.at_level(logging.WARNING):
-        found = checkpoint.read(tmp_path)
-    assert found is not None
-    assert same(at(3), found) or (suffix == ".json" and harm == "flipped" and same(at(7), found))
-    unnoticed = suffix == ".json" and harm == "gone"  # never finished: then it does not count at all
-    assert len(caplog.records) == (0 if unnoticed or found["index"] == 7 else 1)
+        assert same(at(3), checkpoint.read(tmp_path))
+    assert [record.message.startswith("checkpoint 000007 (") for record in caplog.records] == [True]
+
+
+def test_a_flipped_bit_never_gives_another_state(tmp_path: Path) -> None:
+    """Everything has a hash: tensors, learning rates, names and the index; a flip is noticed, or changes nothing."""
+    checkpoint.write(tmp_path, at(7))
+    path, rng, unchanged = newest(tmp_path), random.Random(0), 0
+    content = path.read_bytes()
+    header = 8 * (8 + int.from_bytes(content[:8], "little"))
+    for bit in [*rng.sample(range(header), 1500), *rng.sample(range(header, 8 * len(content)), 200)]:
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            assert same(at(7), checkpoint.read(tmp_path)), f"bit {bit} changed the state silently"
+            unchanged += 1
+        except ValueError as error:
+            assert "no whole checkpoint" in str(error)
+    assert unchanged < 100, "only spaces and the like may change unnoticed"
 
 
 def test_nothing_but_damage_is_an_error(tmp_path: Path) -> None:
     checkpoint.write(tmp_path, STATE)
-    newest(tmp_path, ".safetensors").write_bytes(b"")
+    newest(tmp_path).write_bytes(b"")
     with pytest.raises(ValueError, match="no whole checkpoint"):
-        checkpoint.read(tmp_path)
-
-
-def test_another_format_is_an_error_not_damage(tmp_path: Path) -> None:
-    for index in (3, 7):
-        checkpoint.write(tmp_path, at(index))
-    path = newest(tmp_path, ".json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": checkpoint.FORMAT + 1}))
-    with pytest.raises(ValueError, match=f"format {checkpoint.FORMAT + 1}"):
         checkpoint.read(tmp_path)
 
 
@@ -108,7 +133,7 @@ def test_a_state_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     assert same(at(3), checkpoint.read(tmp_path))
 
 
-@pytest.mark.parametrize("call", range(4))  # file and directory, of tensors and JSON
+@pytest.mark.parametrize("call", range(2))  # the file, and the folder with its name
 def test_a_full_disk_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
     checkpoint.write(tmp_path, at(3))
     calls = iter(range(100))
@@ -123,8 +148,8 @@ def test_a_full_disk_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(OSError, match="No space left"):
         checkpoint.write(tmp_path, at(7))
     found = checkpoint.read(tmp_path)
-    assert same(at(3), found) or (call == 3 and same(at(7), found))
-    assert not list(tmp_path.glob("*.part"))
+    assert same(at(3), found) or (call == 1 and same(at(7), found))
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_folder_holds_its_whole_recipe_but_not_its_place(tmp_path: Path) -> None:
@@ -145,6 +170,67 @@ def test_a_folder_is_never_written_over(tmp_path: Path) -> None:
         RunFolder.create(other, tmp_path)
 
 
+def test_a_folder_with_nothing_but_what_a_killed_process_left_is_free(tmp_path: Path) -> None:
+    """Its lock, parts of files, a copy of the same picture; anything else is somebody's."""
+    picture, run = tmp_path / "toy.png", tmp_path / "run"
+    picture.write_bytes(b"a picture")
+    recipe = fast("a toy", prior="toybox-pose", picture=str(picture))
+    run.mkdir()
+    for name in (".lock", ".config-abcdefgh.part.yaml", ".picture-01234567.part.png"):
+        (run / name).write_text("{")
+    (run / "picture.png").write_bytes(b"another picture")
+    with pytest.raises(ValueError, match="is not empty"):
+        RunFolder.create(recipe, run)
+    (run / "picture.png").write_bytes(b"a picture")
+    RunFolder.create(recipe, run)
+    assert sorted(path.name for path in run.iterdir()) == ["config.yaml", "picture.png"]
+
+
+def test_a_config_edited_by_hand_is_noticed_whatever_the_edit(tmp_path: Path) -> None:
+    folder = RunFolder.create(fast("a red car"), tmp_path / "run")
+    assert not RunFolder.open(folder.path).edited
+    text = (folder / "config.yaml").read_text()
+    for old, new in (("steps: 300", "steps: 301"), ("a red car", "a red cat"), ("steps: 300", "steps:  300")):
+        (folder / "config.yaml").write_text(text.replace(old, new, 1))
+        assert RunFolder.open(folder.path).edited
+
+
+def test_a_stray_picture_among_the_traces_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = RunFolder.create(fast("a red car"), tmp_path / "run")
+    for step in (1_000_000, 7):
+        folder.trace(step, {"1-render": torch.rand(3, 8, 8)})
+    for stray in ("holiday.png", "000001.png", "1-render.png"):
+        (folder / "trace" / stray).write_bytes(b"not a picture")
+    assert list(folder.traces()) == [7, 1_000_000]
+    assert not caplog.records
+    os.mkfifo(folder / "trace" / "000009-1-render.png")
+    assert list(folder.traces()) == [7, 1_000_000]
+    caplog.clear()
+    path = folder.traces()[7]["1-render"]
+    content = path.read_bytes()
+    path.write_bytes(content[:60] + bytes([content[60] ^ 4]) + content[61:])
+    assert list(folder.traces()) == [1_000_000]
+    assert str(path) in caplog.text
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "trace"])
+def test_links_out_of_the_folder_are_not_followed(tmp_path: Path, name: str) -> None:
+    folder = RunFolder.create(fast("a red car"), tmp_path / "run")
+    (tmp_path / "elsewhere").mkdir()
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="is a link"), folder.held():
+        pass
+
+
+def test_a_config_that_vanishes_is_written_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = RunFolder.create(fast("a red car"), tmp_path / "run")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    folder.check_config()
+    folder.check_config()
+    assert RunFolder.open(tmp_path / "run").recipe == folder.recipe
+    assert len(caplog.records) == 1
+
+
 def test_a_run_from_a_picture_has_a_copy_of_it(tmp_path: Path) -> None:
     """The folder may move, and the picture elsewhere may vanish."""
     picture = tmp_path / "toy.PNG"
@@ -157,18 +243,6 @@ def test_a_run_from_a_picture_has_a_copy_of_it(tmp_path: Path) -> None:
     assert copy == tmp_path / "moved" / "picture.PNG"
     assert copy.read_bytes() == b"a picture"
     assert changed(folder.recipe, "prompt.picture.file", "") == changed(recipe, "prompt.picture.file", "")
-
-
-def test_the_log_survives_a_torn_line_and_rewinds(tmp_path: Path) -> None:
-    folder = RunFolder.create(fast("a red car"), tmp_path / "run")
-    assert folder.log() == []
-    for step in range(5):
-        folder.append({"step": step, "t": 0.5})
-    with (folder / "log.jsonl").open("a") as file:
-        file.write('{"step": 5, "t"')
-    assert [record["step"] for record in folder.log()] == [0, 1, 2, 3, 4]
-    assert folder.rewind(2) == folder.log() == [{"step": step, "t": 0.5} for step in range(3)]
-    assert folder.rewind(-1) == folder.log() == []
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ import tiny_views
 import torch
 
 from scoredistill.contracts import Needs
-from scoredistill.priors.diffusers.hub import ALIASES, find
+from scoredistill.priors.diffusers.hub import ALIASES
 from scoredistill.priors.diffusers.prior import DiffusersPrior
-from scoredistill.priors.load import describe_prior, full_prior_name, load_prior, priors_help
+from scoredistill.priors.load import describe_prior, full_prior_name, load_prior, prior_files, priors_help
 from scoredistill.priors.mvdream import MVDreamPrior
 from scoredistill.priors.toybox import EMBEDDED, ToyboxPrior
 from scoredistill.priors.zero123 import Zero123Prior
@@ -103,9 +103,9 @@ def test_embedded_priors_and_files(tmp_path: Path) -> None:
     missing, other = tmp_path / "none.safetensors", tmp_path / "other.safetensors"
     other.write_bytes(b"not tensors")
     for read in (describe_prior, load_prior):
-        with pytest.raises(ValueError, match=f"no Toybox weights at {missing}"):
+        with pytest.raises(ValueError, match=f"there is no file {missing}"):
             read(str(missing))
-        with pytest.raises(ValueError, match=f"{other} has no Toybox weights"):
+        with pytest.raises(ValueError, match=f"{other} is no safetensors file"):
             read(str(other))
 
 
@@ -159,6 +159,9 @@ def test_a_prior_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ("toy-box", "unknown prior 'toy-box'; nearest known: toybox"),
         ("/data/none", "there is no file or folder /data/none"),
         ("/none", "there is no file or folder /none"),
+        ("data/models/none", "there is no file or folder data/models/none"),
+        ("/data/none.ckpt", "there is no file /data/none.ckpt"),
+        ("", "unknown prior ''"),
         ("./none", "there is no file or folder ./none"),
         ("../none", "there is no file or folder ../none"),
         ("none.py:Mine", "there is no file "),
@@ -169,6 +172,31 @@ def test_unknown_names(name: str, message: str) -> None:
         with pytest.raises(ValueError, match=f"^{message}") as error:
             read(name)
         assert "\n" not in str(error.value)
+
+
+def test_the_files_of_a_prior(
+    folders: dict[str, Path], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything that is read, by absolute paths; nothing that is not."""
+    (tmp_path / "mine.py").write_text(OWN)
+    (tmp_path / "a.safetensors").touch()
+    monkeypatch.chdir(tmp_path)
+    own = tmp_path / "mine.py"
+    assert prior_files("toybox-mv") == [EMBEDDED["toybox-mv"].weights]
+    assert prior_files("mine.py:Mine", ["a.safetensors:0.5"]) == [tmp_path / "a.safetensors", own]
+    assert prior_files("scoredistill.priors.zero123:Zero123Prior")[0].name == "__init__.py"
+    folder = shutil.copytree(folders["sd15"], tmp_path / "model")
+    expected = sorted(file for file in folder.rglob("*") if file.is_file() and "words" not in file.parts)
+    for name in ("unet/diffusion_pytorch_model.bin", "unet/other.safetensors", "safety_checker/config.json", "x.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    assert {"unet", "vae", "text_encoder", "tokenizer", "scheduler", "model"} == {file.parent.name for file in expected}
+    assert prior_files("model") == expected
+    half = folder / "unet" / "diffusion_pytorch_model.fp16.safetensors"
+    half.touch()
+    assert prior_files("model") == sorted([*expected, half])
+    snapshot = tiny_pipelines.in_cache(folder, cache, "org/tiny", REVISION)
+    assert prior_files("org/tiny") == [snapshot / file.relative_to(folder) for file in prior_files("model")]
 
 
 @pytest.mark.parametrize("name", ["toybox", "toybox-mv", "toybox-pose", "zero123", "own.py:Mine"])
@@ -221,12 +249,46 @@ print(json.dumps(found))
         assert seconds < 4.5
 
 
-def test_a_file_that_is_not_cached_takes_one_request(
-    folders: dict[str, Path], cache: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_model_that_is_cached_in_part_is_one_line_in_three_seconds(
+    folders: dict[str, Path], environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """Of a model that is cached in part, while the hub is unreachable."""
-    tiny_pipelines.in_cache(folders["sd15"], cache, "org/tiny", REVISION)
+    """For each file that is missing; one request, not one for each file that could hold it."""
+    folder = Path(shutil.copytree(folders["sd15"], tmp_path / "model"))
+    tiny_pipelines.in_cache(folder, tmp_path / "hub", "org/tiny", REVISION)
+    code = """
+import json, shutil, sys, time
+from pathlib import Path
+import torch
+from scoredistill.contracts import Prompt
+from scoredistill.priors.load import load_prior
+found = []
+load_prior("org/tiny", dtype=torch.float32).conditions(Prompt("a"), None, 1)  # its imports take long
+for part, names in json.loads(sys.argv[2]):
+    for name in names:
+        (Path(sys.argv[1]) / part / name).unlink(missing_ok=True)
     start = time.monotonic()
-    with pytest.raises(ValueError, match="HF_HUB_OFFLINE is set"):
-        find("org/tiny").weights("absent")
-    assert time.monotonic() - start < 1
+    try:
+        load_prior("org/tiny", dtype=torch.float32).conditions(Prompt("a"), None, 1)
+    except (ValueError, OSError) as error:
+        found.append([str(error), time.monotonic() - start])
+print(json.dumps(found))
+"""
+    parts = [
+        ("tokenizer", ["tokenizer.json", "vocab.json", "merges.txt"]),
+        ("text_encoder", ["model.safetensors"]),
+        ("unet", ["diffusion_pytorch_model.safetensors"]),
+        ("scheduler", ["scheduler_config.json"]),
+    ]
+    shown = subprocess.run(
+        [sys.executable, "-c", code, str(folder), json.dumps(parts)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | environment | {"HF_HUB_CACHE": str(tmp_path / "hub")},
+    )
+    found = json.loads(shown.stdout)
+    assert len(found) == len(parts)
+    for message, seconds in found:
+        assert "not in the cache" in message
+        assert "\n" not in message
+        assert seconds < 12  # three for the hub; retries would take more than twenty

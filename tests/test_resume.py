@@ -111,7 +111,7 @@ def test_a_damaged_checkpoint_costs_one_line(prior: str, uninterrupted: dict, tm
     _, message = process.communicate(timeout=120)
     assert process.returncode == 0
     assert message.count("\n") == 1
-    assert message.startswith(f"scoredistill: warning: checkpoint {newest.stem} in ")
+    assert message.startswith(f"scoredistill: warning: checkpoint {newest.stem} (cannot be read) in ")
     assert same(uninterrupted, RunFolder.open(folder).load())
 
 

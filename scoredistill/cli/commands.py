@@ -41,14 +41,13 @@ from scoredistill.runs.evaluation import evaluate
 from scoredistill.runs.finish import open_3d_scene, open_scene
 from scoredistill.runs.folder import RunFolder, default_path
 from scoredistill.runs.formats import check_output, file_name, format_of, write
+from scoredistill.runs.origin import RESUMABLE
 from scoredistill.runs.renders import ELEVATION_DEG, render_views, turntable
 from scoredistill.runs.samples import samples
 from scoredistill.studies.conduct import Order, conduct, listing
 
 COLUMNS = ("run", "kind_right", "color_right", "view_right", "similarity", "sharpness", "diverged", "seen_as")
 VIEWS = 64  # of one picture, at most
-RESUMABLE = ("training.steps", "training.save_every", "prior.device", "prior.dtype", "prior.compile", "output.")
-"""Settings that `resume` may change: none of them alters what is optimized."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,7 @@ class Resume:
     folder: Positional[Path]  # of the run
     prompt: str = ""  # not used
     steps: int | None = None  # optimization steps in all (--training.steps)
+    accept_changes: bool = False  # go on although config.yaml, the prior, the picture or the kernels have changed
 
     def run(self, recipe: Recipe) -> None:
         """Continue the run with its recipe as the flags changed it."""
@@ -104,7 +104,7 @@ class Resume:
             if not path.startswith(RESUMABLE):
                 raise ValueError(f"resume cannot change {path}: start a new run with --config {folder / 'config.yaml'}")
         parts = build(recipe)
-        drive(folder.with_recipe(recipe) if recipe != folder.recipe else folder, parts)
+        drive(folder.with_recipe(recipe), parts, accept=self.accept_changes)
 
 
 @dataclass(frozen=True)
@@ -283,6 +283,9 @@ COMMANDS: dict[str, Any] = {
     "priors": Priors,
     "doctor": Doctor,
 }
+
+PRINTED = (Evaluate, Methods, Priors, Doctor)
+"""Commands whose result is what they print."""
 
 
 def command_named(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from scoredistill import __version__
 from scoredistill.evaluate.judge import EMBEDDED
 from scoredistill.kernels import backend
 from scoredistill.priors.network import fast_dtype
@@ -23,6 +25,7 @@ OPTIONAL = {
     "imageio_ffmpeg": "imageio-ffmpeg: videos",
     "trimesh": "trimesh: PLY files",
 }
+EXTRA = ("diffusers", "transformers")  # libraries of published models only
 SPACE = 1 << 30  # bytes: some hundred run folders of the fast preset
 
 
@@ -30,6 +33,7 @@ def examine() -> list[Finding]:
     """All findings, in the order in which a run would meet them."""
     return [
         ("python", True, f"{platform.python_version()} on {platform.machine()} {platform.system()}"),
+        ("scoredistill", True, __version__),
         ("torch", True, f"{torch.__version__}, {torch.get_num_threads()} of {os.cpu_count()} cores"),
         _precision(),
         _gpu(),
@@ -37,6 +41,10 @@ def examine() -> list[Finding]:
         _weights("Toybox prior", WEIGHTS, "train it with: python tools/train_toybox.py"),
         _weights("Toybox judge", EMBEDDED, "metrics will be few; train it with: python tools/train_judge.py"),
         *(_library(name, use) for name, use in OPTIONAL.items()),
+        *(
+            (name, True, _version(name) or "none; pip install 'scoredistill[sd]' for published models")
+            for name in EXTRA
+        ),
         _disk(),
     ]
 
@@ -65,7 +73,7 @@ def _kernels() -> Finding:
     reason = backend.unavailable(device)
     if reason:
         return "kernels", False, f"torch references: {reason}; pip install warp-lang"
-    return "kernels", True, f"warp's, compiled for this {device.type} at first use"
+    return "kernels", True, f"warp's ({_version('warp-lang')}), compiled for this {device.type} at first use"
 
 
 def _weights(name: str, path: Path, remedy: str) -> Finding:
@@ -77,6 +85,14 @@ def _weights(name: str, path: Path, remedy: str) -> Finding:
 def _library(module: str, use: str) -> Finding:
     there = importlib.util.find_spec(module) is not None
     return use, there, "installed" if there else "missing; pip install scoredistill brings it"
+
+
+def _version(distribution: str) -> str:
+    """The installed version of a library, or an empty text."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _disk() -> Finding:

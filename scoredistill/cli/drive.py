@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import shlex
+import traceback
+
+import torch
+
 from scoredistill.cli.progress import Progress
+from scoredistill.cli.reason import run_reason
 from scoredistill.cli.signals import Signals
 from scoredistill.recipes.build import Parts
-from scoredistill.runs.finish import DivergedError, finish, salvage
+from scoredistill.runs.finish import finish, salvage
 from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.journal import record
 from scoredistill.runs.mesh_metrics import in_words
@@ -23,45 +30,58 @@ class StoppedError(Exception):
         self.code = code
 
 
-def drive(folder: RunFolder, parts: Parts) -> None:
-    """Run to the end and write all results, with progress.
+def drive(folder: RunFolder, parts: Parts, *, accept: bool = False) -> None:
+    """Run to the end and write all results, with progress; `accept` changes of what the run depends on.
 
     Raises RunFailedError or StoppedError, with everything so far saved.
     """
+    again = f"go on with: scoredistill resume {shlex.quote(str(folder.path))}"
+    with folder.held(), Signals() as signals:
+        try:
+            _run(folder, parts, signals, again, accept)
+        except KeyboardInterrupt:
+            raise StoppedError(f"stopped at once; {again}", signals.code) from None
+
+
+def _run(folder: RunFolder, parts: Parts, signals: Signals, again: str, accept: bool) -> None:
     steps = folder.recipe.training.steps
-    with Signals() as signals:
-        try:
-            done = _steps(folder, parts, signals)
-        except (FloatingPointError, OSError) as error:
-            raise RunFailedError(f"{reason(error)}; {salvage(folder, parts.scene, error)}") from error
-        again = f"go on with: scoredistill resume {folder.path}"
-        if signals.terminated:
-            raise StoppedError(f"stopped after step {done} of {steps}; {again}", 143)
-        if signals.interrupted:
-            print("finishing with what there is; Ctrl-C once more stops at once", flush=True)
-        try:
-            metrics = finish(folder, parts.scene)
-        except (DivergedError, OSError) as error:
-            raise RunFailedError(f"{reason(error)}; {folder.path} holds everything else") from error
-        if "mesh_psnr" in metrics:
-            print(f"{folder / 'mesh.glb'}: {in_words(metrics)}")
-        print(folder / "index.html")
-        if done < steps:
-            raise StoppedError(f"finished early, after step {done} of {steps}; {again}", 130)
+    done = _steps(folder, parts, signals, accept)
+    if signals.ended:
+        raise StoppedError(f"stopped after step {done} of {steps}; {again}", signals.code)
+    if signals.stop_requested():
+        print("finishing with what there is; Ctrl-C once more stops at once", flush=True)
+    signals.notice = "the results are written first; Ctrl-C once more stops at once"
+    try:
+        metrics = finish(folder, parts.scene)
+    except Exception as error:
+        raise RunFailedError(f"{run_reason(error)}; {folder.path} holds everything else") from error
+    if "mesh_psnr" in metrics:
+        print(f"{folder / 'mesh.glb'}: {in_words(metrics)}")
+    print(folder / "index.html")
+    if done < steps:
+        raise StoppedError(f"finished early, after step {done} of {steps}; {again}", signals.code)
 
 
-def _steps(folder: RunFolder, parts: Parts, signals: Signals) -> int:
+def _steps(folder: RunFolder, parts: Parts, signals: Signals, accept: bool) -> int:
     """Take the steps; returns how many of the run are done."""
-    steps = done = folder.recipe.training.steps
-    with Progress(steps) as show:
-        for entry in record(folder, parts, signals.stop_requested):
-            show(entry)
-            done = entry["step"] + 1
-    return done
+    steps, done = folder.recipe.training.steps, None
+    try:
+        with Progress(steps) as show:
+            for entry in record(folder, parts, signals.stop_requested, accept=accept):
+                show(entry)
+                done = entry["step"] + 1
+    except Exception as error:
+        if done is None and isinstance(error, ValueError):
+            raise  # about what is read before the first step, such as a checkpoint
+        why = run_reason(error)
+        _free(error)
+        raise RunFailedError(f"{why}; {salvage(folder, parts.scene, why)}") from error
+    return steps if done is None else done
 
 
-def reason(error: BaseException) -> str:
-    """The message of an error, without the system's numbers."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror + (f": {error.filename}" if error.filename else "")
-    return str(error)
+def _free(error: BaseException) -> None:
+    """Free the memory of the step that failed, which the error's traceback holds."""
+    traceback.clear_frames(error.__traceback__)
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

@@ -21,6 +21,7 @@ from scoredistill.recipes.recipe import Recipe, changed
 from scoredistill.runs.generate import SHORT
 
 CHOICES = {"method": "sdi", "scene": "nerf", "prior": "auto", "preset": "fast", "device": "auto", "image": ""}
+SIMILAR = ("Perhaps you meant", "Arguments similar to")  # how tyro introduces the flags that were meant
 SECTIONS = [section.name for section in fields(Recipe)]
 
 
@@ -98,13 +99,23 @@ def parse(kind: type[Any], arguments: Sequence[str], prog: str, description: str
 
 
 def one_line(box: str, prog: str) -> str:
-    """tyro's framed complaint as a sentence."""
-    lines = [line.strip("│ ") for line in box.splitlines()]
-    lines = [line for line in lines if line and not re.match(r"^([─╭╰╮╯]|---)", line) and "full helptext" not in line]
-    words = re.sub(r"\s+", " ", " ".join(lines)).rstrip(".")
+    """tyro's complaint, framed in box characters or ASCII, as a sentence with the flags that were probably meant."""
+    lines = [line.strip("│| ") for line in box.splitlines()]
+    lines = [line for line in lines if line and not re.match(r"[╭╰+]", line) and "full helptext" not in line]
+    stated, meant, similar = [], [], False
+    for line in lines:
+        rule = re.match(r"[─-]{8}", line)
+        similar = line.startswith(SIMILAR) or (similar and not rule)
+        if similar and line.startswith("--"):
+            meant.append(re.split(r"[\s,]", line)[0])
+        elif not similar and not rule:
+            stated.append(line)
+    words = re.sub(r"\s+", " ", " ".join(stated)).rstrip(".")
     words = re.sub(r"^(?:(?:Value|Parsing) error )?-* ?", "", words)
     words = re.sub(r"^Error parsing [A-Z]\w*: ", "", words)  # a command's own fields
     words = re.sub(r"^Error parsing (\w+?)[_-]*: ", r"--\1: ", words)
+    if meant:
+        words += f"; did you mean {' or '.join(dict.fromkeys(meant))}?"
     return f"{words}; see: {prog} --help"
 
 

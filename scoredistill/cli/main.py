@@ -9,10 +9,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from scoredistill.cli.commands import COMMANDS, Generate, Resume, command_named
-from scoredistill.cli.drive import RunFailedError, StoppedError, reason
+from scoredistill import __version__
+from scoredistill.cli.commands import COMMANDS, PRINTED, Generate, Resume, command_named
+from scoredistill.cli.drive import RunFailedError, StoppedError
 from scoredistill.cli.flags import initial_recipe, parse, recipe_of, with_dotted_flags
+from scoredistill.cli.output import harmless_output
+from scoredistill.cli.reason import BUG, out_of_memory, reason
 from scoredistill.runs.folder import RunFolder, read_config
+from scoredistill.startup import INTERRUPTED, catchable_interrupt
 
 PROG = "scoredistill"
 DESCRIPTION = "Score distillation: from a 2D diffusion model to images and 3D models."
@@ -20,22 +24,28 @@ DESCRIPTION = "Score distillation: from a 2D diffusion model to images and 3D mo
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; an error is one line on stderr and an exit code (SCOREDISTILL_DEBUG=1 shows where)."""
+    with catchable_interrupt(), harmless_output() as output:
+        _log_to_stderr()
+        try:
+            command = parsed(sys.argv[1:] if arguments is None else arguments)
+            command()
+            output.flush()
+            _check_printed(command, output.lost)
+        except (Exception, KeyboardInterrupt) as error:
+            if os.environ.get("SCOREDISTILL_DEBUG"):
+                raise
+            message, code = verdict(error)
+            print("scoredistill: error: " + " ".join(message.split()), file=sys.stderr)
+            return code
+    return 0
+
+
+def _log_to_stderr() -> None:
+    """Show the package's notes and all warnings, each as a line."""
+    logging.addLevelName(logging.INFO, "note")
+    logging.addLevelName(logging.WARNING, "warning")
     logging.basicConfig(format="scoredistill: %(levelname)s: %(message)s", level=logging.WARNING)
     logging.getLogger("scoredistill").setLevel(logging.INFO)
-    for level, name in ((logging.INFO, "note"), (logging.WARNING, "warning")):
-        logging.addLevelName(level, name)
-    try:
-        parsed(sys.argv[1:] if arguments is None else arguments)()
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader has left, as in `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (Exception, KeyboardInterrupt) as error:
-        if os.environ.get("SCOREDISTILL_DEBUG"):
-            raise
-        message, code = verdict(error)
-        print("scoredistill: error: " + " ".join(message.split()), file=sys.stderr)
-        return code
-    return 0
 
 
 def parsed(arguments: Sequence[str]) -> Callable[[], None]:
@@ -61,15 +71,24 @@ def verdict(error: BaseException) -> tuple[str, int]:
     """The message and the exit code of an error."""
     match error:
         case KeyboardInterrupt():
-            return "interrupted", 130
+            return "interrupted", INTERRUPTED
         case StoppedError():
             return str(error), error.code
         case RunFailedError() | FloatingPointError():
             return str(error), 1
+        case _ if out_of_memory(error):
+            return reason(error), 1
         case ValueError() | OSError():
             full = getattr(error, "errno", None) == errno.ENOSPC
             return reason(error), 1 if full else 2
-    return f"{type(error).__name__}: {error}; this is a bug (SCOREDISTILL_DEBUG=1 shows where)", 1
+    return f"{type(error).__name__}: {error}; {BUG}", 1
+
+
+def _check_printed(command: Callable[[], None], lost: Exception | None) -> None:
+    """OSError if a command whose only result is what it prints could not print it, unless its reader has left."""
+    only = isinstance(command, PRINTED) and not getattr(command, "out", None)
+    if only and isinstance(lost, OSError) and not isinstance(lost, BrokenPipeError):
+        raise OSError(lost.errno, f"cannot print the result ({lost.strerror})")
 
 
 def _first_path(arguments: Sequence[str]) -> str:
@@ -78,12 +97,13 @@ def _first_path(arguments: Sequence[str]) -> str:
 
 
 def _overview(arguments: Sequence[str]) -> Callable[[], None]:
-    """The list of commands, for --help; ValueError for any other arguments without a command."""
+    """The list of commands for --help, the version for --version; ValueError for other arguments without a command."""
+    if list(arguments) == ["--version"]:
+        return lambda: print(PROG, __version__)
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {(kind.__doc__ or '').splitlines()[0]}" for name, kind in COMMANDS.items()]
-    text = "\n".join(
-        [f"usage: {PROG} COMMAND ...", "", DESCRIPTION, "", *lines, "", f"{PROG} COMMAND --help says more"]
-    )
+    usage = f"usage: {PROG} COMMAND ..., or {PROG} --version"
+    text = "\n".join([usage, "", DESCRIPTION, "", *lines, "", f"{PROG} COMMAND --help says more"])
     if list(arguments) not in (["--help"], ["-h"]):
         raise ValueError(f"expected one of the commands {', '.join(COMMANDS)}; see: {PROG} --help")
     return lambda: print(text)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from types import TracebackType
 
 import torch
 
-from scoredistill.runs.folder import Record
+from scoredistill.runs.log import Record
+
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None
 
 LINES = 20  # printed over a whole run where there is no terminal
 PAUSE = 10.0  # seconds between the lines of a study there
@@ -37,7 +41,9 @@ class Progress:
         done = record["step"] + 1
         about = self._pace(done)
         about += f"  t {record['t']:.2f}" if "t" in record else ""
-        about += f"  |grad| {record['grad_norm']:.2e}  {peak_memory():.0f} MB"
+        about += f"  |grad| {record['grad_norm']:.2e}"
+        memory = peak_memory()
+        about += f"  {memory:.0f} MB" if memory is not None else ""
         if self.bar:
             self.bar.update(self.bar.task_ids[0], completed=done, about=about)
         elif done == self.steps or done % max(self.steps // LINES, 1) == 0:
@@ -81,18 +87,22 @@ class Ticker:
 
 
 def _bar(steps: int):
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Rich
 
     columns = (BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[about]}"))
-    bar = Rich(*columns, refresh_per_second=2)
+    console = Console(file=getattr(sys.stdout, "unescaped", sys.stdout))
+    bar = Rich(*columns, console=console, refresh_per_second=2)
     bar.add_task("", total=steps, about="")
     return bar
 
 
-def peak_memory() -> float:
-    """Peak memory so far in MB: the GPU's where one is used, else the process's."""
+def peak_memory() -> float | None:
+    """Peak memory so far in MB: the GPU's where one is used, else the process's; None where it is unknown."""
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**20
+    if resource is None:
+        return None
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

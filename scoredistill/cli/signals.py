@@ -1,23 +1,43 @@
-"""Ctrl-C and SIGTERM during a run."""
+"""Ctrl-C, SIGTERM and SIGHUP during a run."""
 
 from __future__ import annotations
 
 import signal
+import time
 from types import FrameType, TracebackType
+
+CAUGHT = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+APART = 0.3  # seconds; what comes sooner is the same signal: a shell that ends sends SIGHUP twice, `timeout` SIGTERM
 
 
 class Signals:
-    """The first Ctrl-C, or SIGTERM, stops the run after its step; a second Ctrl-C stops it at once."""
+    """The first signal stops the run after its step; a second one stops it at once, by KeyboardInterrupt.
+
+    `notice` is printed at the first signal. A signal that the process ignores, as after `nohup`, stays ignored.
+    """
 
     def __init__(self) -> None:
-        self.interrupted = self.terminated = False
+        self.first: int | None = None
+        self.last: int = signal.SIGINT
+        self.notice = ""
 
     def stop_requested(self) -> bool:
         """Whether the run should stop."""
-        return self.interrupted or self.terminated
+        return self.first is not None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the first signal leaves no time for the results: any but Ctrl-C."""
+        return self.first not in (None, signal.SIGINT)
+
+    @property
+    def code(self) -> int:
+        """The exit code that names the last signal."""
+        return 128 + self.last
 
     def __enter__(self) -> Signals:
-        self._old = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        heeded = [number for number in CAUGHT if signal.getsignal(number) is not signal.SIG_IGN]
+        self._old = {number: signal.signal(number, self._handle) for number in heeded}
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -25,9 +45,11 @@ class Signals:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGTERM:
-            self.terminated = True
-        elif self.interrupted:
+        now = time.monotonic()
+        if self.first is None:
+            self.first, self.last, self._since = number, number, now
+            if self.notice:
+                print(self.notice, flush=True)
+        elif now - self._since > APART:
+            self.last = number
             raise KeyboardInterrupt
-        else:
-            self.interrupted = True

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from scoredistill.evaluate.judge_network import SIZE, JudgeNetwork, Shape
-from scoredistill.files import replacing
+from scoredistill.files import check_digest, record_digest, replacing
 from scoredistill.toybox import captions
 
 EMBEDDED = Path(__file__).parents[1] / "weights" / "toybox-judge.safetensors"
@@ -72,6 +72,7 @@ class Judge:
         remedy = "reinstall the package, or train one with tools/train_judge.py"
         if not path.is_file():
             raise ValueError(f"no judge at {path}: {remedy}")
+        check_digest(path)
         try:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
@@ -130,5 +131,7 @@ def save(network: JudgeNetwork, path: str | Path) -> None:
     """Write the network in half precision, with the shape and vocabulary that `Judge.load` needs."""
     weights = {name: value.detach().cpu().half().contiguous() for name, value in network.state_dict().items()}
     metadata = {"shape": json.dumps(asdict(network.shape)), "vocabulary": json.dumps(captions.VOCABULARY)}
-    with replacing(Path(path)) as part:
+    path = Path(path)
+    with replacing(path) as part:
         save_file(weights, part, metadata=metadata)
+    record_digest(path)

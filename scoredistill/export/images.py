@@ -21,9 +21,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from scoredistill.contracts import Frame
-from scoredistill.files import replacing, write_safely
+from scoredistill.files import check_regular, replacing, write_safely
 
 PANEL = 256  # smallest side of an enlarged image in pixels; renders may have only 64
+LARGEST = 1 << 26  # bytes of a PNG that is checked
 CRF = "18"  # constant rate factor of x264, considered visually lossless
 COLORS = (
     "scale=out_color_matrix=bt709:out_range=tv,"
@@ -44,6 +45,19 @@ def png(rgb: Float[Tensor, "3 H W"]) -> bytes:
 def write_png(rgb: Float[Tensor, "3 H W"], path: Path) -> None:
     """Write the image as a PNG file."""
     write_safely(path, png(rgb))
+
+
+def is_whole_png(path: Path) -> bool:
+    """Whether a file is a PNG whose checksums are right."""
+    from PIL import Image
+
+    try:
+        check_regular(path, LARGEST)
+        with Image.open(path, formats=["PNG"]) as picture:
+            picture.verify()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False
+    return True
 
 
 def _bytes(rgb: Tensor) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Load a prior by name, or describe what it needs without reading its weights.
 
-A name is an embedded prior (toybox ...), PATH.safetensors with Toybox weights, an alias of a published model (sd ...),
-a folder in the layout of diffusers, org/name[@revision] on the hub, or FILE.py:NAME or MODULE:NAME for a user's prior.
+A name is an embedded prior (toybox ...), a file of weights (Toybox's, or Stable Diffusion in a single file), an alias
+of a published model (sd ...), a folder in the layout of diffusers, org/name[@revision] on the hub, or FILE.py:NAME or
+MODULE:NAME for a user's prior.
 """
 
 from __future__ import annotations
@@ -16,16 +17,21 @@ import torch
 from scoredistill import own
 from scoredistill.config import named
 from scoredistill.contracts import Needs, Prior
-from scoredistill.priors.diffusers.hub import ALIASES, FAMILIES, INDEX, INSTALL, find, published
+from scoredistill.priors.diffusers.checkpoint import INDEX
+from scoredistill.priors.diffusers.hub import ALIASES, FAMILIES, find, model_folder, published
+from scoredistill.priors.diffusers.libraries import INSTALL
+from scoredistill.priors.diffusers.lora import parse_lora
 from scoredistill.priors.diffusers.prior import DiffusersPrior
+from scoredistill.priors.diffusers.single_file import check_single_file, weight_and_settings
 from scoredistill.priors.diffusers.view_prompting import ViewAngles, ViewPrompting
 from scoredistill.priors.mvdream import MVDreamPrior
 from scoredistill.priors.mvdream import unet as mvdream_unet
+from scoredistill.priors.network import NetworkPrior
 from scoredistill.priors.toybox import EMBEDDED, ToyboxPrior, prior_class
+from scoredistill.priors.weight_files import is_weight_file
 from scoredistill.priors.zero123 import Zero123Prior
 from scoredistill.priors.zero123.prior import projection_part
 
-WEIGHT_FILE = ".safetensors"
 PUBLISHED: dict[str, type[Any]] = {"diffusers": DiffusersPrior, "mvdream": MVDreamPrior, "zero123": Zero123Prior}
 """The classes of published models, by family."""
 
@@ -37,9 +43,11 @@ def full_prior_name(name: str) -> str:
     """
     if own.is_own(name):
         return own.full_name(name)
-    if name.endswith(WEIGHT_FILE) or (name not in (*EMBEDDED, *ALIASES) and Path(name).is_dir()):
+    if _is_file(name):
         return str(Path(name).absolute())
     _check_name(name)
+    if name not in (*EMBEDDED, *ALIASES) and Path(name).is_dir():
+        return str(model_folder(Path(name)))
     return name
 
 
@@ -51,10 +59,8 @@ def describe_prior(name: str) -> Needs:
     if own.is_own(name):
         kind = own.load_own(name)
         return getattr(kind, "needs", Needs(views=getattr(kind, "views", 1)))
-    if name.endswith(WEIGHT_FILE):
-        return prior_class(Path(name)).needs
-    if name in EMBEDDED:
-        return EMBEDDED[name].needs
+    if toybox := _toybox(name):
+        return toybox.needs
     return PUBLISHED[family_of(name)].needs
 
 
@@ -73,27 +79,60 @@ def load_prior(
     and XL; other priors raise ValueError for values other than the defaults of `view_prompting` and `lora`.
     """
     _check_options(name, view_prompting, lora)
+    prior: Any = _loaded(name, device, dtype, view_prompting, view_angles, tuple(lora))
+    if isinstance(prior, NetworkPrior):
+        prior.name = name
+    return prior
+
+
+def _loaded(
+    name: str,
+    device: torch.device | str,
+    dtype: torch.dtype | None,
+    view_prompting: ViewPrompting,
+    view_angles: ViewAngles | None,
+    lora: tuple[str, ...],
+) -> Prior:
     if own.is_own(name):
         return _own_prior(name, device)
-    if name.endswith(WEIGHT_FILE):
-        return prior_class(Path(name)).load(Path(name), device, dtype)
-    if name in EMBEDDED:
-        return EMBEDDED[name].load(device=device, dtype=dtype)
+    if toybox := _toybox(name):
+        return toybox.load(Path(name) if _is_file(name) else None, device, dtype)
     family = family_of(name)
     if family == "zero123":
         return Zero123Prior.load(name, device, dtype)
     if family == "mvdream":
         return MVDreamPrior.load(name, device, dtype, view_prompting=view_prompting, view_angles=view_angles)
-    return DiffusersPrior.load(
-        name, device, dtype, view_prompting=view_prompting, view_angles=view_angles, lora=tuple(lora)
-    )
+    return DiffusersPrior.load(name, device, dtype, view_prompting=view_prompting, view_angles=view_angles, lora=lora)
+
+
+def prior_files(name: str, lora: Sequence[str] = ()) -> list[Path]:
+    """All local files on which the output of a prior depends, as sorted absolute paths: weights, settings, code, LoRA.
+
+    Those of a model of the hub are in its snapshot in the cache, complete once the model was loaded and has encoded a
+    prompt. ValueError as `load_prior` for names and LoRA files that are not there.
+    """
+    files = [parse_lora(file)[0] for file in lora]
+    if own.is_own(name):
+        files += own.code_files(name)
+    elif _is_file(name):
+        files += weight_and_settings(Path(name)) if _toybox(name) is None else [Path(name)]
+    elif name in EMBEDDED:
+        files.append(EMBEDDED[name].weights)
+    else:
+        _check_name(name)
+        files += find(name).files()
+    return sorted({file.absolute() for file in files})
 
 
 def family_of(name: str) -> str:
     """The family of a published model, a key of `PUBLISHED`.
 
-    For an alias, or a hub id that is a candidate of one, it is looked up; otherwise model_index.json is read.
+    For an alias, or a hub id that is a candidate of one, it is looked up; otherwise model_index.json is read, or the
+    header of a file.
     """
+    if _is_file(name):
+        check_single_file(Path(name))
+        return "diffusers"
     _check_name(name)
     place = name.partition("@")[0]
     for alias, candidates in ALIASES.items():
@@ -116,7 +155,7 @@ def priors_help() -> str:
     rows = [
         *((name, f"{words}, {_embedded(EMBEDDED[name])}") for name, words in about.items()),
         *((name, ", else ".join(ALIASES[name])) for name in ALIASES),
-        ("PATH.safetensors", "other weights of Toybox's kind, made by tools/train_toybox.py"),
+        ("PATH.safetensors", "other weights of Toybox's kind (tools/train_toybox.py), or Stable Diffusion in a file"),
         ("FOLDER", f"a published model in the layout of diffusers, with {INDEX}"),
         (
             "org/name[@revision]",
@@ -136,19 +175,28 @@ def _embedded(prior: type[ToyboxPrior]) -> str:
     return f"not trained yet: python {prior.tool}"
 
 
+def _is_file(name: str) -> bool:
+    """Whether the name is that of a file of weights."""
+    return name not in (*EMBEDDED, *ALIASES) and is_weight_file(name)
+
+
+def _toybox(name: str) -> type[ToyboxPrior] | None:
+    """The class of an embedded prior or of a file with Toybox weights; None for published models."""
+    return prior_class(Path(name)) if _is_file(name) else EMBEDDED.get(name)
+
+
 def _check_name(name: str) -> None:
     """ValueError if no prior can have this name."""
-    if name in EMBEDDED or published(name):
+    if name and (name in EMBEDDED or published(name)):
         return
-    if name.startswith(("/", "./", "../", "~")):
+    if "/" in name or Path(name).name != name:
         raise ValueError(f"there is no file or folder {name}")
     named("prior", name, dict.fromkeys([*EMBEDDED, *ALIASES]))
 
 
 def _check_options(name: str, view_prompting: str, lora: Sequence[str]) -> None:
     """ValueError for options that the prior does not support."""
-    toybox = name in EMBEDDED or name.endswith(WEIGHT_FILE)
-    text_model = not toybox and not own.is_own(name) and family_of(name) != "zero123"
+    text_model = not own.is_own(name) and _toybox(name) is None and family_of(name) != "zero123"
     if view_prompting != "words" and not text_model:
         raise ValueError(f"prior {name!r} has no view-dependent prompting: leave out view_prompting")
     if lora and not (text_model and family_of(name) == "diffusers"):

@@ -32,10 +32,11 @@ def stacked(conditions: Sequence[Rows]) -> Rows:
 class NetworkPrior:
     """A prior with one network `net`; conditions are dataclasses of tensors of B rows.
 
-    `calls` and `rows` count evaluations of the network.
+    `calls` and `rows` count evaluations of the network; `name` is for messages.
     """
 
     views = 1
+    name = ""
     schedule: NoiseSchedule
     prediction: Prediction
     net: Any
@@ -44,7 +45,8 @@ class NetworkPrior:
     def eps(self, x_t: X, t: Time, *conditions: Any) -> tuple[Tensor, ...]:
         """Noise predictions for each condition, all in one forward pass.
 
-        ValueError unless the number of images is a multiple of the `views` that are denoised jointly.
+        ValueError unless the number of images is a multiple of the `views` that are denoised jointly;
+        FloatingPointError if the network's output for a finite image is not finite.
         """
         if len(x_t) % self.views:
             raise ValueError(
@@ -53,6 +55,11 @@ class NetworkPrior:
         rows = len(conditions)
         self.calls, self.rows = self.calls + 1, self.rows + rows * len(x_t)
         output = self.output(self.net, x_t.repeat(rows, 1, 1, 1), t.repeat(rows), stacked(conditions))
+        if not bool(output.isfinite().all()) and bool(x_t.isfinite().all()):
+            raise FloatingPointError(
+                f"the output of prior {self.name or type(self).__name__} is not finite (NaN or infinity): its weights "
+                "are damaged, or its precision does not suffice: try --prior.dtype float32"
+            )
         return tuple(eps_from(self.prediction, part, x_t, t, self.schedule) for part in output.chunk(rows))
 
     def output(self, net: nn.Module, x_t: X, t: Time, condition: Any, view: Float[Tensor, "B E"] | None = None) -> X:

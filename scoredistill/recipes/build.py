@@ -20,6 +20,7 @@ from scoredistill.priors.compiled import compile_network
 from scoredistill.priors.diffusers.view_prompting import ViewAngles
 from scoredistill.priors.load import describe_prior, load_prior
 from scoredistill.randomness import stream
+from scoredistill.recipes.preset import resolved_device
 from scoredistill.recipes.recipe import BACKGROUNDS, PriorConfig, Recipe
 from scoredistill.scenes.photo import PhotoScene
 from scoredistill.scenes.picture import read_photo
@@ -79,7 +80,7 @@ def build_prior(config: PriorConfig) -> Prior:
     dtype = None if config.dtype == "auto" else getattr(torch, config.dtype)
     prior: Any = load_prior(
         config.name,
-        config.device,
+        resolved_device(config.device),
         dtype=dtype,
         view_prompting=config.view_prompting,
         view_angles=ViewAngles(config.front_deg, config.back_deg, config.overhead_deg),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import torch
@@ -89,9 +90,11 @@ def resolved_device(device: str) -> str:
     """The device that "auto" stands for here; ValueError for one that does not exist here."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, index = device.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
+    found = re.fullmatch(r"cpu|cuda(:([0-9]{1,3}))?", device)
+    if found is None:
         raise ValueError(f"unknown device {device!r}; known: auto, cpu, cuda, cuda:N")
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"no CUDA device {index or 0} here; use --device cpu, or see: scoredistill doctor")
+    index, count = int(found[2] or 0), torch.cuda.device_count()
+    if device != "cpu" and index >= count:
+        there = f"only {', '.join(f'cuda:{each}' for each in range(count))}" if count else "none at all"
+        raise ValueError(f"no CUDA device {index} here, {there}; use --device cpu, or see: scoredistill doctor")
     return device

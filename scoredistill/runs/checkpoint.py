@@ -1,7 +1,7 @@
-"""Checkpoints that survive a crash at any moment: tensors as safetensors, the rest as JSON, never pickle.
+"""Checkpoints that survive a crash at any moment: one safetensors file, its header holds the rest as JSON; no pickle.
 
-A checkpoint of step 25 is `000025.safetensors` and `000025.json`; the JSON is written last and holds the hash
-of the tensors, so a checkpoint counts from the moment its JSON has its name. The newest two remain.
+A checkpoint of step 25 is `000025.safetensors`. Its header also holds the SHA-256 of everything in it, so a damaged
+one is noticed, and a file that this module has not written is left alone. The newest two remain.
 """
 
 from __future__ import annotations
@@ -9,16 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from scoredistill.files import write_safely
+from scoredistill.files import check_regular, read_limited, write_safely
 
-FORMAT = 2  # to be raised when an older file could not be read right any more
+FORMAT = "scoredistill-3"
+"""To be raised when an older file could not be read right any more."""
 RETAINED = 2  # the newest, and one to fall back to
+LARGEST = 1 << 33  # bytes of a checkpoint that is read: ten times that of a million splats
 
 log = logging.getLogger(__name__)
 
@@ -33,33 +39,31 @@ def write(folder: Path, checkpoint: dict[str, Any]) -> None:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise FloatingPointError(f"the state {name!r} is not finite (NaN or infinity)")
-    content = save(tensors)
-    about = {"format": FORMAT, "sha256": hashlib.sha256(content).hexdigest(), "tree": tree}
+    about = {"format": FORMAT, "tree": json.dumps(tree)}
     folder.mkdir(parents=True, exist_ok=True)
-    stem = folder / f"{checkpoint['index']:06d}"
-    write_safely(stem.with_suffix(".safetensors"), content)
-    write_safely(stem.with_suffix(".json"), json.dumps(about).encode())
-    _drop_old(folder)
+    content = save(tensors, about | {"sha256": _digest(tensors, about)})
+    write_safely(folder / f"{checkpoint['index']:06d}.safetensors", content)
+    _drop_old(folder, checkpoint["index"])
 
 
 def read(folder: Path) -> dict[str, Any] | None:
     """The newest checkpoint that is whole, on the CPU, or None; logs one warning if a newer one is damaged.
 
-    ValueError if the newest is of another format.
+    ValueError if the only ones are damaged or of another format.
     """
     damaged: list[str] = []
-    for path in sorted(folder.glob("*.json"), reverse=True):
+    for path in sorted(_numbered(folder), key=_index, reverse=True):
         try:
             found = _read(path)
-        except (OSError, KeyError, json.JSONDecodeError, UnicodeDecodeError, _DamagedError):
-            damaged.append(path.stem)
+        except _DamagedError as error:
+            damaged.append(f"{path.stem} ({error})")
             continue
         if damaged:
             names = ", ".join(damaged)
             log.warning("checkpoint %s in %s is damaged; going on from %s", names, folder, path.stem)
         return found
     if damaged:
-        raise ValueError(f"no whole checkpoint in {folder}: {', '.join(damaged)} damaged; start the run anew")
+        raise ValueError(f"no whole checkpoint in {folder}: {', '.join(damaged)}; start the run anew")
     return None
 
 
@@ -68,22 +72,62 @@ class _DamagedError(Exception):
 
 
 def _read(path: Path) -> dict[str, Any]:
-    about = json.loads(path.read_bytes())
-    if about["format"] != FORMAT:
-        raise ValueError(
-            f"{path} is a checkpoint of format {about['format']}, this version reads format {FORMAT}; "
-            "resume the run with the version that began it"
-        )
-    content = path.with_suffix(".safetensors").read_bytes()
-    if hashlib.sha256(content).hexdigest() != about["sha256"]:
-        raise _DamagedError
-    return _unflatten(about["tree"], load(content))
+    try:
+        content = read_limited(path, LARGEST)
+        about = _about(content)
+        tensors = load(content)
+    except (ValueError, OSError, SafetensorError, RecursionError) as error:
+        raise _DamagedError("cannot be read") from error
+    if about.get("format") != FORMAT:
+        raise _DamagedError("of another version, or not a checkpoint")
+    if about.pop("sha256", "") != _digest(tensors, about):
+        raise _DamagedError("its contents have changed")
+    return _unflatten(json.loads(about["tree"]), tensors)
 
 
-def _drop_old(folder: Path) -> None:
-    for path in sorted(folder.glob("*.json"))[:-RETAINED]:
+def _about(content: bytes) -> dict[str, str]:
+    """The texts in the header of a safetensors file; ValueError if it has none."""
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    about = header.get("__metadata__") if isinstance(header, dict) else None
+    if not isinstance(about, dict):
+        raise ValueError("no header")
+    return about
+
+
+def _digest(tensors: dict[str, Tensor], about: dict[str, str]) -> str:
+    """SHA-256 of names, types, shapes and values of all tensors, and of the texts beside them."""
+    found = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _numbered(folder: Path) -> Iterator[Path]:
+    """The files with the name of a checkpoint."""
+    return (path for path in folder.glob("*.safetensors") if re.fullmatch(r"\d{6,18}", path.stem))
+
+
+def _index(path: Path) -> int:
+    return int(path.stem)
+
+
+def _drop_old(folder: Path, newest: int) -> None:
+    """Remove the older checkpoints, files with the name and the header of one; a later one is damaged, and stays."""
+    past = [path for path in _numbered(folder) if _index(path) <= newest and _is_own(path)]
+    for path in sorted(past, key=_index)[:-RETAINED]:
         path.unlink()
-        path.with_suffix(".safetensors").unlink(missing_ok=True)
+
+
+def _is_own(path: Path) -> bool:
+    """Whether the header says that `write` has made this file."""
+    try:
+        check_regular(path, LARGEST)
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            return _about(size.to_bytes(8, "little") + file.read(min(size, LARGEST))).get("format") == FORMAT
+    except (ValueError, OSError, RecursionError):
+        return False
 
 
 def _flatten(node: Any, path: str, tensors: dict[str, Tensor]) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from scoredistill.config import to_plain
+from scoredistill.config import dotted, to_plain
 from scoredistill.contracts import HasPixels, HasVolume
 from scoredistill.export.glb import write_glb
 from scoredistill.export.images import enlarge, grid, preview, write_png, write_turntable
@@ -41,6 +41,7 @@ def finish(folder: RunFolder, scene: Any, trouble: str = "") -> dict[str, Any]:
     everything else is written, where the scene is empty.
     """
     recipe, output = folder.recipe, folder.recipe.output
+    folder.check_config()
     write_preview(recipe, scene, folder / "preview.png")
     metrics, empty = _summary(folder) | evaluate(recipe, scene), ""
     if not isinstance(scene, HasPixels):
@@ -60,16 +61,18 @@ def finish(folder: RunFolder, scene: Any, trouble: str = "") -> dict[str, Any]:
     return metrics
 
 
-def salvage(folder: RunFolder, scene: Any, error: Exception) -> str:
-    """Finish a broken-off run from its newest checkpoint, as far as the disk allows; returns what the folder holds."""
-    with contextlib.suppress(OSError):
-        state = folder.load()
+def salvage(folder: RunFolder, scene: Any, why: str) -> str:
+    """Finish a broken-off run from its newest checkpoint, as far as that goes; returns what the folder holds."""
+    held = "what could be saved"
+    with contextlib.suppress(Exception):  # a full disk, no memory, a GPU that no longer answers
+        state = folder.load(accept=True)
         if state is None:
             return f"{folder.path} holds its log, but no checkpoint yet"
+        held = f"the checkpoint of step {state['index']} and the log"
         scene.load_state_dict(state["scene"])
-        finish(folder, scene, trouble=str(error))
-        return f"{folder.path} holds the checkpoint of step {state['index']}, the log and a preview"
-    return f"{folder.path} holds what could be saved"
+        finish(folder, scene, trouble=why)
+        held = f"the checkpoint of step {state['index']}, the log and a preview"
+    return f"{folder.path} holds {held}"
 
 
 def write_preview(recipe: Recipe, scene: Any, path: Path) -> None:
@@ -98,7 +101,7 @@ def page(folder: RunFolder, metrics: dict[str, Any]) -> Page:
         probes=probes,
         log=log,
         metrics={key: value for key, value in metrics.items() if key not in ("by_view", "prompt")},
-        config=_dotted(to_plain(recipe)),
+        config={name: value for name, value in dotted(to_plain(recipe)).items() if value != ""},
         method=inspect.getdoc(type(recipe.method)) or "",
         citation=recipe.method.citation,
         command=command(recipe),
@@ -132,17 +135,6 @@ def _titled(pictures: dict[str, Path]) -> dict[str, Path]:
 
 def _existing(path: Path) -> Path | None:
     return path if path.exists() else None
-
-
-def _dotted(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A tree of settings as one level of dotted names; empty texts are left out."""
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _dotted(value, f"{prefix}{name}.")
-        elif value != "":
-            flat[prefix + name] = value
-    return flat
 
 
 def open_scene(path: Path) -> tuple[Recipe, Any]:

@@ -6,27 +6,38 @@ preview.png   turntable.mp4   mesh.glb   metrics.json   index.html     written w
 
 from __future__ import annotations
 
-import json
+import contextlib
+import filecmp
+import hashlib
+import logging
 import re
-import shutil
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from scoredistill.export.images import write_png
-from scoredistill.files import write_safely
+from scoredistill.export.images import is_whole_png, write_png
+from scoredistill.files import PART, remove_unfinished, write_safely
 from scoredistill.recipes.recipe import Recipe, changed
 from scoredistill.recipes.text import read_recipe, write_recipe
 from scoredistill.runs import checkpoint
+from scoredistill.runs import log as records
+from scoredistill.runs.lock import NAME as LOCK
+from scoredistill.runs.lock import hold
+from scoredistill.runs.log import Record
+from scoredistill.runs.origin import changed_settings
 
 RUNS = Path("runs")
 SLUG = 40  # letters of the prompt in a folder's name
 PICTURE = "prompt.picture.file"
 
-Record = dict[str, Any]
+CONFIG, LOG, CHECKPOINTS, TRACES = "config.yaml", "log.jsonl", "checkpoint", "trace"
+HEADER = "# run it again: scoredistill generate --config THIS_FILE --out ANOTHER_FOLDER\n"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,19 +46,23 @@ class RunFolder:
 
     path: Path
     recipe: Recipe
+    edited: bool = False  # whether somebody else has changed config.yaml
 
     @classmethod
     def create(cls, recipe: Recipe, path: Path) -> RunFolder:
         """A new folder with the recipe and a copy of its picture; ValueError if it holds anything already.
 
-        OSError in one line if it cannot be written.
+        A folder with nothing but what a killed process left unfinished is free. OSError in one line if it cannot be
+        written.
         """
         try:
             path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()):
-                raise ValueError(_occupied(path, recipe))
-            folder = cls(path, _with_own_picture(recipe, path))
-            folder.write_config()
+            with hold(path):
+                if any(not _unfinished(file, recipe) for file in path.iterdir()):
+                    raise ValueError(_occupied(path, recipe))
+                remove_unfinished(path)
+                folder = cls(path, _with_own_picture(recipe, path))
+                folder.write_config()
         except OSError as error:
             raise type(error)(error.errno, f"cannot write the run folder {path} ({error.strerror})") from None
         return folder
@@ -55,72 +70,104 @@ class RunFolder:
     @classmethod
     def open(cls, path: Path) -> RunFolder:
         """The folder of an earlier run; ValueError if it is not one."""
-        config = path / "config.yaml"
+        config = path / CONFIG
         if not config.is_file():
-            raise ValueError(f"{path} is not a run folder: it has no config.yaml")
-        return cls(path, read_config(config))
+            raise ValueError(f"{path} is not a run folder: it has no {CONFIG}")
+        folder = cls(path, read_config(config))
+        return replace(folder, edited=folder.config_text() != config.read_text("utf-8"))
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
-    def with_recipe(self, recipe: Recipe) -> RunFolder:
-        """The same folder with another recipe, which replaces the one on the disk."""
-        folder = replace(self, recipe=recipe)
-        folder.write_config()
-        return folder
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder for this process, without what an earlier one left unfinished.
 
-    def write_config(self) -> None:
-        """Write config.yaml; a picture in the folder is named relative to it."""
+        ValueError if another process holds it, or where it has links in place of its own folders.
+        """
+        for name in (CHECKPOINTS, TRACES):
+            if (self / name).is_symlink():
+                raise ValueError(f"{self / name} is a link, and links out of a run folder are not followed")
+        with hold(self.path):
+            for place in (self.path, self / CHECKPOINTS, self / TRACES):
+                if place.is_dir():
+                    remove_unfinished(place)
+            yield
+
+    def with_recipe(self, recipe: Recipe) -> RunFolder:
+        """The same folder with another recipe, which replaces the one on the disk when the run goes on."""
+        return replace(self, recipe=recipe)
+
+    def config_text(self) -> str:
+        """What config.yaml holds; a picture in the folder is named relative to it."""
         picture = self.recipe.prompt.picture.file
         inside = picture and Path(picture).parent == self.path.absolute()
         recipe = changed(self.recipe, PICTURE, Path(picture).name) if inside else self.recipe
-        text = "# run it again: scoredistill generate --config THIS_FILE --out ANOTHER_FOLDER\n"
-        write_safely(self / "config.yaml", (text + write_recipe(recipe)).encode())
+        text = write_recipe(recipe)
+        return f"{HEADER}# SHA-256 of the settings: {hashlib.sha256(text.encode()).hexdigest()}\n{text}"
+
+    def write_config(self) -> None:
+        """Write config.yaml."""
+        write_safely(self / CONFIG, self.config_text().encode())
+
+    def check_config(self) -> None:
+        """Write config.yaml again, with a warning, where it has vanished during the run."""
+        if not (self / CONFIG).is_file():
+            log.warning("%s was moved, emptied or removed during the run: %s is written again", self.path, CONFIG)
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.write_config()
 
     def log(self) -> list[Record]:
-        """The records so far, up to the first broken line (a run may be killed while it writes)."""
-        records: list[Record] = []
-        path = self / "log.jsonl"
-        for line in path.read_text().splitlines() if path.exists() else []:
-            try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
-        return records
+        """The records so far; see `log.read`."""
+        return records.read(self / LOG)
 
     def append(self, record: Record) -> None:
         """Add a record to the log."""
-        with (self / "log.jsonl").open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        records.append(self / LOG, record)
 
     def rewind(self, index: int) -> list[Record]:
-        """Drop the records after step `index`; returns the others."""
-        records = [record for record in self.log() if record["step"] <= index]
-        lines = "".join(json.dumps(record) + "\n" for record in records)
-        write_safely(self / "log.jsonl", lines.encode())
-        return records
+        """Drop the records after step `index`; returns the others; see `log.rewind`."""
+        return records.rewind(self / LOG, index)
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write a checkpoint; see `checkpoint.write`."""
-        checkpoint.write(self / "checkpoint", state)
+        """Write a checkpoint with what it depends on; see `checkpoint.write`."""
+        checkpoint.write(self / CHECKPOINTS, state)
 
-    def load(self) -> dict[str, Any] | None:
-        """Read the newest complete checkpoint; see `checkpoint.read`."""
-        return checkpoint.read(self / "checkpoint")
+    def load(self, *, accept: bool = False) -> dict[str, Any] | None:
+        """Read the newest complete checkpoint; see `checkpoint.read`.
+
+        ValueError, unless changes are accepted, where it was made with other settings than the recipe's: such as
+        `resume` must not change, or where config.yaml was edited any.
+        """
+        state = checkpoint.read(self / CHECKPOINTS)
+        if state is not None and not accept:
+            self.refuse(state, changed_settings(state["origin"], self.recipe, all_of_them=self.edited))
+        return state
+
+    def refuse(self, state: dict[str, Any], changes: Sequence[str]) -> None:
+        """ValueError if something has changed since a checkpoint, with the way out."""
+        if changes:
+            raise ValueError(
+                f"{self.path} has changed since its checkpoint of step {state['index']}: {'; '.join(changes)}; undo "
+                f"that, or go on all the same: scoredistill resume {shlex.quote(str(self.path))} --accept-changes"
+            )
 
     def trace(self, index: int, pictures: Mapping[str, Tensor]) -> None:
         """Write small pictures [3 h w] of the prior's input and output at step `index`."""
-        (self / "trace").mkdir(exist_ok=True)
+        (self / TRACES).mkdir(exist_ok=True)
         for name, rgb in pictures.items():
-            write_png(rgb, self / "trace" / f"{index:06d}-{name}.png")
+            write_png(rgb, self / TRACES / f"{index:06d}-{name}.png")
 
     def traces(self) -> dict[int, dict[str, Path]]:
-        """The pictures that `trace` wrote, by step and name."""
+        """The pictures that `trace` wrote, by step and name; logs a warning for those that are damaged."""
         found: dict[int, dict[str, Path]] = {}
-        for path in sorted((self / "trace").glob("*.png")):
-            index, name = path.stem.split("-", 1)
-            found.setdefault(int(index), {})[name] = path
-        return found
+        for path in sorted((self / TRACES).glob("*.png")):
+            match = re.fullmatch(r"(\d{6,18})-(\d-\w+)", path.stem)
+            if match and is_whole_png(path):
+                found.setdefault(int(match[1]), {})[match[2]] = path
+            elif match:
+                log.warning("%s is damaged and left out", path)
+        return dict(sorted(found.items()))
 
 
 def default_path(prompt: str, method: str, seed: int) -> Path:
@@ -147,9 +194,21 @@ def _with_own_picture(recipe: Recipe, path: Path) -> Recipe:
     picture = recipe.prompt.picture.file
     if not picture:
         return recipe
-    copy = path.absolute() / f"picture{Path(picture).suffix}"
-    shutil.copyfile(picture, copy)
+    copy = path.absolute() / _picture_name(picture)
+    write_safely(copy, Path(picture).read_bytes())
     return changed(recipe, PICTURE, str(copy))
+
+
+def _picture_name(picture: str) -> str:
+    return f"picture{Path(picture).suffix}"
+
+
+def _unfinished(file: Path, recipe: Recipe) -> bool:
+    """Whether a killed process left this file: its lock, a part of a file, or a copy of the very picture."""
+    picture = recipe.prompt.picture.file
+    if picture and file.name == _picture_name(picture):
+        return file.is_file() and filecmp.cmp(file, picture, shallow=False)
+    return file.name == LOCK or PART.fullmatch(file.name) is not None
 
 
 def _occupied(path: Path, recipe: Recipe) -> str:

@@ -25,9 +25,10 @@ from scoredistill.recipes.kinds import name_of
 from scoredistill.recipes.presets import PRESETS
 from scoredistill.recipes.recipe import Recipe, changed
 from scoredistill.runs.finish import finish
-from scoredistill.runs.folder import Record, RunFolder, default_path
+from scoredistill.runs.folder import RunFolder, default_path
 from scoredistill.runs.formats import format_of, write
 from scoredistill.runs.journal import record
+from scoredistill.runs.log import Record
 from scoredistill.runs.renders import four_views, render_views
 
 Progress = Callable[[Record], object]
@@ -137,9 +138,10 @@ SHORT = {
 def _saved(parts: Parts, path: Path, show: Progress) -> Result:
     """Run into a folder."""
     folder = RunFolder.create(parts.recipe, path)
-    for entry in record(folder, parts):
-        show(entry)
-    metrics = finish(folder, parts.scene)
+    with folder.held():
+        for entry in record(folder, parts):
+            show(entry)
+        metrics = finish(folder, parts.scene)
     return Result(folder.recipe, parts.scene, parts.prior, metrics, folder.path)
 
 

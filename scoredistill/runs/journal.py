@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,36 +14,66 @@ from torch import Tensor
 from scoredistill.contracts import Prior, Step
 from scoredistill.export.images import grid
 from scoredistill.recipes.build import Parts
-from scoredistill.runs.folder import Record, RunFolder
+from scoredistill.runs.folder import RunFolder
+from scoredistill.runs.log import Record
+from scoredistill.runs.origin import changed_inputs, origin
 
 MOMENTS = 8  # steps, evenly over the run, at which pictures are written
 SHOWN = 4  # views of a step in a picture
 NOISE_RANGE = 3.0  # standard deviations of noise from gray to white
 
+log = logging.getLogger(__name__)
 
-def record(folder: RunFolder, parts: Parts, stop: Callable[[], bool] = lambda: False) -> Iterator[Record]:
+
+def record(
+    folder: RunFolder, parts: Parts, stop: Callable[[], bool] = lambda: False, *, accept: bool = False
+) -> Iterator[Record]:
     """Run the loop from the newest checkpoint to the end, or until `stop()` is true after a step.
 
     Yields the log's record of each step. Checkpoints: the first step, every `save_every` and the last one; a
-    resumed run continues bit for bit on a CPU. Raises as `optimize` does, or OSError; what was saved stays.
+    resumed run continues bit for bit on a CPU, with the number of threads that it began with.
+    ValueError where something that the run depends on has changed since the checkpoint, unless that is accepted.
+    Raises as `optimize` does, or OSError; what was saved stays.
     """
     training = folder.recipe.training
-    resume = folder.load()
-    done = -1 if resume is None else resume["index"]
-    past = folder.rewind(done)
-    began = time.monotonic() - (past[-1]["seconds"] if past else 0.0)
-    moments = {round(k * (training.steps - 1) / (MOMENTS - 1)) for k in range(MOMENTS)}
-    for step in parts.optimize(resume):
-        entry = _entry(step, time.monotonic() - began)
-        folder.append(entry)
-        if step.index in moments:
-            folder.trace(step.index, _pictures(step, parts.prior))
-        last = stop() or step.index == training.steps - 1
-        if last or step.index % training.save_every == 0:
-            folder.save(step.checkpoint())
-        yield entry
-        if last:
-            return
+    resume = folder.load(accept=accept)
+    with _threads_of(resume, accept):
+        now = origin(folder.recipe)
+        if resume is not None and accept:
+            folder.save(resume | {"origin": now})
+        elif resume is not None:
+            folder.refuse(resume, changed_inputs(resume["origin"], now))
+        folder.write_config()
+        done = -1 if resume is None else resume["index"]
+        past = folder.rewind(done)
+        began = time.monotonic() - (past[-1]["seconds"] if past else 0.0)
+        moments = {round(k * (training.steps - 1) / (MOMENTS - 1)) for k in range(MOMENTS)}
+        for step in parts.optimize(resume):
+            entry = _entry(step, time.monotonic() - began)
+            folder.check_config()
+            folder.append(entry)
+            if step.index in moments:
+                folder.trace(step.index, _pictures(step, parts.prior))
+            last = stop() or step.index == training.steps - 1
+            if last or step.index % training.save_every == 0:
+                folder.save(step.checkpoint() | {"origin": now})
+            yield entry
+            if last:
+                return
+
+
+@contextlib.contextmanager
+def _threads_of(resume: dict[str, Any] | None, accept: bool) -> Iterator[None]:
+    """Within the context, torch has as many threads as when the run began: their number orders sums."""
+    here = torch.get_num_threads()
+    began = here if resume is None or accept else resume["origin"]["machine"]["threads"]
+    if began != here:
+        log.warning("going on with %d threads as the run began, so that its result is the same bit for bit", began)
+        torch.set_num_threads(began)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(here)
 
 
 @torch.no_grad()

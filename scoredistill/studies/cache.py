@@ -5,6 +5,7 @@ N images of a bench   x in the prior's space, rounded to the 8 bits of a display
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time as clock
 from collections.abc import Callable, Mapping
@@ -62,7 +63,10 @@ def cached(bench: Bench, name: str, settings: Mapping[str, Any], make: Callable[
     key = {"settings": dict(settings), "texts": list(bench.texts), "steps": bench.steps, "seed": bench.seed}
     key |= {"weights": fingerprint(bench.prior.net), "precision": str(bench.prior.dtype)}
     folder = None if bench.cache is None else bench.cache / slug(name)
-    found = None if folder is None else checkpoint.read(folder)
+    found = None
+    if folder is not None:
+        with contextlib.suppress(ValueError):  # a damaged one, or of an earlier version, is computed anew
+            found = checkpoint.read(folder)
     if found is not None and found["key"] == key:
         return Made(**found["made"])
     calls, rows, begin = bench.prior.calls, bench.prior.rows, clock.perf_counter()

@@ -14,11 +14,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from scoredistill.priors.diffusers.libraries import one_line
+from scoredistill.priors.weight_files import ENDING, opened
+
 PARTS = ("unet", "text_encoder", "text_encoder_2")
 """Parts of a pipeline that a LoRA file may change; each is also the first word of its tensors' names."""
 
 UP = (".up.", ".lora_B.")  # in the name of one tensor of each adapted layer
-ENDING = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def parse_lora(file: str) -> tuple[Path, float]:
     path = Path(place).expanduser()
     if path.suffix != ENDING:
         raise ValueError(f"{path} is not a {ENDING} file; LoRA files in other formats are not opened")
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"there is no LoRA file {path}")
     try:
         weight = float(last)
@@ -72,10 +74,9 @@ def fuse_loras(network: nn.Module, part: str, loras: Sequence[Lora]) -> None:
 
 def _read(path: Path, weight: float, unet_config: Any) -> Lora:
     from diffusers.loaders.lora_pipeline import StableDiffusionLoraLoaderMixin
-    from safetensors import safe_open
 
     try:
-        with safe_open(path, "pt") as file:
+        with opened(path) as file:
             names = list(file.keys())
         if any("dora_scale" in name for name in names):
             raise ValueError("DoRA is not supported")
@@ -91,7 +92,7 @@ def _read(path: Path, weight: float, unet_config: Any) -> Lora:
         )
         tensors, alphas, metadata = content
     except Exception as error:  # of many types, depending on what is wrong with the file
-        raise ValueError(f"{path} is not a LoRA file of Stable Diffusion: {_one_line(error)}") from None
+        raise ValueError(f"{path} is not a LoRA file of Stable Diffusion: {one_line(error)}") from None
     if other := sorted({name.partition(".")[0] for name in tensors} - set(PARTS)):
         raise ValueError(
             f"{path} is not a LoRA file of Stable Diffusion: it has tensors of {other[0]!r}, not only of "
@@ -119,7 +120,7 @@ def _fuse(network: Any, part: str, lora: Lora, tensors: dict[str, Tensor]) -> No
         else:
             StableDiffusionLoraLoaderMixin.load_lora_into_text_encoder(text_encoder=network, prefix=part, **content)
     except (ValueError, RuntimeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{lora.path} was made for another {part}: {_one_line(error)}") from None
+        raise ValueError(f"{lora.path} was made for another {part}: {one_line(error)}") from None
     adapted = sum(isinstance(layer, BaseTunerLayer) for layer in network.modules())
     layers = sum(any(up in key for up in UP) for key in tensors)
     if adapted != layers:
@@ -133,10 +134,3 @@ def _fuse(network: Any, part: str, lora: Lora, tensors: dict[str, Tensor]) -> No
         network._hf_peft_config_loaded = False
         del network.peft_config
     network.requires_grad_(False)
-
-
-def _one_line(error: Exception) -> str:
-    """The content of an error on one line; of a mismatch of tensors the first one."""
-    lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
-    mismatch = next((line for line in lines if line.startswith("size mismatch")), None)
-    return (mismatch or " ".join(lines))[:300]

@@ -18,10 +18,11 @@ class PipelineCheckpoint:
     that is loaded into the pipeline later, it does not.
     """
 
-    def __init__(self, pipeline: Any) -> None:
+    def __init__(self, pipeline: Any, name: str = "") -> None:
         if not hasattr(pipeline, "components") or not hasattr(pipeline, "config"):
             raise ValueError(f"from_pipeline needs a diffusers pipeline, got a {type(pipeline).__name__}")
         self.pipeline = pipeline
+        self.name = name or str(pipeline.config.get("_name_or_path") or type(pipeline).__name__)
         self.components = {
             name: getattr(component, "_orig_mod", component)  # what torch.compile wraps
             for name, component in pipeline.components.items()
@@ -37,7 +38,7 @@ class PipelineCheckpoint:
             )
 
     def __str__(self) -> str:
-        return str(self.pipeline.config.get("_name_or_path") or type(self.pipeline).__name__)
+        return self.name
 
     def has(self, part: str) -> bool:
         """Whether the pipeline has a part of this name."""

@@ -2,9 +2,14 @@
 
 The modules of this package, which MVDream and Zero-1-to-3 use as well:
 
-    hub.py             find(name) -> Checkpoint: index, settings, networks, tokenizers, tensors
-    scheduler.py       read_schedule(settings) -> the noise schedule and what the network predicts
+    hub.py             find(name) -> Checkpoint, by alias, folder or hub id
+    fetch.py           files from the cache and the hub; nothing else uses the network
+    checkpoint.py      Checkpoint: index, settings, networks, tokenizers, tensors of a folder, each file checked
+    single_file.py     Stable Diffusion in a single file, with the settings of a folder
+    checks.py          settings of a model's parts against each other
+    scheduler.py       schedule_of(checkpoint) -> the noise schedule and what the network predicts
     text_encoders.py   encoder(checkpoint, ...) -> TextEncoder
+    tokenizing.py      Tokens: a prompt cut so that the words of its view stay
     text.py            Texts: cached embeddings;  Embedded: a condition
     network.py         PublishedPrior: space, time and learner of a published network
     latents.py         Latents(vae, size), Pixels(size): encode and decode
@@ -23,6 +28,7 @@ import itertools
 import logging
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,18 +36,22 @@ from torch import nn
 
 from scoredistill.camera import Cameras
 from scoredistill.contracts import Conditions, Needs, Prompt
+from scoredistill.priors.diffusers.checkpoint import Checkpoint
+from scoredistill.priors.diffusers.checks import check_channels, check_vae, text_width, training_size
 from scoredistill.priors.diffusers.denoisers import DENOISERS, Denoiser
-from scoredistill.priors.diffusers.hub import Checkpoint, find
+from scoredistill.priors.diffusers.hub import find
 from scoredistill.priors.diffusers.latents import Latents, Pixels, Space, factor
 from scoredistill.priors.diffusers.lora import fuse_loras, parse_lora, read_loras
 from scoredistill.priors.diffusers.network import PublishedPrior
 from scoredistill.priors.diffusers.pipeline import PipelineCheckpoint
-from scoredistill.priors.diffusers.scheduler import read_schedule
+from scoredistill.priors.diffusers.scheduler import schedule_of
+from scoredistill.priors.diffusers.single_file import single_file
 from scoredistill.priors.diffusers.text import Texts, mixed
 from scoredistill.priors.diffusers.text_encoders import encoder
 from scoredistill.priors.diffusers.view_prompting import NEGATIVE, VIEWS, ViewAngles, ViewPrompting, with_view
 from scoredistill.priors.network import fast_dtype
 from scoredistill.priors.parametrization import Prediction
+from scoredistill.priors.weight_files import is_weight_file
 from scoredistill.schedule import NoiseSchedule
 
 log = logging.getLogger(__name__)
@@ -86,18 +96,18 @@ class DiffusersPrior(PublishedPrior):
         view_angles: ViewAngles | None = None,
         lora: Sequence[str] = (),
     ) -> DiffusersPrior:
-        """The prior of an alias, a folder or org/name[@revision] (see `hub`), at its training resolution or `size`.
+        """The prior of an alias, a folder, a file or org/name[@revision], at its training resolution or `size`.
 
         `dtype` defaults to `fast_dtype`; `lora` are files FILE[:weight], fused into the networks. A guidance-distilled
         model, which has no unconditional score, loads with a warning. ValueError in one line if the model is not
         available or not supported.
         """
         device = torch.device(device)
-        checkpoint = find(name)
+        dtype = dtype or fast_dtype(device)
         return cls.of(
-            checkpoint,
+            single_file(Path(name), dtype) if is_weight_file(name) else find(name),
             device,
-            dtype or fast_dtype(device),
+            dtype,
             size=size,
             view_prompting=view_prompting,
             view_angles=view_angles,
@@ -144,18 +154,20 @@ class DiffusersPrior(PublishedPrior):
         """The prior of a checkpoint, on the disk or in memory."""
         denoiser = DENOISERS[network_kind(checkpoint)]
         check_lora(checkpoint, lora)
+        check_channels(checkpoint, denoiser.part)
+        side, levels = training_size(checkpoint, denoiser.part), schedule_of(checkpoint)
         net: Any = checkpoint.network(denoiser.part, dtype).to(device)
         loras = read_loras(lora, net.config)
         fuse_loras(net, denoiser.part, loras)
         if isinstance(checkpoint, Checkpoint):  # in memory it would copy the pipeline's weights
             net.to(memory_format=torch.channels_last)
-        space = space_of(checkpoint, net.config.sample_size, device, dtype, size)
+        space = space_of(checkpoint, side, device, dtype, size)
         scheduler = checkpoint.settings("scheduler", "scheduler_config.json")
         distilled = guidance_distilled(checkpoint, net.config, scheduler)
         if distilled:
             log.warning("%s: it works only with sds at scale 1", distilled)
-        texts = Texts(lambda: encoder(checkpoint, device, dtype, loras))
-        levels = read_schedule(scheduler)
+        width = text_width(checkpoint, denoiser.part)
+        texts = Texts(lambda: encoder(checkpoint, device, dtype, loras, width=width))
         return cls(
             net,
             denoiser,
@@ -174,7 +186,7 @@ class DiffusersPrior(PublishedPrior):
         """
         plain = [self.denoiser.prefix + text for text in prompt.texts(count)]
         viewed = {view: [with_view(text, view) for text in plain] for view in VIEWS}
-        self.texts.encode([prompt.negative, "", *plain, *itertools.chain(*viewed.values())])
+        self.texts.encode([prompt.negative, "", *itertools.chain(*viewed.values()), *plain])
         empty = None if self.distilled else self.texts([""] * count)
         null = self.texts([prompt.negative] * count) if prompt.negative and not self.distilled else empty
         unviewed = self.texts(plain)
@@ -224,6 +236,7 @@ def space_of(
     if not checkpoint.has("vae"):
         return Pixels(size or sample_size)
     config = checkpoint.settings("vae")
+    check_vae(checkpoint, config)
     upcast = dtype == torch.float16 and config.get("force_upcast", True)
     vae: Any = checkpoint.network("vae", torch.float32 if upcast else dtype).to(device)
     if isinstance(checkpoint, Checkpoint):

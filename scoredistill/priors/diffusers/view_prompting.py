@@ -85,6 +85,12 @@ def with_view(text: str, view: str) -> str:
     return f"{text}, {view} view"
 
 
+def without_view(text: str) -> tuple[str, str]:
+    """The inverse of `with_view`: the text, and its ending with the words of a view, "" if it has none."""
+    ending = next((ending for view in VIEWS if text.endswith(ending := with_view("", view))), "")
+    return text.removesuffix(ending), ending
+
+
 def _turned(azimuth: Tensor) -> Tensor:
     """|azimuth| in degrees, in [0, 180], on the CPU."""
     wrapped = torch.remainder(azimuth.detach().cpu().double() + math.pi, 2 * math.pi) - math.pi

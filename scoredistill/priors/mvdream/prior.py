@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from scoredistill.camera import Cameras, ring
 from scoredistill.contracts import Conditions, Needs, Prompt
 from scoredistill.priors.camera_pose import camera_pose
+from scoredistill.priors.diffusers.checks import check_channels, text_width, training_size
 from scoredistill.priors.diffusers.denoisers import Denoiser
 from scoredistill.priors.diffusers.hub import find
 from scoredistill.priors.diffusers.prior import DiffusersPrior, space_of
-from scoredistill.priors.diffusers.scheduler import read_schedule
+from scoredistill.priors.diffusers.scheduler import schedule_of
 from scoredistill.priors.diffusers.text import Embedded, Texts
 from scoredistill.priors.diffusers.text_encoders import encoder
 from scoredistill.priors.diffusers.view_prompting import ViewAngles, ViewPrompting
@@ -66,11 +67,12 @@ class MVDreamPrior(DiffusersPrior):
         checkpoint = find(name)
         if checkpoint.kind("unet") != unet.KIND:
             raise ValueError(f"{checkpoint} is not MVDream: its unet is a {checkpoint.kind('unet')}")
+        check_channels(checkpoint, "unet")
         net: Any = unet.load(checkpoint, dtype, VIEWS).to(device)
         net.to(memory_format=torch.channels_last)
-        space = space_of(checkpoint, checkpoint.settings("unet")["image_size"], device, dtype, size)
-        levels = read_schedule(checkpoint.settings("scheduler", "scheduler_config.json"))
-        texts = Texts(lambda: encoder(checkpoint, device, dtype))
+        space = space_of(checkpoint, training_size(checkpoint, "unet", "image_size"), device, dtype, size)
+        levels = schedule_of(checkpoint)
+        texts = Texts(lambda: encoder(checkpoint, device, dtype, width=text_width(checkpoint, "unet")))
         return cls(
             net,
             DENOISER,

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scoredistill.priors.diffusers.hub import Checkpoint
+from scoredistill.priors.diffusers.checkpoint import Checkpoint
+from scoredistill.priors.diffusers.libraries import one_line
 
 KIND = "MultiViewUNetModel"
 """The class of the network in a published model_index.json."""
@@ -57,11 +58,20 @@ class CrossView:
 def load(checkpoint: Checkpoint, dtype: torch.dtype, views: int) -> nn.Module:
     """The frozen network of a published folder; ValueError if its tensors do not match its configuration."""
     settings = checkpoint.settings("unet")
-    net = build(settings, views)
-    tensors = renamed(checkpoint.weights("unet"), settings["num_res_blocks"])
+    weights = checkpoint.weights("unet")
+    try:
+        net = build(settings, views)
+        tensors = renamed(weights, settings["num_res_blocks"])
+    except Exception as error:  # of many types, depending on which setting is missing or wrong
+        raise ValueError(
+            f"{checkpoint}: unet/config.json is not MVDream's: {type(error).__name__} {one_line(error)}"
+        ) from None
     if wrong := sorted(net.state_dict().keys() ^ tensors.keys()):
         raise ValueError(f"{checkpoint}: its unet is not MVDream's, {len(wrong)} tensors differ, {wrong[0]} among them")
-    net.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, assign=True)
+    try:
+        net.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, assign=True)
+    except RuntimeError as error:
+        raise ValueError(f"{checkpoint}: the weights of unet do not fit its config.json: {one_line(error)}") from None
     return net.eval().requires_grad_(False)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 
 from scoredistill.priors.toybox.pose import ToyboxPosePrior
 from scoredistill.priors.toybox.prior import SCHEDULE, SIZE, WEIGHTS, ToyboxPrior, network_of, save
@@ -32,17 +31,18 @@ EMBEDDED: dict[str, type[ToyboxPrior]] = {
 """The embedded priors by name."""
 
 
-def prior_class(path: Path) -> type[ToyboxPrior]:
-    """The class of the prior whose weights are in a file, from its header; ValueError if it has no Toybox weights."""
-    if not path.is_file():
-        raise ValueError(f"no Toybox weights at {path}; train them with: python {ToyboxPrior.tool}")
+def prior_class(path: Path) -> type[ToyboxPrior] | None:
+    """The class of the prior whose weights are in a file, from its header; None for weights of another kind.
+
+    ValueError for a file that cannot be read.
+    """
+    name = network_of(path)
     kinds = {kind.network.__name__: kind for kind in EMBEDDED.values()}
-    try:
-        return kinds[network_of(path)]
-    except (SafetensorError, KeyError):
-        raise ValueError(f"{path} has no Toybox weights") from None
+    if name is not None and name not in kinds:
+        raise ValueError(f"{path} holds a Toybox network {name!r}; known are: {', '.join(kinds)}")
+    return kinds.get(name or "")
 
 
 def load(path: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> ToyboxPrior:
     """The prior of any task whose weights are in a file; ValueError as `ToyboxPrior.load`."""
-    return prior_class(path).load(path, device, dtype)
+    return (prior_class(path) or ToyboxPrior).load(path, device, dtype)

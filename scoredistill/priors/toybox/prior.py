@@ -13,18 +13,18 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scoredistill import schedule
 from scoredistill.camera import Cameras
 from scoredistill.contracts import Conditions, Needs, Prompt
-from scoredistill.files import replacing
+from scoredistill.files import check_digest, record_digest, replacing
 from scoredistill.priors.low_rank_learner import LoraLearner
 from scoredistill.priors.network import NetworkPrior, fast_dtype
 from scoredistill.priors.parametrization import Prediction
 from scoredistill.priors.toybox.unet import Shape, UNet
+from scoredistill.priors.weight_files import check_finite, opened, read_weights
 from scoredistill.toybox import captions
 
 SIZE = 64
@@ -61,19 +61,28 @@ class ToyboxPrior(NetworkPrior):
 
     @classmethod
     def load(cls, path: Path | None = None, device: torch.device | str = "cpu", dtype: torch.dtype | None = None):
-        """Read weights written by `save`; ValueError if they are missing, or of another task or vocabulary."""
+        """Read weights written by `save`; ValueError if they are missing, damaged, or of another task or vocabulary."""
         path = path or cls.weights
         if not path.exists():
             raise ValueError(f"no Toybox weights at {path}; train them with: python {cls.tool}")
-        with safe_open(path, "pt") as file:
-            settings = json.loads(file.metadata()["shape"])
-            if file.metadata()["vocabulary"] != " ".join(captions.VOCABULARY):
+        check_digest(path)
+        with opened(path) as file:
+            metadata = file.metadata() or {}
+            if not {"shape", "vocabulary"} <= metadata.keys():
+                raise ValueError(f"{path} has no Toybox weights: its header names no shape and vocabulary")
+            if metadata["vocabulary"] != " ".join(captions.VOCABULARY):
                 raise ValueError(f"{path} was trained on another vocabulary; retrain it with {cls.tool}")
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (not a dict)
-        net = cls.network(Shape.from_dict(settings))
-        if wrong := sorted(net.state_dict().keys() ^ tensors.keys()):
-            raise ValueError(f"{path} holds no {cls.network.__name__}: {len(wrong)} tensors differ")
-        net.load_state_dict(tensors)
+        tensors = {key: tensor.float() for key, tensor in read_weights(path).items()}
+        check_finite(path, tensors.items())
+        try:
+            with torch.device("meta"):  # takes no memory, whatever the shape
+                net = cls.network(Shape.from_dict(json.loads(metadata["shape"])))
+            if wrong := sorted(net.state_dict().keys() ^ tensors.keys()):
+                raise ValueError(f"{len(wrong)} tensors differ, {wrong[0]} among them")
+            net.load_state_dict(tensors, assign=True)
+        except (TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(f"{path} holds no {cls.network.__name__} of the shape in its header: {reason}") from None
         return cls(net, device, dtype)
 
     def encode(self, rgb: Float[Tensor, "B 3 H W"], rng: torch.Generator | None = None) -> Float[Tensor, "B 3 64 64"]:
@@ -141,15 +150,20 @@ class ToyboxPrior(NetworkPrior):
 
 
 def save(path: Path, net: UNet) -> None:
-    """Write a network as float16 safetensors, with its shape and vocabulary in the header."""
+    """Write a network as float16 safetensors, with its shape and vocabulary in the header.
+
+    Where a list of SHA-256 sums lies beside it, as beside the embedded weights, its sum is entered there.
+    """
     metadata = {"shape": json.dumps(net.shape.as_dict()), "vocabulary": " ".join(captions.VOCABULARY)}
     metadata["network"] = type(net).__name__
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
         save_file({key: value.half().contiguous() for key, value in net.state_dict().items()}, part, metadata)
+    record_digest(path)
 
 
-def network_of(path: Path) -> str:
-    """The class name of the network in a file written by `save`; older files have none, they are of "UNet"."""
-    with safe_open(path, "pt") as file:
-        return (file.metadata() or {}).get("network", UNet.__name__)
+def network_of(path: Path) -> str | None:
+    """The class name of the network in a file written by `save`, None in other files; older ones are of "UNet"."""
+    with opened(path) as file:
+        metadata = file.metadata() or {}
+    return metadata.get("network", UNet.__name__) if "vocabulary" in metadata else None

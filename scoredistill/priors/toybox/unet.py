@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+LEVELS, LARGEST = 16, 65536  # bounds of a shape that is read from a file
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -37,10 +39,14 @@ class Shape:
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> Shape:
-        """The inverse of `as_dict`; also accepts lists in place of tuples, from JSON."""
+        """The inverse of `as_dict`; also accepts lists in place of tuples, from JSON. ValueError for absurd values."""
         fixed: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
         }
+        for key, value in fixed.items():
+            numbers = value if isinstance(value, tuple) else (value,)
+            if len(numbers) > LEVELS or not all(isinstance(n, int) and 0 < n <= LARGEST for n in numbers):
+                raise ValueError(f"{key} is {value!r}, expected whole numbers from 1 to {LARGEST}")
         return cls(**fixed)
 
 

@@ -19,12 +19,14 @@ from torch import Tensor, nn
 
 from scoredistill.camera import Cameras
 from scoredistill.contracts import Conditions, Needs, Photo, Prompt
+from scoredistill.priors.diffusers.checkpoint import Checkpoint
+from scoredistill.priors.diffusers.checks import check_channels, latent_channels, training_size
 from scoredistill.priors.diffusers.denoisers import Denoiser
-from scoredistill.priors.diffusers.hub import Checkpoint, find
+from scoredistill.priors.diffusers.hub import find
 from scoredistill.priors.diffusers.latents import Latents, resized
 from scoredistill.priors.diffusers.network import PublishedPrior
 from scoredistill.priors.diffusers.prior import space_of
-from scoredistill.priors.diffusers.scheduler import read_schedule
+from scoredistill.priors.diffusers.scheduler import schedule_of
 from scoredistill.priors.diffusers.text import Embedded
 from scoredistill.priors.network import Time, X, fast_dtype
 from scoredistill.priors.parametrization import Prediction
@@ -103,14 +105,13 @@ class Zero123Prior(PublishedPrior):
         part = projection_part(checkpoint)
         if part is None:
             raise ValueError(f"{checkpoint} is not Zero-1-to-3: it has none of the parts {', '.join(PROJECTIONS)}")
-        tensors = checkpoint.weights(part)
-        weight, bias = (tensors[f"{PROJECTIONS[part]}.{kind}"].to(device, dtype) for kind in ("weight", "bias"))
-        projection = nn.Linear(weight.shape[1], weight.shape[0])
-        projection.load_state_dict({"weight": weight, "bias": bias}, assign=True)
+        check_channels(checkpoint, "unet", extra=latent_channels(checkpoint))
+        side = min(training_size(checkpoint, "unet"), MAX_LATENTS)
+        projection = read_projection(checkpoint, part).to(device, dtype)
         net: Any = checkpoint.network("unet", dtype).to(device)
         net.to(memory_format=torch.channels_last)
-        space: Any = space_of(checkpoint, min(net.config.sample_size, MAX_LATENTS), device, dtype, size)
-        levels = read_schedule(checkpoint.settings("scheduler", "scheduler_config.json"))
+        space: Any = space_of(checkpoint, side, device, dtype, size)
+        levels = schedule_of(checkpoint)
         stable = "stable" in str(checkpoint).lower() if above is None else above
         encode_image = lambda rgb: clip_image(checkpoint, rgb.to(device), dtype)  # noqa: E731
         return cls(net, space, encode_image, projection.requires_grad_(False), levels, above=stable)
@@ -135,6 +136,17 @@ class Zero123Prior(PublishedPrior):
         rgb = resized(photo.over(torch.ones(3))[None], self.space.size).to(like.device)
         latent = self.space.encode(rgb) / self.space.scale + self.space.shift
         return self.encode_image(rgb).to(like), latent.to(like)
+
+
+def read_projection(checkpoint: Checkpoint, part: str) -> nn.Linear:
+    """The projection of the CLIP embedding and the pose; ValueError if its file holds none."""
+    tensors = checkpoint.weights(part)
+    weight, bias = (tensors.get(f"{PROJECTIONS[part]}.{kind}") for kind in ("weight", "bias"))
+    if weight is None or bias is None or weight.ndim != 2 or bias.shape != weight.shape[:1]:
+        raise ValueError(f"{checkpoint}: the weights of {part} are no linear layer {PROJECTIONS[part]!r}")
+    projection = nn.Linear(weight.shape[1], weight.shape[0])
+    projection.load_state_dict({"weight": weight, "bias": bias}, assign=True)
+    return projection
 
 
 def projection_part(checkpoint: Checkpoint) -> str | None:

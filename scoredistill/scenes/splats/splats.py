@@ -50,12 +50,18 @@ class SplatsConfig(Config):
 
     def build(self, *, rng: torch.Generator, steps: int, resolution: int) -> Splats:
         """The scene before the first step; ValueError for a start without a mesh."""
+        mesh, shape = self.start_mesh, (self.opacity, self.degree, rng)
+        if mesh is None:
+            return Splats(self, ball(self.count, self.radius, *shape), steps)
+        return Splats(self, on_mesh(read_triangles(mesh, self.bounds), self.count, *shape), steps)
+
+    @property
+    def start_mesh(self) -> Path | None:
+        """The file of the mesh that the initial splats lie on; None where they start as a ball."""
         if self.start == "ball":
-            return Splats(self, ball(self.count, self.radius, self.opacity, self.degree, rng), steps)
+            return None
         path = Path(self.start)
-        mesh = path / "mesh.glb" if path.is_dir() else path
-        start = read_triangles(mesh, self.bounds)
-        return Splats(self, on_mesh(start, self.count, self.opacity, self.degree, rng), steps)
+        return path / "mesh.glb" if path.is_dir() else path
 
 
 class Splats(nn.Module):
