@@ -8,6 +8,7 @@ import types
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Known = TypeVar("Known")
@@ -16,22 +17,20 @@ Node = TypeVar("Node", bound="Config")
 
 @dataclass(frozen=True)
 class Range:
-    """The finite numbers from `low` to `high`, without `low` itself where it is `exclusive`."""
+    """The finite numbers from `low` to `high`."""
 
     low: float = -math.inf
     high: float = math.inf
-    exclusive: bool = False
 
     def __contains__(self, value: float) -> bool:
-        above = value > self.low if self.exclusive else value >= self.low
-        return math.isfinite(value) and above and value <= self.high
+        return self.low <= value <= self.high and (isinstance(value, int) or math.isfinite(value))
 
     def __str__(self) -> str:
         if math.isinf(self.low):
             return "finite"
         if math.isinf(self.high):
-            return f"above {self.low:g}" if self.exclusive else f"at least {self.low:g}"
-        return f"in {'(' if self.exclusive else '['}{self.low:g}, {self.high:g}]"
+            return f"at least {self.low:g}"
+        return f"in [{self.low:g}, {self.high:g}]"
 
 
 @dataclass(frozen=True)
@@ -50,18 +49,31 @@ class CarriedTime:
     """Marks a diffusion time that presets carry from Stable Diffusion's noise schedule to another (see `methods`)."""
 
 
-Finite = Annotated[float, Range()]
-NonNegative = Annotated[float, Range(0)]
-Positive = Annotated[float, Range(0, exclusive=True)]
+Finite = Annotated[float, Range(-1e6, 1e6)]
+NonNegative = Annotated[float, Range(0, 1e6)]
+Positive = Annotated[float, Range(1e-9, 1e6)]
+LearningRate = Annotated[float, Range(1e-9, 10)]
+Deviation = Annotated[float, Range(0, 10)]
+GuidanceScale = Annotated[float, Range(0, 1000)]
+InversionScale = Annotated[float, Range(-1000, 1000)]
+StepsPerUnit = Annotated[float, Range(0.01, 1000)]
 Fraction = Annotated[float, Range(0, 1)]
 DiffusionTime = Annotated[float, Range(0, 1), CarriedTime()]
 Degrees = Annotated[float, Range(-360, 360)]
+HalfAngle = Annotated[float, Range(0, 180)]
 Elevation = Annotated[float, Range(-89, 89)]
-FieldOfView = Annotated[float, Range(0, 170, exclusive=True)]
+FieldOfView = Annotated[float, Range(1, 170)]
 Count = Annotated[int, Range(1, 10_000_000)]
 Natural = Annotated[int, Range(0, 10_000_000)]
+Iterations = Annotated[int, Range(1, 1000)]
+Batch = Annotated[int, Range(1, 10_000)]
 Pixels = Annotated[int, Range(8, 4096)]
 Seed = Annotated[int, Range(0, 2**42)]
+
+LONGEST_TEXT = 10_000
+"""Characters of a prompt, a name or a path, at most."""
+LONGEST_SHOWN = 100
+"""Characters of a value in a message, at most."""
 
 
 class Config:
@@ -94,28 +106,39 @@ def checked(name: str, hint: Any, value: Any) -> Any:
         value = checked(name, arguments[0], value)
         for rule in arguments[1:]:
             if isinstance(rule, Range) and value not in rule:
-                raise ValueError(f"{name} must be {rule}, got {value}")
+                raise ValueError(f"{name} must be {rule}, got {shown(value)}")
         return value
     if origin is Literal:
         if not isinstance(value, str) or value not in arguments:
-            raise ValueError(f"unknown {name} {value!r}; {nearest(str(value), arguments)}")
+            raise ValueError(f"unknown {name} {shown(value)}; {nearest(shown(value), arguments)}")
         return value
     if origin is tuple:
         return _checked_tuple(name, arguments, value)
     if origin in (Union, types.UnionType):
-        kinds = tuple(get_origin(each) or each for each in arguments)
-        return _of_kind(name, kinds, value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return _checked_union(name, arguments, value)
     if hint in (int, float) and isinstance(value, bool):
         raise ValueError(f"{name} must be {hint.__name__}, got {str(value).lower()}")
-    return _of_kind(name, (hint,), value)
+    if hint is float and isinstance(value, int):
+        value = _as_float(name, value)
+    value = _of_kind(name, (hint,), value)
+    if isinstance(value, str | PurePath):
+        _check_text(name, str(value))
+    return value
+
+
+def shown(value: Any) -> str:
+    """A value in a message: its `repr`, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no more than some thousand digits
+        return "a number of thousands of digits"
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """What to say of an unknown name: the known ones that are spelled most alike, or all of them."""
     names = list(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name[:LONGEST_SHOWN], names, n=3, cutoff=0.5)
     return f"nearest known: {', '.join(close)}" if close else f"known: {', '.join(names)}"
 
 
@@ -123,7 +146,7 @@ def named(what: str, name: str, known: Mapping[str, Known]) -> Known:
     """`known[name]`; ValueError with the nearest known names."""
     if name in known:
         return known[name]
-    raise ValueError(f"unknown {what} {name!r}; {nearest(name, known)}")
+    raise ValueError(f"unknown {what} {shown(name)}; {nearest(name, known)}")
 
 
 def ordered(low: str, high: str, config: Config) -> None:
@@ -141,11 +164,11 @@ def to_plain(config: Config) -> dict[str, Any]:
 def from_plain(kind: type[Node], plain: Any, where: str) -> Node:
     """The inverse of `to_plain`; ValueError names the key under `where` that is unknown, missing or out of range."""
     if not isinstance(plain, Mapping):
-        raise ValueError(f"{where} must hold named values, got {plain!r}")
+        raise ValueError(f"{where} must hold named values, got {shown(plain)}")
     known = hints(kind)
     for key in plain:
         if key not in known:
-            raise ValueError(f"{where} has no setting {key!r}; {nearest(str(key), known)}")
+            raise ValueError(f"{where} has no setting {shown(key)}; {nearest(shown(key), known)}")
     values: dict[str, Any] = {}
     for field in fields(kind):  # type: ignore[arg-type]
         if field.name in plain:
@@ -196,7 +219,7 @@ def _plain(value: Any) -> Any:
 
 def _checked_tuple(name: str, arguments: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
     if not isinstance(value, tuple):
-        raise ValueError(f"{name} must be a list, got {value!r}")
+        raise ValueError(f"{name} must be a list, got {shown(value)}")
     if len(arguments) == 2 and arguments[1] is Ellipsis:
         return tuple(checked(name, arguments[0], each) for each in value)
     if len(value) != len(arguments):
@@ -204,7 +227,32 @@ def _checked_tuple(name: str, arguments: tuple[Any, ...], value: Any) -> tuple[A
     return tuple(checked(name, hint, each) for hint, each in zip(arguments, value, strict=True))
 
 
+def _checked_union(name: str, arguments: tuple[Any, ...], value: Any) -> Any:
+    """A value that may be None as the other annotation wants it; with several others, of one of their types."""
+    others = [each for each in arguments if each is not type(None)]
+    if len(others) == len(arguments) or len(others) > 1:
+        return _of_kind(name, tuple(get_origin(each) or each for each in arguments), value)
+    return None if value is None else checked(name, others[0], value)
+
+
+def _as_float(name: str, value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be float, got {shown(value)}") from None
+
+
+def _check_text(name: str, text: str) -> None:
+    """ValueError for text that no file can hold: bytes that are not UTF-8, a NUL character, endless text."""
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f"{name} must be at most {LONGEST_TEXT:,} characters long, got {len(text):,}")
+    if "\0" in text:
+        raise ValueError(f"{name} must hold no NUL character, got {shown(text)}")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError(f"{name} must be UTF-8 text, got {shown(text)}")
+
+
 def _of_kind(name: str, kinds: tuple[type, ...], value: Any) -> Any:
     if not isinstance(value, kinds):
-        raise ValueError(f"{name} must be {' or '.join(kind.__name__ for kind in kinds)}, got {value!r}")
+        raise ValueError(f"{name} must be {' or '.join(kind.__name__ for kind in kinds)}, got {shown(value)}")
     return value

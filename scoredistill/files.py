@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
+import math
 import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 DIGESTS = "SHA256SUMS"
 PART = re.compile(r"\..+-[0-9a-z_]{8}\.part(\.\w+)?")
@@ -75,6 +78,11 @@ def read_limited(path: Path, limit: int) -> bytes:
     return path.read_bytes()
 
 
+def json_bytes(value: Any) -> bytes:
+    """A tree as JSON text for a file; numbers that are not finite, which JSON does not have, are null."""
+    return json.dumps(_finite(value), indent=2, allow_nan=False).encode()
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a regular file, or of a folder's files with their names; hexadecimal."""
     if path.is_dir():
@@ -113,6 +121,15 @@ def remove_unfinished(folder: Path) -> None:
     for path in folder.iterdir():
         if PART.fullmatch(path.name) and path.is_file() and not path.is_symlink():
             path.unlink(missing_ok=True)
+
+
+def _finite(value: Any) -> Any:
+    """The same tree without NaN and infinities."""
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _replaceable(path: Path) -> int:

@@ -69,5 +69,5 @@ def _from_file(path: Path) -> Any:
 def _from_module(name: str) -> Any:
     try:
         return importlib.import_module(name)
-    except ImportError as error:
+    except Exception as error:  # whatever the module raises
         raise ValueError(f"module {name} cannot be imported: {error}") from error

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from scoredistill.camera import FOV_DEG, ORBIT_RADIUS, Cameras, orbit
-from scoredistill.config import Config, Elevation, FieldOfView, NonNegative, Positive, ordered
+from scoredistill.config import Config, Deviation, Elevation, FieldOfView, Range, ordered
+
+Distance = Annotated[float, Range(0.01, 1000)]
 
 
 @dataclass(frozen=True)
@@ -23,13 +26,13 @@ class OrbitConfig(Config):
 
     elevation_min_deg: Elevation = -10.0  # lowest camera elevation, degrees
     elevation_max_deg: Elevation = 45.0  # highest camera elevation, degrees
-    radius_min: Positive = ORBIT_RADIUS[0]  # smallest camera distance
-    radius_max: Positive = ORBIT_RADIUS[1]  # largest camera distance
+    radius_min: Distance = ORBIT_RADIUS[0]  # smallest camera distance
+    radius_max: Distance = ORBIT_RADIUS[1]  # largest camera distance
     fov_min_deg: FieldOfView = FOV_DEG  # smallest vertical field of view, degrees
     fov_max_deg: FieldOfView = FOV_DEG  # largest vertical field of view, degrees
-    position_jitter: NonNegative = 0.0  # half-range of a uniform offset of the camera position
-    target_jitter: NonNegative = 0.0  # standard deviation of the look-at point
-    up_jitter: NonNegative = 0.0  # standard deviation of the up vector
+    position_jitter: Deviation = 0.0  # half-range of a uniform offset of the camera position
+    target_jitter: Deviation = 0.0  # standard deviation of the look-at point
+    up_jitter: Deviation = 0.0  # standard deviation of the up vector
     constant_size: bool = False  # radius_min, radius_max are half the visible height at the object, whatever the fov
 
     def check(self) -> None:

@@ -67,17 +67,42 @@ def complaint(capsys: pytest.CaptureFixture[str], arguments: list[str], code: in
         (["generate", PROMPT, "--preset", "fats"], "unknown preset 'fats'; nearest known: fast"),
         (["generate", PROMPT, "--device", "tpu"], "unknown device 'tpu'"),
         (["generate"], "no prompt"),
-        (["generate", "--config", "/nowhere/config.yaml"], "No such file or directory: /nowhere/config.yaml"),
+        (["generate", "--config", "/nowhere/config.yaml"], "there is no file /nowhere/config.yaml"),
         (["genrate", PROMPT], "unknown command 'genrate'; nearest known: generate"),
         ([], "expected one of the commands generate"),
         (["resume"], "--help"),
         (["resume", "/nowhere"], "/nowhere is not a run folder"),
         (["export", "/nowhere"], "/nowhere is not a run folder"),
         (["evaluate"], "name the folders"),
+        (["evaluate", "/nowhere", "/nowhere/../nowhere"], "is named twice"),
+        (["resume", "--steps", "5", "/nowhere"], "the folder of the run comes first"),
+        (["resume", "--", "-x"], "the folder of the run comes first"),
+        (["generate", "-a red car"], "put -- before a prompt, as in: scoredistill generate -- '-a red car'"),
+        (["generate", PROMPT, "--negative", "-ugly"], "--flag=-ugly"),
+        (["generate", PROMPT, "--negative=-ugly"], "unknown Toybox word '-ugly'"),
+        (["generate", "a red \udcff"], "is not UTF-8 text"),
+        (["generate", " \t"], "no prompt"),
+        (["generate", "..."], "'...' holds no Toybox word"),
+        (["generate", "-"], "unknown Toybox word '-'"),
+        (["generate", PROMPT, "--method", ""], "--method has an empty value"),
+        (["generate", PROMPT, "--image="], "--image has an empty value"),
+        (["generate", PROMPT, "--seed", "1", "--seed=2"], "--seed is given 2 times"),
+        (["generate", PROMPT, "--method.anneal", "--method.no-anneal"], "--method.anneal is given 2 times"),
+        (["generate", PROMPT, "--config", "a", "--config", "b"], "--config is given 2 times"),
+        (["sample", PROMPT, "--lora", "a", "--lora", "b"], "--lora is given 2 times: give it once, with all"),
+        (["generate", PROMPT, "--prompt.picture.elevation-deg", "30"], "has no effect without a picture"),
+        (["generate", PROMPT, "--prompt.picture.elevation-deg", "nan"], "elevation_deg must be in [-89, 89]"),
+        (["generate", PROMPT, "--seed", "-1"], "seed must be in [0,"),
+        (["generate", PROMPT, "--seed", str(2**63)], "seed must be in [0,"),
+        (["generate", PROMPT, "--steps", "9" * 20], "steps must be in [1,"),
+        (["generate", PROMPT, "--steps", "9" * 400], "steps must be in [1,"),
+        (["sample", PROMPT, "--count", "100000000"], "count must be in [1, 1024]"),
+        (["sample", PROMPT, "--scale", "nan"], "scale must be in [0, 1000], got nan"),
+        (["sample", PROMPT, "--seed", str(2**63)], "seed must be in [0,"),
+        (["study", "sdi-equals-ddim", "--captions", "31"], "captions must be in [1, 30]"),
         (["methods", "--cite", "sdx"], "unknown method"),
         (["sample", PROMPT, "--count", "0"], "error: count must be in [1, 1024], got 0; see: scoredistill sample"),
         (["sample", PROMPT, "--steps", "0"], "steps must be in [1, 1000], got 0"),
-        (["sample", PROMPT, "--scale", "nan"], "scale must be finite, got nan"),
         (["sample", PROMPT, "--out", "s.jpg"], "s.jpg will hold PNG, so its name must end in .png"),
         (["render", "run", "--frames", "0"], "frames must be in [1, 3600], got 0"),
         (["render", "run", "--resolution", "0"], "resolution must be in [8, 4096], got 0"),
@@ -109,10 +134,16 @@ def test_bad_arguments(
     assert not out.exists()
 
 
+def test_a_prompt_that_begins_with_a_dash(capsys: pytest.CaptureFixture[str], prior: str, out: Path) -> None:
+    words = ["generate", "--prior", prior, "--out", str(out)]
+    assert "unknown Toybox word '-a'" in complaint(capsys, [*words, "--", "-a red car"], 2)
+
+
 def test_unwritable_folder(capsys: pytest.CaptureFixture[str], generate: list[str], out: Path) -> None:
     out.write_text("a file")
     assert "cannot write the run folder" in complaint(capsys, generate, 2)
-    assert "Not a directory" in complaint(capsys, [*generate, "--out", str(out / "below")], 2)
+    below = [word if word != str(out) else str(out / "below") for word in generate]
+    assert "Not a directory" in complaint(capsys, below, 2)
     assert out.read_text() == "a file"
 
 

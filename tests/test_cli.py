@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -116,9 +117,15 @@ def test_render_films_and_looks(finished: Path, tmp_path: Path) -> None:
     assert views.read_bytes().startswith(b"\x89PNG")
 
 
-def test_evaluate_prints_a_row_for_each_run(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", str(finished), str(finished)]) == 0
+def test_evaluate_prints_a_row_for_each_run(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is no number is null in the file, as JSON has neither NaN nor infinities."""
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "mine.py").write_text("def nothing(rgb, prompt):\n    return float('nan')\n")
+    flags = ["--metric", f"{tmp_path / 'mine.py'}:nothing", "--out", str(tmp_path / "rows.json")]
+    assert main(["evaluate", str(finished), str(tmp_path / "run"), *flags]) == 0
     assert capsys.readouterr().out.count("| run |") == 3  # the head, and two runs in a folder named "run"
+    rows = json.loads((tmp_path / "rows.json").read_text(), parse_constant=pytest.fail)
+    assert [row["nothing"] for row in rows] == [None, None]
 
 
 def test_resume_of_a_finished_run_changes_nothing(finished: Path) -> None:

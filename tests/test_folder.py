@@ -16,7 +16,7 @@ from scoredistill.recipes.fast import fast
 from scoredistill.recipes.recipe import changed
 from scoredistill.recipes.text import write_recipe
 from scoredistill.runs import checkpoint
-from scoredistill.runs.folder import RunFolder, default_path, read_config
+from scoredistill.runs.folder import RunFolder, read_config
 
 STATE = {
     "index": 7,
@@ -291,9 +291,3 @@ def test_a_folder_of_a_development_version_is_refused_with_the_command_that_star
     ) as error:
         RunFolder.open(tmp_path)
     assert "\n" not in str(error.value)
-
-
-def test_default_folders_are_named_after_the_run() -> None:
-    assert default_path("A purple SNOWMAN, on a box!", "sdi", 3) == Path("runs/a-purple-snowman-on-a-box-sdi-3")
-    assert default_path("a car", "/home/me/mine.py:Mine", 0) == Path("runs/a-car-mine-0")
-    assert "/" not in default_path("../../etc", "sdi", 0).name

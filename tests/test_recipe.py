@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,7 @@ def test_regularizers_are_weighted_by_the_norm_of_the_methods_gradient(scene: st
         ("training.steps", 2.5, "steps must be int, got 2.5"),
         ("training.stepz", 3, "has no setting 'stepz'; nearest known: steps"),
         ("training.background", "grey", "unknown background 'grey'; nearest known: gray"),
-        ("method.scale", float("nan"), "scale must be at least 0, got nan"),
+        ("method.scale", float("nan"), r"scale must be in \[0, 1000\], got nan"),
         ("method.scale", "much", "scale must be float, got 'much'"),
         ("method.weight", "sbarr", "unknown weight 'sbarr'; nearest known: sbar"),
         ("method.t_min", 0.99, "t_min must not exceed t_max, got 0.99 and 0.951"),
@@ -111,6 +112,13 @@ def test_regularizers_are_weighted_by_the_norm_of_the_methods_gradient(scene: st
         ("scene.lr_grid", -1.0, "lr_grid must be"),
         ("views.radius_min", 9.0, "radius_min must not exceed radius_max"),
         ("training.seed", 2**63, "seed must be in"),
+        ("training.steps", 10**400, "steps must be in"),
+        ("method.scale", 10**400, "scale must be float"),
+        ("method.scale", True, "scale must be float, got true"),
+        ("method.scale", "x" * 500, r"got 'x{96}\.\.\.$"),
+        ("prompt.text", "a \udcff", "text must be UTF-8 text"),
+        ("prompt.text", "a" * 10_001, "text must be at most 10,000 characters long, got 10,001"),
+        ("prior.front_deg", 150.0, "front_deg and back_deg must not exceed 180 together, got 150 and 45"),
     ],
 )
 def test_what_does_not_fit_is_named_in_one_line(path: str, value: object, message: str) -> None:
@@ -124,6 +132,27 @@ def numeric_fields() -> list[tuple[Config, str]]:
     recipes = [fast(scene=scene, method=method) for scene in SCENES for method in METHODS]
     found = {(type(config), name): (config, name) for recipe in recipes for config, name in numbers(recipe)}
     return list(found.values())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_ranges_of_time_are_ordered(method: str) -> None:
+    """Where a method has a first and a last time, the first may not exceed the last."""
+    config, known = fast(method=method).method, hints(METHODS[method])
+    for low, high in (("t_min", "t_max"), ("t_min", "t_max_late"), ("t_min_start", "t_max"), ("t_end", "t_start")):
+        if low in known and high in known and getattr(config, "form", "") != "paper":
+            with pytest.raises(ValueError, match="must not exceed"):
+                replace(config, **{low: 0.9, high: 0.1})
+
+
+@pytest.mark.parametrize(
+    ("scene", "low", "high"),
+    [("splats", "begin", "until"), ("splats", "faint", "reset_to"), ("nerf", "coarsest", "finest")],
+)
+def test_what_comes_in_order_is_ordered(scene: str, low: str, high: str) -> None:
+    part = fast(scene=scene).scene
+    part = part.densify if scene == "splats" else part.grid  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match=f"{low} must not exceed {high}"):
+        replace(part, **{low: 200, high: 100} if isinstance(getattr(part, low), int) else {low: 0.2, high: 0.1})
 
 
 def numbers(config: Config) -> list[tuple[Config, str]]:
@@ -141,10 +170,10 @@ def numbers(config: Config) -> list[tuple[Config, str]]:
     ("config", "name"), numeric_fields(), ids=lambda each: each if isinstance(each, str) else type(each).__name__
 )
 def test_every_number_states_its_range(config: Config, name: str) -> None:
-    """NaN, infinities and what lies outside are refused, naming the field."""
+    """NaN, infinities, what lies outside and what is no number are refused, naming the field."""
     rules = [rule for rule in getattr(hints(type(config))[name], "__metadata__", ()) if isinstance(rule, Range)]
     assert rules, f"{type(config).__name__}.{name} states no range"
-    for value in (float("nan"), float("inf"), -float("inf")):
+    for value in (float("nan"), float("inf"), -float("inf"), -1e300, 1e300, 2**70, -(2**70), 10**400, "", None, True):
         with pytest.raises(ValueError, match=name):
             changed(config, name, value)
 

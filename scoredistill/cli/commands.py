@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +13,28 @@ from scoredistill.cli.doctor import examine
 from scoredistill.cli.drive import drive
 from scoredistill.cli.method_help import method_page, methods_table
 from scoredistill.cli.progress import Ticker
-from scoredistill.config import Config, Degrees, Elevation, Finite, Pixels, Range, Seed, named, nearest
+from scoredistill.config import (
+    Config,
+    Count,
+    Degrees,
+    Elevation,
+    GuidanceScale,
+    Iterations,
+    Pixels,
+    Range,
+    Seed,
+    named,
+    nearest,
+)
 from scoredistill.contracts import Prompt
 from scoredistill.evaluate.report import markdown, summarize
 from scoredistill.export.findings import VERDICTS
 from scoredistill.export.images import grid, preview, write_png, write_turntable
-from scoredistill.files import check_replaceable, write_safely
+from scoredistill.files import check_replaceable, json_bytes, write_safely
 from scoredistill.methods.catalogue import METHODS
 from scoredistill.priors.load import full_prior_name, priors_help
 from scoredistill.recipes.build import background_color, build
+from scoredistill.recipes.command import command_line
 from scoredistill.recipes.kinds import name_of
 from scoredistill.recipes.preset import resolved_device
 from scoredistill.recipes.recipe import (
@@ -39,8 +51,9 @@ from scoredistill.recipes.recipe import (
 )
 from scoredistill.runs.evaluation import evaluate
 from scoredistill.runs.finish import open_3d_scene, open_scene
-from scoredistill.runs.folder import RunFolder, default_path
+from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.formats import check_output, file_name, format_of, write
+from scoredistill.runs.names import default_path, unused_path
 from scoredistill.runs.origin import RESUMABLE
 from scoredistill.runs.renders import ELEVATION_DEG, render_views, turntable
 from scoredistill.runs.samples import samples
@@ -51,7 +64,7 @@ VIEWS = 64  # of one picture, at most
 
 
 @dataclass(frozen=True)
-class Generate:
+class Generate(Config):
     """Generate a 3D model from a text prompt, or from a picture."""
 
     prompt: Positional[str] = ""  # the text prompt
@@ -61,13 +74,13 @@ class Generate:
         "auto"  # the 2D diffusion model: auto (embedded), sd, a folder, org/name ...; see `scoredistill priors`
     )
     preset: str = "fast"  # where all other settings come from: fast, paper or low-vram
-    seed: int = 0  # seed of everything random
+    seed: Seed = 0  # seed of everything random
     device: str = "auto"  # cpu, cuda, cuda:N, or auto: cuda where there is one
     image: str = ""  # a picture of the object to start from, for priors that generate other views of it
-    steps: int | None = None  # optimization steps (--training.steps)
-    batch: int | None = None  # camera views per optimization step (--training.batch)
-    resolution: int | None = None  # render resolution in pixels (--training.resolution)
-    scale: float | None = None  # guidance scale (--method.scale)
+    steps: Count | None = None  # optimization steps (--training.steps)
+    batch: Batch | None = None  # camera views per optimization step (--training.batch)
+    resolution: Pixels | None = None  # render resolution in pixels (--training.resolution)
+    scale: GuidanceScale | None = None  # guidance scale (--method.scale)
     negative: str | None = None  # negative prompt (--prompt.negative)
     out: Path | None = None  # the run's folder; by default runs/PROMPT-METHOD-SEED
     config: Path | None = None  # start from the recipe in this config.yaml; other flags replace its settings
@@ -89,12 +102,12 @@ class Image(Generate):
 
 
 @dataclass(frozen=True)
-class Resume:
+class Resume(Config):
     """Continue a run exactly where it stopped; `--steps N` extends or shortens it."""
 
     folder: Positional[Path]  # of the run
     prompt: str = ""  # not used
-    steps: int | None = None  # optimization steps in all (--training.steps)
+    steps: Count | None = None  # optimization steps in all (--training.steps)
     accept_changes: bool = False  # go on although config.yaml, the prior, the picture or the kernels have changed
 
     def run(self, recipe: Recipe) -> None:
@@ -102,7 +115,8 @@ class Resume:
         folder = RunFolder.open(self.folder)
         for path in different(recipe, folder.recipe):
             if not path.startswith(RESUMABLE):
-                raise ValueError(f"resume cannot change {path}: start a new run with --config {folder / 'config.yaml'}")
+                again = command_line("generate", "--config", folder / "config.yaml")
+                raise ValueError(f"resume cannot change {path}: start a new run with: {again}")
         parts = build(recipe)
         drive(folder.with_recipe(recipe), parts, accept=self.accept_changes)
 
@@ -114,18 +128,18 @@ class Sample(Config):
     prompt: Positional[str]  # what to sample
     prior: str = "toybox"  # as in `generate`; see `scoredistill priors`
     count: Annotated[int, Range(1, 1024)] = 16  # number of samples
-    scale: Finite = 4.0  # guidance scale, null + scale (text - null); 4 suits Toybox, 7.5 Stable Diffusion
-    steps: Annotated[int, Range(1, 1000)] = 30  # evaluations of the prior for each sample
+    scale: GuidanceScale = 4.0  # guidance scale, null + scale (text - null); 4 suits Toybox, 7.5 Stable Diffusion
+    steps: Iterations = 30  # evaluations of the prior for each sample
     seed: Seed = 0  # seed of the noise
     negative: str = ""  # negative prompt (replaces the empty prompt in classifier-free guidance)
     device: str = "auto"  # cpu, cuda, cuda:N, or auto
     lora: tuple[str, ...] = ()  # LoRA files FILE[:weight], fused into the network
-    out: Path | None = None  # the PNG; by default runs/PROMPT-ddim-SEED.png
+    out: Path | None = None  # the PNG; by default runs/PROMPT-ddim-SEED.png, with a number if there is one already
 
     def __call__(self) -> None:
         if not self.prompt.strip():
             raise ValueError('no prompt: say what to sample, as in: scoredistill sample "a purple snowman"')
-        path = self.out or default_path(self.prompt, "ddim", self.seed).with_suffix(".png")
+        path = self.out or unused_path(default_path(self.prompt, "ddim", self.seed).with_suffix(".png"))
         path.parent.mkdir(parents=True, exist_ok=True)
         check_output(path, "png")
         name = "toybox" if self.prior == "auto" else full_prior_name(self.prior)
@@ -194,7 +208,7 @@ class Export(Config):
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(Config):
     """Evaluate finished runs: a table of the runs, and the means of each method."""
 
     folders: Positional[tuple[Path, ...]]  # of the runs
@@ -206,6 +220,9 @@ class Evaluate:
             raise ValueError("name the folders of the runs to evaluate")
         if self.out:
             check_output(self.out, "json")
+        for index, folder in enumerate(self.folders):
+            if folder.resolve() in [other.resolve() for other in self.folders[:index]]:
+                raise ValueError(f"{folder} is named twice, and one run counts once: name each folder once")
         rows: list[dict[str, Any]] = []
         for folder in self.folders:
             recipe, scene = open_scene(folder)
@@ -217,7 +234,7 @@ class Evaluate:
         print(markdown([{name: row.get(name, "") for name in (*COLUMNS, *own)} for row in rows]))
         print(markdown(summarize(rows)))
         if self.out:
-            write_safely(self.out, json.dumps(rows, indent=2).encode())
+            write_safely(self.out, json_bytes(rows))
 
 
 @dataclass(frozen=True)
@@ -239,7 +256,7 @@ Study.__doc__ = f"{Study.__doc__}\n\n" + listing().replace("\n", "\n\n")
 
 
 @dataclass(frozen=True)
-class Methods:
+class Methods(Config):
     """List the score-distillation methods with equations, scales and costs; describe one, or cite it."""
 
     name: Positional[str] = ""  # of a method to describe

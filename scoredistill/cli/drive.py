@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import shlex
 import traceback
 
 import torch
@@ -12,6 +11,7 @@ from scoredistill.cli.progress import Progress
 from scoredistill.cli.reason import run_reason
 from scoredistill.cli.signals import Signals
 from scoredistill.recipes.build import Parts
+from scoredistill.recipes.command import command_line
 from scoredistill.runs.finish import finish, salvage
 from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.journal import record
@@ -35,7 +35,7 @@ def drive(folder: RunFolder, parts: Parts, *, accept: bool = False) -> None:
 
     Raises RunFailedError or StoppedError, with everything so far saved.
     """
-    again = f"go on with: scoredistill resume {shlex.quote(str(folder.path))}"
+    again = f"go on with: {command_line('resume', folder.path)}"
     with folder.held(), Signals() as signals:
         try:
             _run(folder, parts, signals, again, accept)

@@ -13,11 +13,12 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import DisallowNone
 
-from scoredistill.config import named
+from scoredistill.cli.words import flag_value
+from scoredistill.config import named, shown
 from scoredistill.priors.load import full_prior_name
 from scoredistill.recipes.kinds import name_of
 from scoredistill.recipes.presets import PRESETS
-from scoredistill.recipes.recipe import Recipe, changed
+from scoredistill.recipes.recipe import Recipe, changed, different
 from scoredistill.runs.generate import SHORT
 
 CHOICES = {"method": "sdi", "scene": "nerf", "prior": "auto", "preset": "fast", "device": "auto", "image": ""}
@@ -25,24 +26,12 @@ SIMILAR = ("Perhaps you meant", "Arguments similar to")  # how tyro introduces t
 SECTIONS = [section.name for section in fields(Recipe)]
 
 
-def flag_value(arguments: Sequence[str], flag: str) -> str | None:
-    """The value of a flag that decides which other flags exist; None where it is not given, ValueError if twice."""
-    found = []
-    for index, word in enumerate(arguments):
-        name, equals, value = word.partition("=")
-        if name == flag:
-            found.append(value if equals else next(iter(arguments[index + 1 :]), ""))
-    if len(found) > 1:
-        raise ValueError(f"{flag} is given {len(found)} times")
-    return found[0] if found else None
-
-
 def initial_recipe(arguments: Sequence[str], fixed_scene: str, read: Any) -> Recipe:
     """The recipe that flags then modify: that of --config, or of the preset for the chosen method, scene and prior."""
     given = {name: flag_value(arguments, f"--{name}") for name in (*CHOICES, "seed", "config")}
     if given["config"] is not None:
         return _from_config(read(Path(given["config"])), given, fixed_scene)
-    chosen = {name: given[name] or default for name, default in CHOICES.items()}
+    chosen = {name: default if (value := given[name]) is None else value for name, default in CHOICES.items()}
     if chosen["image"]:
         chosen["image"] = str(Path(chosen["image"]).absolute())
     make = named("preset", chosen["preset"], PRESETS)
@@ -81,6 +70,8 @@ def recipe_of(command: Any, initial: Recipe) -> Recipe:
     if command.prompt:
         recipe = changed(recipe, "prompt.text", command.prompt)
     picture = recipe.prompt.picture.file
+    if not picture and (idle := different(recipe.prompt.picture, initial.prompt.picture, "prompt.picture")):
+        raise ValueError(f"--{idle[0].replace('_', '-')} has no effect without a picture: give one with --image")
     if picture and not recipe.prompt.text:
         recipe = changed(recipe, "prompt.text", Path(picture).stem)
     return recipe
@@ -153,7 +144,7 @@ def _seed(text: str | None) -> int | None:
     try:
         return int(text)
     except ValueError:
-        raise ValueError(f"--seed must be a whole number, got {text!r}") from None
+        raise ValueError(f"--seed must be a whole number, got {shown(text)}") from None
 
 
 def _value(recipe: Any, path: str) -> Any:

@@ -15,6 +15,7 @@ from scoredistill.cli.drive import RunFailedError, StoppedError
 from scoredistill.cli.flags import initial_recipe, parse, recipe_of, with_dotted_flags
 from scoredistill.cli.output import harmless_output
 from scoredistill.cli.reason import BUG, out_of_memory, reason
+from scoredistill.cli.words import check_words
 from scoredistill.runs.folder import RunFolder, read_config
 from scoredistill.startup import INTERRUPTED, catchable_interrupt
 
@@ -54,6 +55,7 @@ def parsed(arguments: Sequence[str]) -> Callable[[], None]:
         return _overview(arguments)
     kind, rest = command_named(arguments[0]), arguments[1:]
     prog = f"{PROG} {arguments[0]}"
+    check_words(rest, prog)
     if issubclass(kind, Generate):
         initial = initial_recipe(rest, kind.fixed_scene, read_config)
     elif issubclass(kind, Resume):
@@ -61,7 +63,8 @@ def parsed(arguments: Sequence[str]) -> Callable[[], None]:
     else:
         return parse(kind, rest, prog, kind.__doc__ or "")
     if initial is None:
-        return parse(kind, rest, prog, kind.__doc__ or "")
+        parse(kind, rest, prog, kind.__doc__ or "")
+        raise ValueError(f"the folder of the run comes first, as in: {prog} FOLDER --steps 400")
     command = parse(with_dotted_flags(kind, initial), rest, prog, kind.__doc__ or "")
     recipe = recipe_of(command, initial)
     return lambda: command.run(recipe)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from scoredistill.config import DiffusionTime, Fraction, NonNegative
+from scoredistill.config import DiffusionTime, Fraction, GuidanceScale
 from scoredistill.contracts import Learner
 from scoredistill.methods import noise, timesteps
 from scoredistill.methods.distillation import Distillation, Reduction
@@ -23,8 +23,8 @@ class ASD(DistillationConfig):
     none in the reference. That code evaluates both times in one call of the prior, here they are two.
     """
 
-    scale: NonNegative = 7.5  # guidance scale, null + scale (text - null)
-    reference_scale: NonNegative = 1.0  # guidance scale of the reference
+    scale: GuidanceScale = 7.5  # guidance scale, null + scale (text - null)
+    reference_scale: GuidanceScale = 1.0  # guidance scale of the reference
     delta: Fraction = 0.1  # largest distance r - t, in units of t - t_min
     perp_neg: Fraction = 0.5  # share of the Perp-Neg weights in the target
     t_min_start: DiffusionTime = 0.5  # smallest diffusion time at the start of the run

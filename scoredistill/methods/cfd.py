@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from scoredistill.config import DiffusionTime, Fraction, NonNegative
+from scoredistill.config import DiffusionTime, Fraction, GuidanceScale
 from scoredistill.contracts import Distilled, Query
 from scoredistill.methods import timesteps
 from scoredistill.methods.distillation import Noisy, Reduction, X, probe, reduced
@@ -46,7 +46,7 @@ class CFD(MethodConfig):
     direction, which that code also offers, where the paper renders noise that lies on the surface.
     """
 
-    scale: NonNegative = 8.0  # guidance scale, null + scale (text - null)
+    scale: GuidanceScale = 8.0  # guidance scale, null + scale (text - null)
     churn: Fraction = 0.0  # share of fresh noise mixed into the fixed noise at every step
     normalize: bool = True  # divide the gradient of each image by its mean size
     t_min: DiffusionTime = 0.02  # diffusion time at the end of the run

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import torch
 
-from scoredistill.config import DiffusionTime, Fraction, NonNegative, Positive, ordered
+from scoredistill.config import DiffusionTime, Fraction, GuidanceScale, Positive, ordered
 from scoredistill.contracts import Learner, Query
 from scoredistill.methods import noise, timesteps
 from scoredistill.methods.distillation import Distillation, Noisy, Reduction, Time, X
@@ -30,8 +30,8 @@ class Consistent3D(DistillationConfig):
     the official code's, which contracts; the one derived there expands (METHODS D14).
     """
 
-    scale: NonNegative = 101.0  # guidance scale at the start of the run, null + scale (text - null)
-    scale_end: NonNegative = 51.0  # guidance scale at the end of the run
+    scale: GuidanceScale = 101.0  # guidance scale at the start of the run, null + scale (text - null)
+    scale_end: GuidanceScale = 51.0  # guidance scale at the end of the run
     t_start: DiffusionTime = 0.7  # the lower time s at the start of the run
     t_end: DiffusionTime = 0.1  # the lower time s at the end of the run
     gap_min: Fraction = 0.1  # smallest distance t - s

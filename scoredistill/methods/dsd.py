@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from scoredistill.config import Count, DiffusionTime, Fraction, NonNegative
+from scoredistill.config import DiffusionTime, Fraction, GuidanceScale, Iterations
 from scoredistill.contracts import Learner, Query
 from scoredistill.methods import noise, timesteps, weights
 from scoredistill.methods.distillation import Distillation, NoiseRule, Reduction, Time, X
@@ -58,10 +58,10 @@ class DSD(DistillationConfig):
     and the law are the official code's, whose delta is "random", times U[0, 1), and whose end is "exact".
     """
 
-    scale: NonNegative = 7.5  # guidance scale, null + scale (text - null)
-    reference_scale: NonNegative = 1.0  # guidance scale of the reference
-    ode_scale: NonNegative = 7.5  # guidance scale of the asset's ODE
-    ode_steps: Count = 10  # DDIM steps of the asset's ODE
+    scale: GuidanceScale = 7.5  # guidance scale, null + scale (text - null)
+    reference_scale: GuidanceScale = 1.0  # guidance scale of the reference
+    ode_scale: GuidanceScale = 7.5  # guidance scale of the asset's ODE
+    ode_steps: Iterations = 10  # DDIM steps of the asset's ODE
     ode_end: End = "grid"  # where the ODE's direction is read: at a point of its grid, or exactly at the second time
     rounding: Rounding = "floor"  # the point of the grid: floor the noisier neighbor, ceil the cleaner one
     noise_source: Literal["ode", "random", "fixed"] = "ode"  # where kappa comes from

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from scoredistill.config import DiffusionTime, Fraction, NonNegative
+from scoredistill.config import DiffusionTime, Fraction, GuidanceScale
 from scoredistill.contracts import Learner, Query
 from scoredistill.methods import noise, timesteps
 from scoredistill.methods.distillation import Distillation, Noisy, Reduction, X
@@ -23,7 +23,7 @@ class ESD(LearnedMethod):
     """
 
     lam: Fraction = 0.5  # share of the camera-free score in the reference
-    scale: NonNegative = 7.5  # guidance scale, null + scale (text - null)
+    scale: GuidanceScale = 7.5  # guidance scale, null + scale (text - null)
     t_min: DiffusionTime = 0.02  # smallest diffusion time
     t_max: DiffusionTime = 0.98  # largest diffusion time
     t_max_late: DiffusionTime = 0.5  # largest diffusion time late in the run

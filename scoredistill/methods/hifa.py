@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from scoredistill.config import Count, DiffusionTime, NonNegative
+from scoredistill.config import DiffusionTime, GuidanceScale, Iterations, NonNegative
 from scoredistill.contracts import Distilled, Query
 from scoredistill.methods import timesteps
 from scoredistill.methods.distillation import Noisy, Reduction, Time, X, probe, reduced
@@ -35,11 +35,11 @@ class HiFA(MethodConfig):
     the paper: the z-variance loss belongs to the scene.
     """
 
-    scale: NonNegative = 101.0  # guidance scale, null + scale (text - null)
+    scale: GuidanceScale = 101.0  # guidance scale, null + scale (text - null)
     t_min: DiffusionTime = 0.3  # diffusion time at the end of the run
     t_max: DiffusionTime = 0.98  # diffusion time at the start of the run
     image_weight: NonNegative = 0.01  # weight of the loss on pixels; 0 leaves it out
-    denoising_steps: Count = 1  # evaluations of the prior for one denoised image, at most
+    denoising_steps: Iterations = 1  # evaluations of the prior for one denoised image, at most
     weight: Weight = "sigma_squared"  # w(t): sigma / alpha, sigma^2 or 1
     reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, or by B C h w
 

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 
-from scoredistill.config import DiffusionTime, Finite, Fraction, NonNegative, Positive, ordered
+from scoredistill.config import (
+    Deviation,
+    DiffusionTime,
+    Fraction,
+    GuidanceScale,
+    InversionScale,
+    Positive,
+    Range,
+    ordered,
+)
 from scoredistill.contracts import Distilled, Query
 from scoredistill.methods import timesteps
 from scoredistill.methods.distillation import Noisy, Reduction, Time, X, probe, reduced
@@ -28,16 +37,16 @@ class ISM(MethodConfig):
     "paper" has none of these: one t for each image in [t_min, t_max], `delta` all along, x as it is.
     """
 
-    scale: NonNegative = 7.5  # guidance scale, null + scale (text - null)
-    inversion_scale: Finite = 0.0  # guidance scale of the inversion, away from the empty prompt
-    stride: Positive = 0.2  # distance in t between two points of the inversion
+    scale: GuidanceScale = 7.5  # guidance scale, null + scale (text - null)
+    inversion_scale: InversionScale = 0.0  # guidance scale of the inversion, away from the empty prompt
+    stride: Annotated[float, Range(1e-3, 1)] = 0.2  # distance in t between two points of the inversion
     delta: Fraction = 0.05  # distance t - s
     delta_start: Fraction = 0.1  # that distance at the start of the run (form code)
     t_min: DiffusionTime = 0.02  # smallest diffusion time
     t_max: DiffusionTime = 0.98  # largest diffusion time
     t_max_late: DiffusionTime = 0.5  # largest diffusion time late in the run (form code)
     warm: Fraction = 0.3  # share of the run over which t_max and delta reach their late values (form code)
-    start_noise: NonNegative = 0.1  # standard deviation of per-channel noise at the start of the inversion (form code)
+    start_noise: Deviation = 0.1  # standard deviation of per-channel noise at the start of the inversion (form code)
     factor: Positive = 0.1  # factor on the gradient
     form: Literal["code", "paper"] = "code"  # as the official code does it, or as the paper states it
     weight: Weight = "sbar"  # w(t): sigma / alpha, sigma^2 or 1

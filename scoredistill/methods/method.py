@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 
-from scoredistill.config import CarriedTime, Config, Count, Positive, hints, ordered
+from scoredistill.config import CarriedTime, Config, LearningRate, Range, hints, ordered
 from scoredistill.contracts import Distilled, Learner, Method, Prior, Query
 from scoredistill.methods.distillation import Distillation, X
 from scoredistill.randomness import stream_seed
@@ -92,8 +92,8 @@ class DistillationConfig(MethodConfig):
 class LearnedMethod(DistillationConfig):
     """Settings of a method that trains a second score on the renders: low-rank adapters on the prior's network."""
 
-    learner_rank: Count = 4  # rank of the learner's adapters
-    learner_lr: Positive = 3e-3  # learning rate of the learner; the papers' 1e-4 is for 25 times as many steps
+    learner_rank: Annotated[int, Range(1, 1024)] = 4  # rank of the learner's adapters
+    learner_lr: LearningRate = 3e-3  # learning rate of the learner; the papers' 1e-4 is for 25 times as many steps
 
     needs_learner: ClassVar[bool] = True
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from scoredistill.config import DiffusionTime, Fraction, NonNegative
+from scoredistill.config import DiffusionTime, Fraction, GuidanceScale
 from scoredistill.contracts import Distilled, Query
 from scoredistill.methods import timesteps
 from scoredistill.methods.distillation import Noisy, Reduction, X, probe, reduced
@@ -28,7 +28,7 @@ class MVDream(MethodConfig):
     with any prior; views that are denoised jointly share one t and one contrast.
     """
 
-    scale: NonNegative = 50.0  # guidance scale, null + scale (text - null)
+    scale: GuidanceScale = 50.0  # guidance scale, null + scale (text - null)
     rescale: Fraction = 0.5  # CFG rescale factor phi: how far the contrast is brought back to that without guidance
     t_min_start: DiffusionTime = 0.98  # smallest diffusion time at the start of the run
     t_min: DiffusionTime = 0.02  # smallest diffusion time

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from scoredistill.config import DiffusionTime, NonNegative
+from scoredistill.config import DiffusionTime, GuidanceScale
 from scoredistill.contracts import Distilled, Query
 from scoredistill.methods import timesteps
 from scoredistill.methods.distillation import Noisy, Reduction, X, probe, reduced
@@ -25,7 +25,7 @@ class NFSD(MethodConfig):
     of which eps_negative holds as much. Katzir et al. 2024.
     """
 
-    scale: NonNegative = 7.5  # guidance scale of the direction eps_text - eps_empty
+    scale: GuidanceScale = 7.5  # guidance scale of the direction eps_text - eps_empty
     t_min: DiffusionTime = 0.02  # smallest diffusion time
     t_max: DiffusionTime = 0.98  # largest diffusion time
     switch: DiffusionTime = 0.2  # smallest t at which the negative prompt's score is subtracted

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from scoredistill.config import DiffusionTime, Finite, NonNegative, Positive
+from scoredistill.config import DiffusionTime, GuidanceScale, InversionScale, StepsPerUnit
 from scoredistill.contracts import Distilled, Query
 from scoredistill.methods import timesteps
 from scoredistill.methods.distillation import Noisy, Reduction, X, probe, reduced
@@ -27,10 +27,10 @@ class PFD(MethodConfig):
     paper's text was not available.
     """
 
-    scale: NonNegative = 7.5  # guidance scale, null + scale (text - null)
-    inversion_scale: Finite = -6.5  # guidance scale of the inversion
-    steps_per_unit: Positive = 10.0  # int(steps_per_unit t) inversion steps
-    solver_steps_per_unit: Positive = 10.0  # int(solver_steps_per_unit t) steps back down
+    scale: GuidanceScale = 7.5  # guidance scale, null + scale (text - null)
+    inversion_scale: InversionScale = -6.5  # guidance scale of the inversion
+    steps_per_unit: StepsPerUnit = 10.0  # int(steps_per_unit t) inversion steps
+    solver_steps_per_unit: StepsPerUnit = 10.0  # int(solver_steps_per_unit t) steps back down
     t_min: DiffusionTime = 0.02  # smallest diffusion time
     t_max: DiffusionTime = 0.98  # largest diffusion time at the start of the run
     t_max_late: DiffusionTime = 0.7  # largest diffusion time at the end of the run

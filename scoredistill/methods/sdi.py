@@ -12,7 +12,16 @@ from typing import ClassVar, Literal
 
 import torch
 
-from scoredistill.config import Count, DiffusionTime, Finite, Fraction, NonNegative, Positive
+from scoredistill.config import (
+    Deviation,
+    DiffusionTime,
+    Fraction,
+    GuidanceScale,
+    InversionScale,
+    Iterations,
+    LearningRate,
+    StepsPerUnit,
+)
 from scoredistill.contracts import Learner, Query
 from scoredistill.methods import noise, timesteps, weights
 from scoredistill.methods.distillation import Distillation, NoiseRule, Reduction, Time, X, injected_noise, same_time
@@ -34,15 +43,15 @@ class SDI(DistillationConfig):
     whose network is not defined at t = 1.
     """
 
-    scale: NonNegative = 7.5  # guidance scale, null + scale (text - null)
-    inversion_scale: Finite = -7.5  # guidance scale of the inversion
-    steps_per_unit: Positive = 10.0  # int(steps_per_unit t) inversion steps
+    scale: GuidanceScale = 7.5  # guidance scale, null + scale (text - null)
+    inversion_scale: InversionScale = -7.5  # guidance scale of the inversion
+    steps_per_unit: StepsPerUnit = 10.0  # int(steps_per_unit t) inversion steps
     tau: Fraction = 1 / 30  # the noise is inferred at t + U[0, tau]
-    entropy: NonNegative = 0.3  # standard deviation of the Gaussian noise added after inversion, times sigma (eq. 11)
+    entropy: Deviation = 0.3  # standard deviation of the Gaussian noise added after inversion, times sigma (eq. 11)
     inversion_start: Fraction = 0.0  # smallest timestep evaluated during inversion
     noise_source: Literal["inversion", "random", "fixed", "fixed_point", "sgd"] = "inversion"  # where kappa comes from
-    noise_steps: Count = 10  # iterations of the noise sources fixed_point and sgd
-    noise_rate: Positive = 1e-2  # learning rate of the noise source sgd
+    noise_steps: Iterations = 10  # iterations of the noise sources fixed_point and sgd
+    noise_rate: LearningRate = 1e-2  # learning rate of the noise source sgd
     anneal: bool = True  # t falls linearly from t_max to t_min instead of being random
     bug_compat: bool = False  # evaluate the image of level t + tau at t, as the official code does
     t_min: DiffusionTime = 0.25  # smallest diffusion time

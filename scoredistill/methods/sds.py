@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from scoredistill.config import DiffusionTime, NonNegative
+from scoredistill.config import DiffusionTime, GuidanceScale
 from scoredistill.contracts import Learner
 from scoredistill.methods import noise, timesteps
 from scoredistill.methods.distillation import Distillation, Reduction, injected_noise
@@ -22,7 +22,7 @@ class SDS(DistillationConfig):
     fall linearly from t_max to t_min (Lukoianov et al. 2024, fig. 8) instead of being uniform between them.
     """
 
-    scale: NonNegative = 101.0  # guidance scale, null + scale (text - null)
+    scale: GuidanceScale = 101.0  # guidance scale, null + scale (text - null)
     t_min: DiffusionTime = 0.02  # smallest diffusion time
     t_max: DiffusionTime = 0.98  # largest diffusion time
     anneal: bool = False  # t falls linearly from t_max to t_min instead of being random

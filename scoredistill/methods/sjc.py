@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from scoredistill.config import DiffusionTime, NonNegative
+from scoredistill.config import DiffusionTime, GuidanceScale
 from scoredistill.contracts import Learner
 from scoredistill.methods import noise, timesteps
 from scoredistill.methods.distillation import Distillation, Reduction, injected_noise
@@ -22,7 +22,7 @@ class SJC(DistillationConfig):
     in the canonical definition; the paper's own is 100.
     """
 
-    scale: NonNegative = 101.0  # guidance scale, null + scale (text - null)
+    scale: GuidanceScale = 101.0  # guidance scale, null + scale (text - null)
     t_min: DiffusionTime = 0.01  # smallest diffusion time
     t_max: DiffusionTime = 0.97  # largest diffusion time
     weight: Weight = "constant"  # w(t): sigma / alpha, sigma^2 or 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 from scoredistill.recipes.kinds import name_of
@@ -11,6 +12,11 @@ from scoredistill.recipes.recipe import Recipe, different
 
 IGNORED = ("prompt.text", "prior.device")
 SHORT = {"training.steps": "steps", "training.batch": "batch", "training.resolution": "resolution"}
+
+
+def command_line(*words: str | Path) -> str:
+    """`scoredistill` with these words, quoted as a shell wants them: every command that a message proposes."""
+    return shlex.join(["scoredistill", *map(str, words)])
 
 
 def command(recipe: Recipe) -> str:
@@ -22,17 +28,18 @@ def command(recipe: Recipe) -> str:
         try:
             base = make(recipe.prompt.text, **choices, seed=recipe.training.seed)
         except ValueError:  # a prior or device that this machine does not have
-            return "scoredistill generate --config config.yaml --out ANOTHER_FOLDER"
+            return command_line("generate", "--config", "config.yaml", "--out", "ANOTHER_FOLDER")
         candidates.append((preset, [path for path in different(recipe, base) if path not in IGNORED]))
     preset, paths = min(candidates, key=lambda candidate: len(candidate[1]))
-    words = ["scoredistill", "generate", recipe.prompt.text]
-    words += [word for name, value in names.items() for word in (f"--{name}", value)]
+    words = [word for name, value in names.items() for word in (f"--{name}", value)]
     words += ["--preset", preset, "--seed", str(recipe.training.seed)]
     if recipe.prompt.picture.file:
         words += ["--image", recipe.prompt.picture.file]
     for path in paths:
         words += _flag(path, _value(recipe, path))
-    return shlex.join(words)
+    prompt = recipe.prompt.text
+    around = ([], ["--", prompt]) if prompt.startswith("-") else ([prompt], [])
+    return command_line("generate", *around[0], *words, *around[1])
 
 
 def _value(recipe: Recipe, path: str) -> Any:
@@ -47,5 +54,7 @@ def _flag(path: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         group, _, last = name.rpartition(".")
         return [f"--{name}" if value else f"--{group}.no-{last}"]
+    if str(value).startswith("-"):
+        return [f"--{name}={value}"]
     values = value if isinstance(value, tuple) else (value,)
     return [f"--{name}", *map(str, values)]

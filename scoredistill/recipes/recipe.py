@@ -6,10 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from scoredistill.config import (
+    Batch,
     Config,
     Count,
     Degrees,
     Elevation,
+    HalfAngle,
     Pixels,
     Range,
     Seed,
@@ -35,6 +37,10 @@ Texels = Annotated[int, ZeroOr(16, 8192)]
 GRAY = (0.5, 0.5, 0.5)
 BACKGROUNDS = {"toybox": BACKGROUND, "white": (1.0, 1.0, 1.0), "gray": GRAY, "black": (0.0, 0.0, 0.0)}
 """Background colors by name; "toybox" is the one that the embedded priors were trained on."""
+
+Frames = Annotated[int, Range(1, 3600)]
+MeshResolution = Annotated[int, Range(8, 1024)]
+Texels = Annotated[int, Range(0, 8192)]
 
 
 @dataclass(frozen=True)
@@ -64,11 +70,17 @@ class PriorConfig(Config):
     device: str = "cpu"  # cpu, cuda or cuda:N, for the prior and the scene
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # precision of the network; auto: the fastest
     view_prompting: ViewPrompting = "words"  # view-dependent prompting: text, interpolated embeddings or Perp-Neg
-    front_deg: Degrees = 45.0  # half-angle of the azimuths prompted as front view
-    back_deg: Degrees = 45.0  # half-angle of the azimuths prompted as back view
-    overhead_deg: Degrees = 60.0  # elevation above which the view is prompted as overhead
+    front_deg: HalfAngle = 45.0  # half-angle of the azimuths prompted as front view
+    back_deg: HalfAngle = 45.0  # half-angle of the azimuths prompted as back view
+    overhead_deg: Annotated[float, Range(-90, 90)] = 60.0  # elevation above which the view is prompted as overhead
     lora: tuple[str, ...] = ()  # LoRA files FILE[:weight], fused into the network
     compile: bool = False  # compile the network: faster steps on a GPU after a slow first one
+
+    def check(self) -> None:
+        if self.front_deg + self.back_deg > 180:
+            raise ValueError(
+                f"front_deg and back_deg must not exceed 180 together, got {self.front_deg:g} and {self.back_deg:g}"
+            )
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,7 @@ class TrainingConfig(Config):
     """The optimization loop."""
 
     steps: Count = 300  # optimization steps
-    batch: Count = 4  # camera views per optimization step (3D scenes)
+    batch: Batch = 4  # camera views per optimization step (3D scenes)
     resolution: Pixels = 64  # render resolution in pixels
     background: Literal["toybox", "white", "gray", "black"] = "toybox"  # background color
     seed: Seed = 0  # seed of everything random

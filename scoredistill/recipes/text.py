@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from scoredistill import own
-from scoredistill.config import Config, from_plain, missing_keys, nearest, to_plain
+from scoredistill.config import Config, from_plain, missing_keys, nearest, shown, to_plain
+from scoredistill.recipes.command import command_line
 from scoredistill.recipes.kinds import method_config, name_of, scene_config
 from scoredistill.recipes.recipe import Recipe
+from scoredistill.recipes.tree import read_tree, write_tree
 
 FORMAT = 1
 """To be raised when a recipe written before could not be read right any more."""
@@ -26,7 +25,7 @@ def write_recipe(recipe: Recipe) -> str:
         node: Config = getattr(recipe, field.name)
         name = {"name": name_of(node)} if field.name in ("scene", "method") else {}
         tree[field.name] = name | to_plain(node)
-    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)
+    return write_tree(tree)
 
 
 def read_recipe(text: str, where: str, folder: Path | None = None) -> Recipe:
@@ -34,46 +33,44 @@ def read_recipe(text: str, where: str, folder: Path | None = None) -> Recipe:
 
     `folder` is the run folder that the recipe comes from, whose own files are never executed.
     """
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ValueError(f"{where} is not YAML") from None
+    tree = read_tree(text, where)
     if not isinstance(tree, dict):
         raise ValueError(f"{where} is not the configuration of a run")
     if "format" not in tree:
         raise ValueError(f"{where} {_unversioned(tree)}")
-    if tree["format"] != FORMAT:
+    if type(tree["format"]) is not int or tree["format"] != FORMAT:
         raise ValueError(
-            f"{where} has format {tree['format']!r}, this version reads format {FORMAT}: use the version of "
+            f"{where} has format {shown(tree['format'])}, this version reads format {FORMAT}: use the version of "
             "scoredistill that wrote it"
         )
     sections = {field.name: field.type for field in fields(Recipe)}
     for key in tree:
         if key not in (*sections, "format"):
-            raise ValueError(f"{where} has no section {key!r}; {nearest(str(key), sections)}")
+            raise ValueError(f"{where} has no section {shown(key)}; {nearest(key, sections)}")
     if absent := [name for name in sections if name not in tree]:
         raise ValueError(f"{where} lacks the section {absent[0]}")
-    if folder is not None:
-        _refuse_code_inside(folder, tree, where)
     try:
+        if folder is not None:
+            _refuse_code_inside(folder, tree)
         parts: dict[str, Any] = {name: _section(name, tree[name]) for name in sections}
         return Recipe(**parts)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+    except (ValueError, OSError) as error:  # the name of one's own code may be no path
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"{where}: {reason}") from None
 
 
-def _refuse_code_inside(folder: Path, tree: Mapping[str, Any], where: str) -> None:
+def _refuse_code_inside(folder: Path, tree: Mapping[str, Any]) -> None:
     """ValueError where a recipe names code inside its own run folder: a received folder must not bring code."""
     nodes = [tree[section] for section in ("method", "scene", "prior")]
     names = [str(node.get("name", "")) for node in nodes if isinstance(node, Mapping)]
     for name in filter(own.is_own, names):
         if Path(own.full_name(name).rpartition(":")[0]).resolve().is_relative_to(folder.resolve()):
-            raise ValueError(f"{where}: {name} lies inside the run folder: move the file out of it to use it")
+            raise ValueError(f"{shown(name)} lies inside the run folder: move the file out of it to use it")
 
 
 def _section(name: str, plain: Any) -> Config:
     if not isinstance(plain, Mapping):
-        raise ValueError(f"{name} must hold named values, got {plain!r}")
+        raise ValueError(f"{name} must hold named values, got {shown(plain)}")
     plain = dict(plain)
     default: Config = getattr(Recipe(), name)
     if name in ("scene", "method"):
@@ -91,7 +88,10 @@ def _unversioned(tree: Mapping[str, Any]) -> str:
     """What to say of a configuration without a format version, as early development versions wrote it."""
     if "prompt" not in tree:
         return "is not the configuration of a run: it has no format version"
-    again = ["scoredistill", "generate", str(tree["prompt"])]
-    for name in ("method", "scene", "prior", "preset", "seed", "steps"):
-        again += [f"--{name}", str(tree[name])] if name in tree else []
-    return "was written by a development version and holds no complete recipe; start anew with: " + shlex.join(again)
+    words = []
+    for name in ("prompt", "method", "scene", "prior", "preset", "seed", "steps"):
+        if name in tree:
+            words += [] if name == "prompt" else [f"--{name}"]
+            words.append(" ".join(str(tree[name]).split()))
+    again = command_line("generate", *words)
+    return "was written by a development version and holds no complete recipe; start anew with: " + again

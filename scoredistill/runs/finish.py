@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from scoredistill.contracts import HasPixels, HasVolume
 from scoredistill.export.glb import write_glb
 from scoredistill.export.images import enlarge, grid, preview, write_png, write_turntable
 from scoredistill.export.page import Page, write_page
-from scoredistill.files import write_safely
+from scoredistill.files import json_bytes, write_safely
 from scoredistill.recipes.build import background_color, build_scene
-from scoredistill.recipes.command import command
+from scoredistill.recipes.command import command, command_line
 from scoredistill.recipes.kinds import name_of
 from scoredistill.recipes.preset import resolved_device
 from scoredistill.recipes.recipe import Recipe, changed
@@ -54,7 +53,7 @@ def finish(folder: RunFolder, scene: Any, trouble: str = "") -> dict[str, Any]:
             empty = str(error)
         if trouble or empty:
             metrics |= {"diverged": True, "reason": trouble or empty}
-    write_safely(folder / "metrics.json", json.dumps(metrics, indent=2).encode())
+    write_safely(folder / "metrics.json", json_bytes(metrics))
     write_page(page(folder, metrics), folder / "index.html")
     if metrics["diverged"] and not trouble:
         raise DivergedError(empty or f"the run has diverged: its views are {metrics['reason']}")
@@ -142,7 +141,7 @@ def open_scene(path: Path) -> tuple[Recipe, Any]:
     folder = RunFolder.open(path)
     state = folder.load()
     if state is None:
-        raise ValueError(f"{path} has no checkpoint yet; go on with: scoredistill resume {path}")
+        raise ValueError(f"{path} has no checkpoint yet; go on with: {command_line('resume', path)}")
     recipe = changed(folder.recipe, "prior.device", resolved_device("auto"))
     scene = build_scene(recipe)
     scene.load_state_dict(state["scene"])

@@ -11,7 +11,6 @@ import filecmp
 import hashlib
 import logging
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,9 +19,11 @@ from typing import Any
 from torch import Tensor
 
 from scoredistill.export.images import is_whole_png, write_png
-from scoredistill.files import PART, remove_unfinished, write_safely
+from scoredistill.files import PART, read_limited, remove_unfinished, write_safely
+from scoredistill.recipes.command import command_line
 from scoredistill.recipes.recipe import Recipe, changed
 from scoredistill.recipes.text import read_recipe, write_recipe
+from scoredistill.recipes.tree import LONGEST
 from scoredistill.runs import checkpoint
 from scoredistill.runs import log as records
 from scoredistill.runs.lock import NAME as LOCK
@@ -30,8 +31,6 @@ from scoredistill.runs.lock import hold
 from scoredistill.runs.log import Record
 from scoredistill.runs.origin import changed_settings
 
-RUNS = Path("runs")
-SLUG = 40  # letters of the prompt in a folder's name
 PICTURE = "prompt.picture.file"
 
 CONFIG, LOG, CHECKPOINTS, TRACES = "config.yaml", "log.jsonl", "checkpoint", "trace"
@@ -149,7 +148,7 @@ class RunFolder:
         if changes:
             raise ValueError(
                 f"{self.path} has changed since its checkpoint of step {state['index']}: {'; '.join(changes)}; undo "
-                f"that, or go on all the same: scoredistill resume {shlex.quote(str(self.path))} --accept-changes"
+                f"that, or go on all the same: {command_line('resume', self.path, '--accept-changes')}"
             )
 
     def trace(self, index: int, pictures: Mapping[str, Tensor]) -> None:
@@ -170,16 +169,10 @@ class RunFolder:
         return dict(sorted(found.items()))
 
 
-def default_path(prompt: str, method: str, seed: int) -> Path:
-    """runs/a-purple-snowman-sdi-0; a method of one's own goes by its class or function."""
-    slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower())[:SLUG].strip("-")
-    return RUNS / f"{slug}-{method.rpartition(':')[2].lower()}-{seed}"
-
-
 def read_config(path: Path) -> Recipe:
     """The recipe in a file that `RunFolder` wrote; ValueError in one line for anything else."""
     try:
-        text = path.read_text("utf-8")
+        text = read_limited(path, LONGEST).decode()
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not YAML") from None
     recipe = read_recipe(text, str(path), path.absolute().parent)
@@ -215,6 +208,7 @@ def _occupied(path: Path, recipe: Recipe) -> str:
     config = path / "config.yaml"
     if not config.is_file():
         return f"{path} is not empty; choose another folder with --out"
+    again = command_line("resume", path)
     if read_config(config) == recipe:
-        return f"{path} holds this very run; go on with: scoredistill resume {path}, or choose another --out"
-    return f"{path} holds another run; choose another --out, or go on with: scoredistill resume {path}"
+        return f"{path} holds this very run; go on with: {again}, or choose another --out"
+    return f"{path} holds another run; choose another --out, or go on with: {again}"

@@ -25,10 +25,11 @@ from scoredistill.recipes.kinds import name_of
 from scoredistill.recipes.presets import PRESETS
 from scoredistill.recipes.recipe import Recipe, changed
 from scoredistill.runs.finish import finish
-from scoredistill.runs.folder import RunFolder, default_path
+from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.formats import format_of, write
 from scoredistill.runs.journal import record
 from scoredistill.runs.log import Record
+from scoredistill.runs.names import default_path
 from scoredistill.runs.renders import four_views, render_views
 
 Progress = Callable[[Record], object]

@@ -20,8 +20,6 @@ def samples(
     config: PriorConfig, prompt: Prompt, count: int, *, scale: float, steps: int, seed: int
 ) -> Float[Tensor, "N 3 H W"]:
     """`count` samples of the prior in [0, 1], by DDIM in `steps` evaluations at guidance `scale`."""
-    if count < 1:
-        raise ValueError(f"count must be at least 1, got {count}")
     prior = build_prior(config)
     conditions = prior.conditions(prompt, None, count)
     like = prior.encode(torch.zeros(count, 3, RESOLUTION, RESOLUTION, device=config.device))

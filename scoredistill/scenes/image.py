@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from scoredistill.camera import Cameras
-from scoredistill.config import Config, Fraction, NonNegative, Positive, Range
+from scoredistill.config import Batch, Config, Deviation, Fraction, LearningRate
 from scoredistill.contracts import Frame
 
 
@@ -18,10 +18,10 @@ from scoredistill.contracts import Frame
 class ImageConfig(Config):
     """Images side by side, each from gray noise of its own."""
 
-    count: Annotated[int, Range(1, 100_000)] = 4  # number of images
-    lr: Positive = 2e-2  # learning rate of the pixels
+    count: Batch = 4  # number of images
+    lr: LearningRate = 2e-2  # learning rate of the pixels
     mean: Fraction = 0.5  # mean of the initial pixels
-    noise: NonNegative = 0.2  # standard deviation of the initial pixels
+    noise: Deviation = 0.2  # standard deviation of the initial pixels
 
     flat: ClassVar[bool] = True
 

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
-from scoredistill.config import named
+from scoredistill.config import Config, Iterations, Range, Seed, named
 from scoredistill.evaluate.judge import Judge
 from scoredistill.priors.load import full_prior_name, load_prior
 from scoredistill.priors.toybox import ToyboxPrior
+from scoredistill.recipes.command import command_line
 from scoredistill.recipes.preset import resolved_device
-from scoredistill.runs.folder import RUNS
+from scoredistill.runs.names import RUNS
 from scoredistill.studies import STUDIES
 from scoredistill.studies.report import write_report
 from scoredistill.studies.study import CAPTIONS, Bench, Finding, Study
 
+Captions = Annotated[int, Range(1, len(CAPTIONS))]
+StudySteps = Annotated[int, Range(1, 100_000)]
+
 
 @dataclass(frozen=True)
-class Order:
+class Order(Config):
     """The name and size of a study; None leaves the size to the study."""
 
     name: str
-    captions: int | None = None  # number of toys, one caption each; by default the study's own
-    seeds: int | None = None  # images for each caption
-    steps: int | None = None  # updates of a distillation
+    captions: Captions | None = None  # number of toys, one caption each; by default the study's own
+    seeds: Iterations | None = None  # images for each caption
+    steps: StudySteps | None = None  # updates of a distillation
     prior: str = "toybox"  # toybox, or the path of Toybox weights (.safetensors)
-    seed: int = 0  # seed of everything random
+    seed: Seed = 0  # seed of everything random
     device: str = "auto"  # cpu, cuda or auto
     out: Path | None = None  # the folder of the page; by default runs/study-NAME-SEED
 
@@ -52,23 +56,19 @@ def conduct(order: Order, progress: Callable[[str], object] = str) -> tuple[Find
 
 
 def bench_of(study: Study, order: Order, prior: ToyboxPrior, judge: Judge) -> Bench:
-    """The bench of an order, with the study's own size where the order has none; ValueError for less than one."""
+    """The bench of an order, with the study's own size where the order has none."""
     captions, seeds, steps = (
         getattr(study, name) if getattr(order, name) is None else getattr(order, name)
         for name in ("captions", "seeds", "steps")
     )
-    for name, value in (("captions", captions), ("seeds", seeds), ("steps", steps)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-    if captions > len(CAPTIONS):
-        raise ValueError(f"there are {len(CAPTIONS)} captions for studies, got --captions {captions}: take more seeds")
     return Bench(prior, judge, CAPTIONS[:captions], seeds, steps, order.seed)
 
 
 def command(study: Study, bench: Bench, order: Order) -> str:
     """The command line that repeats the study."""
-    size = f"--captions {len(bench.captions)} --seeds {bench.seeds} --steps {bench.steps} --seed {bench.seed}"
-    return f"scoredistill study {study.name} {size} --prior {shlex.quote(order.prior)}"
+    size = {"captions": len(bench.captions), "seeds": bench.seeds, "steps": bench.steps, "seed": bench.seed}
+    flags = [word for name, value in size.items() for word in (f"--{name}", str(value))]
+    return command_line("study", study.name, *flags, "--prior", order.prior)
 
 
 def listing() -> str:

@@ -5,7 +5,6 @@ index.html   NAME.png   result.json
 
 from __future__ import annotations
 
-import json
 import platform
 import re
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ import torch
 
 from scoredistill.export.findings import Findings, render_findings
 from scoredistill.export.images import write_png
-from scoredistill.files import write_safely
+from scoredistill.files import json_bytes, write_safely
 from scoredistill.methods.catalogue import METHODS
 from scoredistill.studies.study import Bench, Finding, Study
 
@@ -48,7 +47,7 @@ def write_report(
         "command": command,
         "versions": versions(),
     }
-    write_safely(folder / "result.json", json.dumps(_finite(result), indent=2).encode())
+    write_safely(folder / "result.json", json_bytes(result))
     html = render_findings(page(study, bench, finding, settings, command))
     write_safely(folder / "index.html", html.encode())
 
@@ -92,12 +91,3 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
-
-
-def _finite(value: Any) -> Any:
-    """The same without numbers that JSON cannot hold."""
-    if isinstance(value, Mapping):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and value - value != 0 else value

@@ -96,6 +96,8 @@ OPENINGS = ("", "", "", "", "a toy photo of ", "a 3d render of ", "a dslr photo 
 OVERHEAD = math.radians(55)  # radians; a camera above this elevation has an overhead view
 CONTEXT = 24  # length in tokens, that of the longest caption rounded up; shorter captions are padded
 PAD = 0
+PUNCTUATION = r".,;:!?()\"'"
+LONGEST_WORD = 100  # characters of a word in a message, at most
 
 
 @dataclass(frozen=True)
@@ -210,14 +212,18 @@ _INDEX = {word: index for index, word in enumerate(VOCABULARY)}
 
 
 def tokenize(text: str) -> list[int]:
-    """Token ids of `text`, padded to CONTEXT; ValueError names an unknown word and the nearest known ones."""
-    words = re.findall(r"[a-z0-9<>]+(?:-[a-z0-9]+)*", text.lower())
-    if not words:
-        return [PAD] * CONTEXT
+    """Token ids of `text`, padded to CONTEXT; ValueError names an unknown word and the nearest known ones.
+
+    Words are divided by blanks and punctuation; every other character belongs to a word.
+    """
+    words = [word for word in re.split(rf"[\s{PUNCTUATION}]+", text.lower()) if word]
+    if not words and text.strip():
+        raise ValueError(f"{text[:LONGEST_WORD]!r} holds no Toybox word")
     for word in words:
         if word not in _INDEX or word == "<pad>":
-            near = difflib.get_close_matches(word, VOCABULARY[1:], n=3, cutoff=0.5) or sorted(KINDS)[:6]
-            raise ValueError(f"unknown Toybox word {word!r}; nearest known words: {', '.join(near)}")
+            start = word[:LONGEST_WORD]
+            near = difflib.get_close_matches(start, VOCABULARY[1:], n=3, cutoff=0.5) or sorted(KINDS)[:6]
+            raise ValueError(f"unknown Toybox word {start!r}; nearest known words: {', '.join(near)}")
     if len(words) > CONTEXT:
         raise ValueError(f"a Toybox caption has at most {CONTEXT} words, this one has {len(words)}: {text!r}")
     return [_INDEX[word] for word in words] + [PAD] * (CONTEXT - len(words))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from scoredistill.config import Config, Fraction, Natural, Positive, Range, ordered
+from scoredistill.config import Config, Fraction, LearningRate, Natural, Positive, Range, ordered
 from scoredistill.kernels.hashgrid import GridLayout
 from scoredistill.scenes.regularizers import ConvexityForm, Ramp, constant
 
@@ -63,5 +63,5 @@ class EnvironmentConfig(Config):
     """A learned background of training renders (SDI's official configuration)."""
 
     learned: bool = False  # learn the background of training renders, instead of the background color
-    lr: Positive = 1e-3  # learning rate of the environment
+    lr: LearningRate = 1e-3  # learning rate of the environment
     random_share: Fraction = 0.0  # share of training renders over one random color instead

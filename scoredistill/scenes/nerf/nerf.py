@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from scoredistill.camera import Cameras
-from scoredistill.config import Config, Count, Fraction, Natural, NonNegative, Positive, Range
+from scoredistill.config import Config, Count, Fraction, LearningRate, Natural, NonNegative, Positive, Range
 from scoredistill.contracts import Field, Frame
 from scoredistill.kernels.march import march
 from scoredistill.render.shading import daylight, lambert
@@ -56,8 +56,8 @@ class NerfConfig(Config):
     normals_at: NormalsAt = "surface"  # one normal per ray at its surface, or one for every sample
     shading: Shading = "daylight"  # fixed light (ambient, sky, camera lamp), no light, or a random point light
     lambert: LambertConfig = field(default_factory=LambertConfig)  # the random point light of shading lambert
-    lr_grid: Positive = 1e-2  # learning rate of the hash grid
-    lr_mlp: Positive = 5e-3  # learning rate of the networks; published: 1e-3, for runs of 10,000 steps
+    lr_grid: LearningRate = 1e-2  # learning rate of the hash grid
+    lr_mlp: LearningRate = 5e-3  # learning rate of the networks; published: 1e-3, for runs of 10,000 steps
     first_levels: Count = 8  # initially active hash-grid levels
     level_every: Count = 500  # optimization steps between further levels
     level_after: Natural = 2000  # optimization steps before the first further level

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from scoredistill.config import Config, Count, Fraction, Natural, NonNegative, Positive, Range, ordered
+from scoredistill.config import Config, Count, Fraction, Natural, NonNegative, Range, ordered
 from scoredistill.scenes.regularizers import Ramp, constant
 
 Opacity = Annotated[float, Range(1e-4, 0.9999)]
+Remaining = Annotated[float, Range(1e-9, 1)]
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,12 @@ class SplatRegularizers(Config):
 class RateDecay(Config):
     """Share of each learning rate that is left at the end of the run; it falls exponentially."""
 
-    means: Positive = 0.01  # of the positions
-    harmonics: Positive = 1.0  # of the colors of degree 0
-    directional: Positive = 1.0  # of the view-dependent colors
-    opacity_logits: Positive = 1.0  # of the opacities
-    log_stds: Positive = 1.0  # of the standard deviations
-    rotations: Positive = 1.0  # of the rotations
+    means: Remaining = 0.01  # of the positions
+    harmonics: Remaining = 1.0  # of the colors of degree 0
+    directional: Remaining = 1.0  # of the view-dependent colors
+    opacity_logits: Remaining = 1.0  # of the opacities
+    log_stds: Remaining = 1.0  # of the standard deviations
+    rotations: Remaining = 1.0  # of the rotations
 
 
 @dataclass(frozen=True)
@@ -58,3 +59,4 @@ class DensifyConfig(Config):
 
     def check(self) -> None:
         ordered("begin", "until", self)
+        ordered("faint", "reset_to", self)

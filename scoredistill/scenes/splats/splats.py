@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from scoredistill.camera import Cameras
-from scoredistill.config import Config, Count, Positive, Range
+from scoredistill.config import Config, Count, LearningRate, Positive, Range
 from scoredistill.contracts import Field, Frame, Gaussians
 from scoredistill.kernels.rasterize import reach
 from scoredistill.render.harmonics import MAX_DEGREE
@@ -39,11 +39,11 @@ class SplatsConfig(Config):
     opacity: Opacity = 0.1  # initial opacity
     degree: Annotated[int, Range(0, MAX_DEGREE)] = 0  # degree of the spherical harmonics
     degree_every: Count = 1000  # optimization steps after which one more degree is active
-    lr_position: Positive = 1.6e-4  # learning rate of the positions
-    lr_color: Positive = 2.5e-3  # learning rate of the colors of degree 0; a twentieth for the others
-    lr_opacity: Positive = 5e-2  # learning rate of the opacity logits
-    lr_spread: Positive = 5e-3  # learning rate of the logarithms of the standard deviations
-    lr_rotation: Positive = 1e-3  # learning rate of the rotations
+    lr_position: LearningRate = 1.6e-4  # learning rate of the positions
+    lr_color: LearningRate = 2.5e-3  # learning rate of the colors of degree 0; a twentieth for the others
+    lr_opacity: LearningRate = 5e-2  # learning rate of the opacity logits
+    lr_spread: LearningRate = 5e-3  # learning rate of the logarithms of the standard deviations
+    lr_rotation: LearningRate = 1e-3  # learning rate of the rotations
     decay: RateDecay = field(default_factory=RateDecay)  # decay of the learning rates
     densify: DensifyConfig = field(default_factory=DensifyConfig)  # cloning, splitting and pruning
     regularizers: SplatRegularizers = field(default_factory=SplatRegularizers)  # loss weights
