@@ -180,7 +180,7 @@ def test_only_the_command_line_prints_or_exits() -> None:
 
 
 WRITES = {"write_bytes", "write_text", "save_file", "np.save", "np.savez", "shutil.copyfile", "shutil.copy"}
-LOG = "runs/folder.py"  # it appends to log.jsonl: a record cut off by a crash is dropped when the log is read
+LOG = "runs/log.py"  # it appends to log.jsonl: a record cut off by a crash is dropped when the log is read
 
 
 def writes(node: ast.AST, *, safe: bool = False) -> Iterator[ast.Call]:
@@ -189,9 +189,9 @@ def writes(node: ast.AST, *, safe: bool = False) -> Iterator[ast.Call]:
         inside = safe or "replacing(" in "".join(map(ast.unparse, getattr(child, "items", ())))
         if isinstance(child, ast.Call) and not inside:
             name = ast.unparse(child.func)
-            modes = {ast.unparse(each) for each in (*child.args, *(keyword.value for keyword in child.keywords))}
-            modes = {mode for mode in modes if re.fullmatch("'[rbt]*[wxa+][bt+]*'", mode)}
-            opened = name.rpartition(".")[2] == "open" and modes
+            given = {ast.unparse(each) for each in (*child.args, *(keyword.value for keyword in child.keywords))}
+            modes = {mode for mode in given if re.fullmatch("'[rbt]*[wxa+][bt+]*'", mode)}
+            opened = name.rpartition(".")[2] == "open" and modes and "os.devnull" not in given
             if (opened or WRITES & {name, name.rpartition(".")[2]}) and "replacing(" not in name:
                 yield child
         yield from writes(child, safe=inside)

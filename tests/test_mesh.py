@@ -199,3 +199,13 @@ def test_obj_and_ply_are_read_by_trimesh(write, name: str, pair: Mesh, tmp_path:
 def test_an_unwritable_path_is_an_oserror_that_names_it(write, pair: Mesh, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nowhere"):
         write(pair, tmp_path / "nowhere" / "mesh")
+
+
+def test_an_obj_and_its_files_are_replaced_together(tmp_path: Path) -> None:
+    """Where one of the three files cannot be replaced, none is."""
+    (tmp_path / "mesh-color.png").mkdir()
+    (tmp_path / "mesh.obj").write_text("old")
+    with pytest.raises(ValueError, match=r"mesh-color\.png is a folder"):
+        write_obj(extract(ball(), resolution=16, faces=200, texture=32), tmp_path / "mesh.obj")
+    assert (tmp_path / "mesh.obj").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mesh-color.png", "mesh.obj"]
