@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import io
 import os
 import re
@@ -138,10 +139,17 @@ def filming(prior: str, folder: Path, frames: int) -> subprocess.Popen[str]:
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         start_new_session=True,
     )
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    while process.poll() is None and not ((folder / "preview.png").exists() and children.read_text()):
+    while process.poll() is None and not is_encoding(process.pid):
         time.sleep(0.005)
     return process
+
+
+def is_encoding(pid: int) -> bool:
+    """Whether the encoder is a child of a process; its check of itself comes earlier."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    with contextlib.suppress(FileNotFoundError):
+        return any(b"rawvideo" in Path(f"/proc/{child}/cmdline").read_bytes() for child in children)
+    return False
 
 
 @LINUX
