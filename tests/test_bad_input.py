@@ -76,7 +76,7 @@ def complaint(capsys: pytest.CaptureFixture[str], arguments: list[str], code: in
         (["evaluate"], "name the folders"),
         (["methods", "--cite", "sdx"], "unknown method"),
         (["sample", PROMPT, "--count", "0"], "count must be at least 1"),
-        (["generate", PROMPT, "--prior", "nowhere.safetensors"], "no Toybox weights at"),
+        (["generate", PROMPT, "--prior", "nowhere.safetensors"], "there is no file"),
     ],
 )
 def test_bad_arguments(
