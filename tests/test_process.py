@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import io
 import os
 import re
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.usefixtures("toy_presets")
 IMAGE = ("--steps", "1", "--scene.count", "1", "--resolution", "16", "--method.steps-per-unit", "2")
 TINY = ROOT / "tests" / "tiny.py"
 PACKAGE = ROOT / "scoredistill"
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 def image(prior: str, out: Path) -> list[str]:
@@ -125,28 +127,50 @@ def test_a_closed_terminal_loses_no_step(prior: str, tmp_path: Path) -> None:
     assert state["index"] == logged(folder) - 1
 
 
-def finishing(prior: str, folder: Path, frames: int) -> subprocess.Popen[str]:
-    """A run that has begun to write its results, which takes some seconds."""
+def filming(prior: str, folder: Path, frames: int) -> subprocess.Popen[str]:
+    """A run whose film is being encoded; the leader of a group of processes, as a terminal makes them."""
     film = ["--output.turntable-frames", str(frames), "--output.turntable-resolution", "32"]
-    process = start([*generate(prior, folder)[:-2], "--steps", "1", *film])
-    while process.poll() is None and not (folder / "preview.png").exists():
+    command = [sys.executable, str(TINY), *generate(prior, folder)[:-2], "--steps", "1", *film]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+    )
+    while process.poll() is None and not is_encoding(process.pid):
         time.sleep(0.005)
     return process
 
 
-def test_a_signal_while_results_are_written_waits_for_them(prior: str, tmp_path: Path) -> None:
+def is_encoding(pid: int) -> bool:
+    """Whether the encoder is a child of a process; its check of itself comes earlier."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    with contextlib.suppress(FileNotFoundError):
+        return any(b"rawvideo" in Path(f"/proc/{child}/cmdline").read_bytes() for child in children)
+    return False
+
+
+@LINUX
+def test_ctrl_c_while_results_are_written_waits_for_them(prior: str, tmp_path: Path) -> None:
+    """The terminal sends it to the whole group of processes, but the encoder of the film is not in it."""
+    import imageio_ffmpeg
+
     folder = tmp_path / "run"
-    process = finishing(prior, folder, 60)
-    process.send_signal(signal.SIGTERM)
+    process = filming(prior, folder, 100)
+    os.killpg(process.pid, signal.SIGINT)
     out, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, "")
     assert "the results are written first" in out
     assert (folder / "mesh.glb").exists() and (folder / "index.html").exists()
+    assert imageio_ffmpeg.count_frames_and_secs(str(folder / "turntable.mp4"))[0] == 100
 
 
+@LINUX
 def test_the_second_signal_stops_at_once_with_nothing_half_written(prior: str, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    process = finishing(prior, folder, 1000)
+    process = filming(prior, folder, 1000)
     process.send_signal(signal.SIGTERM)
     assert process.stdout is not None
     while "written first" not in process.stdout.readline():
@@ -261,7 +285,7 @@ def greedy(query, x):
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the limit is set by the numbers of Linux")
+@LINUX
 def test_a_run_without_memory_ends_in_one_line_and_can_be_resumed(prior: str, tmp_path: Path) -> None:
     mine, folder = tmp_path / "mine.py", tmp_path / "run"
     mine.write_text(GREEDY)

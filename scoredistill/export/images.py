@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,11 @@ from torch.nn.functional import interpolate
 from scoredistill.contracts import Frame
 from scoredistill.files import check_regular, replacing, write_safely
 
+OWN_GROUP: dict[str, Any] = {
+    "start_new_session": True,  # nothing on Windows, where there is this flag instead
+    "creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+}
+"""Keeps the Ctrl-C of a terminal, which every process of its group gets, from ending the encoder with half a film."""
 PANEL = 256  # smallest side of an enlarged image in pixels; renders may have only 64
 LARGEST = 1 << 26  # bytes of a PNG that is checked
 CRF = "18"  # constant rate factor of x264, considered visually lossless
@@ -132,7 +138,7 @@ def write_video(pictures: Iterable[Float[Tensor, "3 H W"]], path: Path, *, fps: 
 def _encode(pictures: Iterable[Float[Tensor, "3 H W"]], command: list[str], path: Path) -> None:
     """Run ffmpeg on the images; OSError that names `path` with its first error."""
     with tempfile.TemporaryFile() as errors:
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors) as encoder:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors, **OWN_GROUP) as encoder:
             assert encoder.stdin is not None
             with (
                 contextlib.suppress(BrokenPipeError),
