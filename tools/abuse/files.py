@@ -15,7 +15,7 @@ from tools.abuse.damage import FATAL, GENTLE
 from tools.abuse.grammar import Case
 
 PICTURES = ("png", "jpg", "webp", "ppm", "gif", "bmp", "tiff")
-OWN_METHOD = "from scoredistill import Distilled\ndef mine(query, x):\n    return Distilled(x.detach(), {})\n"
+OWN_METHOD = "from scoredistill import Distilled\ndef mine(query, x):\n    return Distilled(x.detach())\n"
 OWN_METRIC = "def mine(rgb, prompt):\n    return float(rgb.mean())\n"
 
 
@@ -108,14 +108,14 @@ class Files:
         return Target(model / "model_index.json", arguments)
 
     def _lora(self, folder: Path) -> Target:
-        model, arguments = self._sample(folder)
-        path = Path(shutil.copyfile(model.parent / "lora.safetensors", folder / "lora.safetensors"))
+        assert self.model is not None
+        _, arguments = self._sample(folder)
+        path = Path(shutil.copyfile(self.model.parent / "lora.safetensors", folder / "lora.safetensors"))
         return Target(path, (*arguments, "--lora", str(path)))
 
     def _sample(self, folder: Path) -> tuple[Path, tuple[str, ...]]:
         assert self.model is not None
         copy = world.restore(folder / "model", self.model)
-        shutil.copyfile(self.model.parent / "lora.safetensors", folder / "lora.safetensors")
         flags = ("--count", "1", "--steps", "1", "--out", str(folder / "out.png"))
         return copy, ("sample", "a hamburger", "--prior", str(copy), *flags)
 
