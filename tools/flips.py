@@ -114,7 +114,10 @@ class Flips:
         self.tried[kind] += 1
         if failure := self._verdict(subject, target, command, outcome, quiet):
             self.failed[kind][failure] += 1
-            print(f"{label}, bit {bit} ({subject.name}): {command[0]}: {failure}: {last_line(outcome)[:300]!a}", flush=True)
+            print(
+                f"{label}, bit {bit} ({subject.name}): {command[0]}: {failure}: {last_line(outcome)[:300]!a}",
+                flush=True,
+            )
 
     def _target(self, subject: Subject, folder: Path) -> Path:
         """A file, of a kind drawn evenly."""
@@ -151,7 +154,11 @@ class Flips:
         """The kind of a failure; empty if the damage had no effect, or was named."""
         if kind := trouble(outcome):
             return kind
-        words = [target.name, target.stem, f"{target.parent.name}/" if target.parent.name == "checkpoint" else target.name]
+        words = [
+            target.name,
+            target.stem,
+            f"{target.parent.name}/" if target.parent.name == "checkpoint" else target.name,
+        ]
         if target == self.prior:
             words.append("prior")
         if outcome.err.strip():
@@ -159,9 +166,7 @@ class Flips:
         found = self._changed(subject, command, outcome, quiet)
         return f"silently changed: {', '.join(found)}" if found else ""
 
-    def _changed(
-        self, subject: Subject, command: Sequence[str], outcome: Outcome, quiet: Outcome | None
-    ) -> list[str]:
+    def _changed(self, subject: Subject, command: Sequence[str], outcome: Outcome, quiet: Outcome | None) -> list[str]:
         if quiet is None:
             return differences(subject.folder, subject.reference)
         found = ["the output"] if outcome.out != quiet.out else []

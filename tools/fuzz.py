@@ -28,7 +28,13 @@ from tools.abuse.grammar import Case, Grammar
 from tools.abuse.verdict import last_line, table, trouble
 
 MAGIC = {".png": (0, b"\x89PNG"), ".jpg": (0, b"\xff\xd8"), ".gif": (0, b"GIF8"), ".mp4": (4, b"ftyp")}
-MAGIC |= {".glb": (0, b"glTF"), ".ply": (0, b"ply\n"), ".obj": (0, b"# "), ".stl": (0, b"solid"), ".txt": (0, b"no such")}
+MAGIC |= {
+    ".glb": (0, b"glTF"),
+    ".ply": (0, b"ply\n"),
+    ".obj": (0, b"# "),
+    ".stl": (0, b"solid"),
+    ".txt": (0, b"no such"),
+}
 
 
 def main() -> int:

@@ -16,7 +16,12 @@ TIMED = "seconds"  # of a record: since the start, by the clock
 
 def differences(folder: Path, reference: Path) -> list[str]:
     """In what a finished run differs from an undisturbed one; empty if in nothing. Reads both through `RunFolder`."""
-    mine, other = RunFolder.open(folder), RunFolder.open(reference)
+    other = RunFolder.open(reference)
+    try:
+        mine = RunFolder.open(folder)
+        mine.load()
+    except (ValueError, OSError) as error:
+        return [f"it cannot be read: {error}"]
     found = []
     if not same(mine.load(), other.load()):
         found.append("the last checkpoint")
@@ -65,7 +70,9 @@ def _records(run: RunFolder) -> list[Any]:
 
 def _pictures(folder: Path) -> list[str]:
     """The embedded files of the page, whose text holds times."""
-    return re.findall(r"data:image/png;base64,[^\"]*", (_bytes(folder / "index.html") or b"").decode("utf-8", "replace"))
+    return re.findall(
+        r"data:image/png;base64,[^\"]*", (_bytes(folder / "index.html") or b"").decode("utf-8", "replace")
+    )
 
 
 def _bytes(path: Path) -> bytes | None:

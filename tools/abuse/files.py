@@ -90,7 +90,9 @@ class Files:
         path = folder / "mine.py"
         path.write_text(OWN_METHOD)
         flags = ("--steps", "1", "--resolution", "16", "--scene.count", "1", "--out", str(folder / "out"))
-        return Target(path, ("image", world.PROMPT, "--prior", str(self.place.prior), "--method", f"{path}:mine", *flags))
+        return Target(
+            path, ("image", world.PROMPT, "--prior", str(self.place.prior), "--method", f"{path}:mine", *flags)
+        )
 
     def _own_metric(self, folder: Path) -> Target:
         path = folder / "mine.py"

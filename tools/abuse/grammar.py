@@ -1,4 +1,4 @@
-"""Invocations from a grammar over every command and every field, derived from the program's own commands and recipes."""
+"""Invocations from a grammar over every command and field, derived from the program's own commands and recipes."""
 
 from __future__ import annotations
 

@@ -22,8 +22,36 @@ NUMBERS = ("0", "-0", "1", "2", "-1", "0.5", "-0.5", ".9", "1e-300", "1e300", "-
 NUMBERS += ("-inf", "Infinity", "NaN", "9" * 20, str(2**63), str(2**70), "-" + str(2**70), "100000", "1_000", "0x10")
 NUMBERS += ("1,5", "", " ", "x", "true", "None", "１２", "٣", "½", "1e", "--", "'1'", "[1]", "\udcff", "1\n2", "🚗")
 TRUTHS = ("maybe", "1", "", "True", "nan")
-WORDS = ("", "-", "--", "---", "nan", "none", " ", ".", "..", "/", "a" * LONG, "一辆红色的汽车", "سيارة حمراء", "🚗", "é")
-WORDS += ("a red 汽车", "\udcff", "a \udcff\udc80 car", "\x1b[31m", "a\tb", "a\nb: c", "a\rb", "\x7f", "\u202e", "%s", "{}")
+WORDS = (
+    "",
+    "-",
+    "--",
+    "---",
+    "nan",
+    "none",
+    " ",
+    ".",
+    "..",
+    "/",
+    "a" * LONG,
+    "一辆红色的汽车",
+    "سيارة حمراء",
+    "🚗",
+    "é",
+)
+WORDS += (
+    "a red 汽车",
+    "\udcff",
+    "a \udcff\udc80 car",
+    "\x1b[31m",
+    "a\tb",
+    "a\nb: c",
+    "a\rb",
+    "\x7f",
+    "\u202e",
+    "%s",
+    "{}",
+)
 WORDS += ("$HOME", "~", "*", "'", '"', "<script>", "-a red car", "--steps", "0", "1e300", "../../etc", "{0.__class__}")
 GOOD_PROMPTS = ("a red car", " a red car ", "A RED CAR", "a red car\n", "a red car " * 50)
 GOOD_NAMES = {
@@ -120,8 +148,30 @@ def names(flag: str, rng: random.Random) -> Value:
 
 def inputs(folder: Path, rng: random.Random) -> Value:
     """A path to read from at which nothing is that can be read."""
-    odd = ("missing", "missing/deeper", "folder", "pipe", "empty", "noise", "sparse", "dangling", "loop", "text", "list.json")
-    special = ("/dev/null", "/dev/zero", "/proc/self/mem", "a" * LONG, "new\nline", "\udcff", "with space", "🚗.png", "-")
+    odd = (
+        "missing",
+        "missing/deeper",
+        "folder",
+        "pipe",
+        "empty",
+        "noise",
+        "sparse",
+        "dangling",
+        "loop",
+        "text",
+        "list.json",
+    )
+    special = (
+        "/dev/null",
+        "/dev/zero",
+        "/proc/self/mem",
+        "a" * LONG,
+        "new\nline",
+        "\udcff",
+        "with space",
+        "🚗.png",
+        "-",
+    )
     name = rng.choice((*odd, *special))
     return Value((name if name in special else str(folder / name),), "refuse")
 
@@ -129,5 +179,7 @@ def inputs(folder: Path, rng: random.Random) -> Value:
 def outputs(folder: Path, rng: random.Random, good: Sequence[str]) -> Value:
     """A path to write to in a folder of its own: never a device, which a program run as root would replace."""
     refused = ("pipe", "link-to-pipe", "folder/file/deeper", "a" * LONG)
-    text = rng.choice((*good, *refused, "folder", "empty", "new\nline", "with space", "🚗", "\udcff.png", "dangling", "a/b/c"))
+    text = rng.choice(
+        (*good, *refused, "folder", "empty", "new\nline", "with space", "🚗", "\udcff.png", "dangling", "a/b/c")
+    )
     return Value((str(folder / text),), "refuse" if text in refused else "any")
