@@ -77,10 +77,13 @@ class Flips:
     def _runs(self, scene: str) -> list[Subject]:
         """A finished and an interrupted run."""
         folder, watch = self.place / f"run-{scene}", Changes(self.place / f"run-{scene}")
-        command = ["generate", "--config", str(self._config(scene)), "--out", str(folder)]
+        config = self._config(scene)
+        world.rehearse(config, self.place)
+        command = ["generate", "--config", str(config), "--out", str(folder)]
         _succeed(call(command, self.place, LIMIT, watch.watch()))
         kept = self.place / "originals"
-        reference = folder.rename(kept / f"finished-{scene}") if kept.mkdir(exist_ok=True) is None else folder
+        kept.mkdir(exist_ok=True)
+        reference = folder.rename(kept / f"finished-{scene}")
         call(command, self.place, LIMIT, watch.watch(int(0.45 * watch.count)))  # killed after its second checkpoint
         interrupted = folder.rename(kept / f"interrupted-{scene}")
         return [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import random
 import shutil
@@ -101,8 +103,21 @@ def prepare(folder: Path) -> Place:
     runs = {}
     for scene in SCENES:
         config = write_config(folder / f"{scene}.yaml", recipe(scene, "sdi", prior, steps=3, save_every=1))
+        rehearse(config, folder)
         runs[scene] = finished(folder / f"run-{scene}", config)
     return Place(prior, odd, runs)
+
+
+def rehearse(config: Path, folder: Path) -> None:
+    """Do a run in this process, so that forked children find imported and cached what it needs: three times faster."""
+    from scoredistill.cli import main
+
+    out = folder / "rehearsal"
+    with contextlib.redirect_stdout(io.StringIO()):
+        code = main(["generate", "--config", str(config), "--out", str(out)])
+    if code:
+        raise RuntimeError(f"the run of {config} failed")
+    shutil.rmtree(out)
 
 
 def finished(folder: Path, config: Path) -> Path:
