@@ -23,9 +23,9 @@ LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the too
 @pytest.mark.parametrize(
     "command",
     [
-        "fuzz.py --cases 25 --files 20 --seed 0",
-        "kill.py --kills 4 --hazards 6 --seed 0 --kinds image",
-        "flips.py --flips 12 --seed 0 --scenes image",
+        "fuzz.py --cases 15 --files 12 --seed 0",
+        "kill.py --kills 3 --hazards 6 --seed 0 --kinds image",
+        "flips.py --flips 10 --seed 0 --scenes image",
     ],
 )
 def test_nothing_fails(command: str) -> None:

@@ -46,7 +46,10 @@ def _zeros(path: Path, rng: random.Random) -> None:
 
 
 def _becomes(content: bytes) -> Damage:
-    return lambda path, rng: path.write_bytes(content) and None
+    def replace(path: Path, rng: random.Random) -> None:
+        path.write_bytes(content)
+
+    return replace
 
 
 def _noise(path: Path, rng: random.Random) -> None:
