@@ -216,7 +216,8 @@ class Trials:
         if not process.ended(delay):
             process.send(number)
         outcome = process.outcome(LIMIT)
-        if outcome.code not in STOPPED or "Traceback" in outcome.err:
+        at_once = outcome.code == -number and not (folder / "log.jsonl").exists()  # nothing was begun
+        if not (outcome.code in STOPPED or at_once) or "Traceback" in outcome.err:
             self._fail(subject, f"exit code {outcome.code}", f"{quiet.name} after {delay:.3f} s: {last_line(outcome)}")
         self._whole_then_complete(subject, quiet, folder, f"after {delay:.3f} s")
 

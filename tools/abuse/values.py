@@ -133,8 +133,7 @@ def prompts(rng: random.Random) -> Value:
     """A prompt: of the Toybox world, or of words that it does not have."""
     if rng.random() < 0.2:
         return Value((rng.choice(GOOD_PROMPTS),))
-    text = rng.choice(WORDS)
-    return Value((text,), "refuse" if text.strip() else "any")
+    return _word(rng.choice(WORDS))
 
 
 def names(flag: str, rng: random.Random) -> Value:
@@ -142,8 +141,12 @@ def names(flag: str, rng: random.Random) -> Value:
     good = GOOD_NAMES.get(flag, ())
     if good and rng.random() < 0.3:
         return Value((rng.choice(good),))
-    text = rng.choice((*WORDS, *OWN, *(name + "x" for name in good)))
-    return Value((text,), "refuse" if text.strip() else "any")
+    return _word(rng.choice((*WORDS, *OWN, *(name + "x" for name in good))))
+
+
+def _word(text: str) -> Value:
+    """A text that names nothing; an empty one counts as not given, and two dashes only end the flags."""
+    return Value((text,), "refuse" if text.strip() not in ("", "--") else "any")
 
 
 def inputs(folder: Path, rng: random.Random) -> Value:
