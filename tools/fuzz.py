@@ -75,7 +75,7 @@ def fuzz(folder: Path, chosen: argparse.Namespace) -> tuple[list[dict[str, objec
             if kind:
                 failed[case.subject][kind] += 1
                 failures.append(_report(number, case, outcome, kind, here))
-                print(f"{kind}: {' | '.join(case.changes)}: {last_line(outcome)[:160]!a}", flush=True)
+                print(f"{case.subject}: {kind}: {' | '.join(case.changes)}: {last_line(outcome)[:160]!a}", flush=True)
         _remove(here)
     return failures, table(tried, failed)
 
