@@ -84,6 +84,7 @@ def complaint(capsys: pytest.CaptureFixture[str], arguments: list[str], code: in
         (["generate", " \t"], "no prompt"),
         (["generate", "..."], "'...' holds no Toybox word"),
         (["generate", "-"], "unknown Toybox word '-'"),
+        (["image", PROMPT, "--scene", "nerf"], "makes the scene 'image' only: leave out --scene, or use generate"),
         (["generate", PROMPT, "--method", ""], "--method has an empty value"),
         (["generate", PROMPT, "--image="], "--image has an empty value"),
         (["generate", PROMPT, "--seed", "1", "--seed=2"], "--seed is given 2 times"),

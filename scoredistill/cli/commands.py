@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -222,7 +223,7 @@ class Evaluate(Config):
         if self.out:
             check_output(self.out, "json")
         for index, folder in enumerate(self.folders):
-            if folder.resolve() in [other.resolve() for other in self.folders[:index]]:
+            if os.path.realpath(folder) in map(os.path.realpath, self.folders[:index]):
                 raise ValueError(f"{folder} is named twice, and one run counts once: name each folder once")
         rows: list[dict[str, Any]] = []
         for folder in self.folders:

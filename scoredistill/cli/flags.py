@@ -29,6 +29,8 @@ SECTIONS = [section.name for section in fields(Recipe)]
 def initial_recipe(arguments: Sequence[str], fixed_scene: str, read: Any) -> Recipe:
     """The recipe that flags then modify: that of --config, or of the preset for the chosen method, scene and prior."""
     given = {name: flag_value(arguments, f"--{name}") for name in (*CHOICES, "seed", "config")}
+    if fixed_scene and given["scene"] not in (None, fixed_scene):
+        raise ValueError(f"this command makes the scene {fixed_scene!r} only: leave out --scene, or use generate")
     if given["config"] is not None:
         return _from_config(read(Path(given["config"])), given, fixed_scene)
     chosen = {name: default if (value := given[name]) is None else value for name, default in CHOICES.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -64,7 +65,8 @@ def _refuse_code_inside(folder: Path, tree: Mapping[str, Any]) -> None:
     nodes = [tree[section] for section in ("method", "scene", "prior")]
     names = [str(node.get("name", "")) for node in nodes if isinstance(node, Mapping)]
     for name in filter(own.is_own, names):
-        if Path(own.full_name(name).rpartition(":")[0]).resolve().is_relative_to(folder.resolve()):
+        file = own.full_name(name).rpartition(":")[0]
+        if Path(os.path.realpath(file)).is_relative_to(os.path.realpath(folder)):
             raise ValueError(f"{shown(name)} lies inside the run folder: move the file out of it to use it")
 
 

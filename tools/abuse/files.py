@@ -37,7 +37,6 @@ class Files:
             "file: configuration": self._config,
             "file: config.yaml of a run": lambda folder: self._of_run(folder, "config.yaml", needed=True),
             "file: log.jsonl": lambda folder: self._of_run(folder, "log.jsonl", resume=True),
-            "file: checkpoint JSON": lambda folder: self._of_run(folder, "checkpoint/*.json"),
             "file: checkpoint tensors": lambda folder: self._of_run(folder, "checkpoint/*.safetensors"),
             "file: trace picture": lambda folder: self._of_run(folder, "trace/*.png", resume=True),
             "file: result": lambda folder: self._of_run(folder, "[mpti]*.[gpmjh]*", resume=True),

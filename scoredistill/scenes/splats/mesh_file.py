@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,8 +97,8 @@ def _scene(path: Path, kind: str) -> Any:
         """Reads only regular files of limited size in the folder of the mesh."""
 
         def get(self, name: str) -> bytes:
-            file = (path.parent / name.strip()).resolve()
-            if not file.is_relative_to(path.parent.resolve()):
+            file = Path(os.path.realpath(path.parent / name.strip()))
+            if not file.is_relative_to(os.path.realpath(path.parent)):
                 raise ValueError(f"it names {name}, which lies outside its folder")
             if not file.exists():
                 raise FileNotFoundError(f"it names {name}, which does not exist")
