@@ -7,9 +7,15 @@ import importlib
 import importlib.util
 import re
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
+from scoredistill.files import read_limited
+
+LARGEST = 1 << 24  # bytes of a file of code
+
+_modules: set[str] = set()  # names of all modules that were loaded here
 _NAME = re.compile(r"(?P<place>.+):(?P<attribute>[A-Za-z_]\w*)")
 
 
@@ -41,16 +47,24 @@ def load_own(name: str) -> Any:
     """
     place, _, attribute = name.rpartition(":")
     module = _from_file(Path(place)) if place.endswith(".py") else _from_module(place)
+    _modules.add(module.__name__)
     if not hasattr(module, attribute):
         raise ValueError(f"{place} defines no {attribute!r}")
     return getattr(module, attribute)
 
 
+def raised_in(error: BaseException) -> str:
+    """The place in code of one's own, "FILE, line N", where an error was raised or went through last; or empty."""
+    found = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__") in _modules:
+            found = f"{frame.f_code.co_filename}, line {line}"
+    return found
+
+
 def _from_file(path: Path) -> Any:
     path = path.absolute()
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    digest = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:16]
+    digest = hashlib.sha256(str(path).encode() + read_limited(path, LARGEST)).hexdigest()[:16]
     name = f"scoredistill_own_{digest}"
     if name in sys.modules:
         return sys.modules[name]

@@ -286,7 +286,7 @@ NO_MEMORY = "more were asked for: --preset low-vram, a smaller --resolution or a
         ("broken", "error: shapes do not match; "),
         ("greedy", NO_MEMORY),
         ("greedy_in_numpy", NO_MEMORY),
-        ("wrong", "KeyError: 'key'; this is a bug"),
+        ("wrong", "mine.py, line 25: KeyError: 'key'; "),
     ],
 )
 def test_an_error_of_a_step_loses_nothing(

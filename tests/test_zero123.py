@@ -203,7 +203,7 @@ def test_pictures_and_priors_must_fit(
     assert main([*command, "a red car", "--prior", str(saved[0])]) == 2
     assert "generates views of a picture: name one, as in --image" in capsys.readouterr().err
     assert main([*command, "--image", str(tmp_path / "no.png"), "--prior", str(saved[0])]) == 2
-    assert "there is no picture" in capsys.readouterr().err
+    assert "there is no file" in capsys.readouterr().err
 
 
 def test_the_official_recipe() -> None:

@@ -14,7 +14,7 @@ from scoredistill.cli.commands import COMMANDS, PRINTED, Generate, Resume, comma
 from scoredistill.cli.drive import RunFailedError, StoppedError
 from scoredistill.cli.flags import initial_recipe, parse, recipe_of, with_dotted_flags
 from scoredistill.cli.output import harmless_output
-from scoredistill.cli.reason import BUG, out_of_memory, reason
+from scoredistill.cli.reason import out_of_memory, reason, unexpected
 from scoredistill.cli.words import check_words
 from scoredistill.runs.folder import RunFolder, read_config
 from scoredistill.startup import INTERRUPTED, catchable_interrupt
@@ -84,7 +84,7 @@ def verdict(error: BaseException) -> tuple[str, int]:
         case ValueError() | OSError():
             full = getattr(error, "errno", None) == errno.ENOSPC
             return reason(error), 1 if full else 2
-    return f"{type(error).__name__}: {error}; {BUG}", 1
+    return unexpected(error), 1
 
 
 def _check_printed(command: Callable[[], None], lost: Exception | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from scoredistill import own
 from scoredistill.runs.finish import DivergedError
 
 BUG = "this is a bug (SCOREDISTILL_DEBUG=1 shows where)"
@@ -27,13 +28,20 @@ def reason(error: BaseException) -> str:
 
 
 def run_reason(error: Exception) -> str:
-    """The same for an error of a run: the first line of what torch or a scene of one's own raises."""
+    """The same for an error of a run: the first line of what torch or code of one's own raises."""
     if isinstance(error, DivergedError | FloatingPointError | OSError | ValueError) or out_of_memory(error):
         return reason(error)
     first = next(iter(str(error).strip().splitlines()), "")
     if isinstance(error, RuntimeError) and first:
         return first
-    return f"{type(error).__name__}: {first}; {BUG}"
+    return unexpected(error)
+
+
+def unexpected(error: BaseException) -> str:
+    """What to say of an error that nobody expects: where code of one's own raised it, or that it is a bug."""
+    what = f"{type(error).__name__}: {error}"
+    place = own.raised_in(error)
+    return f"{place}: {what}" if place else f"{what}; {BUG}"
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,7 +11,7 @@ from scoredistill.contracts import Needs
 from scoredistill.methods.method import MethodConfig
 from scoredistill.priors.load import describe_prior, full_prior_name
 from scoredistill.recipes.kinds import method_config, scene_config
-from scoredistill.recipes.recipe import PictureConfig, PriorConfig, PromptConfig
+from scoredistill.recipes.recipe import PictureConfig, PriorConfig, PromptConfig, cuda_index
 from scoredistill.scenes.image import ImageConfig
 
 
@@ -90,11 +89,8 @@ def resolved_device(device: str) -> str:
     """The device that "auto" stands for here; ValueError for one that does not exist here."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    found = re.fullmatch(r"cpu|cuda(:([0-9]{1,3}))?", device)
-    if found is None:
-        raise ValueError(f"unknown device {device!r}; known: auto, cpu, cuda, cuda:N")
-    index, count = int(found[2] or 0), torch.cuda.device_count()
-    if device != "cpu" and index >= count:
+    index, count = cuda_index(device), torch.cuda.device_count()
+    if index is not None and index >= count:
         there = f"only {', '.join(f'cuda:{each}' for each in range(count))}" if count else "none at all"
         raise ValueError(f"no CUDA device {index} here, {there}; use --device cpu, or see: scoredistill doctor")
     return device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
@@ -39,6 +40,14 @@ BACKGROUNDS = {"toybox": BACKGROUND, "white": (1.0, 1.0, 1.0), "gray": GRAY, "bl
 """Background colors by name; "toybox" is the one that the embedded priors were trained on."""
 
 
+def cuda_index(device: str) -> int | None:
+    """N of cuda:N, 0 of cuda, None of cpu; ValueError for anything else."""
+    found = re.fullmatch(r"(cpu)|cuda(?::([0-9]{1,3}))?", device)
+    if found is None:
+        raise ValueError(f"unknown device {device!r}; known: auto, cpu, cuda, cuda:N")
+    return None if found[1] else int(found[2] or 0)
+
+
 @dataclass(frozen=True)
 class PictureConfig(Config):
     """An input picture of the object, for priors that generate other views of it."""
@@ -73,6 +82,7 @@ class PriorConfig(Config):
     compile: bool = False  # compile the network: faster steps on a GPU after a slow first one
 
     def check(self) -> None:
+        cuda_index(self.device)
         if self.front_deg + self.back_deg > 180:
             raise ValueError(
                 f"front_deg and back_deg must not exceed 180 together, got {self.front_deg:g} and {self.back_deg:g}"
