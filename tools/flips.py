@@ -26,7 +26,7 @@ from tools.abuse.child import Outcome, call
 from tools.abuse.compare import differences
 from tools.abuse.damage import flip
 from tools.abuse.moments import Counter as Changes
-from tools.abuse.verdict import last_line, named, table, trouble
+from tools.abuse.verdict import complaints, last_line, named, table, trouble
 
 LIMIT = 60.0  # seconds of a command
 STEPS = 4
@@ -105,6 +105,8 @@ class Flips:
         target = self._target(subject, folder)
         command = self._command(subject, folder)
         quiet = self._undamaged(subject, command) if command[0] != "resume" else None
+        for path in self.place.glob("out.*"):
+            path.unlink()
         intact = target.read_bytes()
         bit = flip(target, self.rng)
         try:
@@ -164,7 +166,7 @@ class Flips:
         ]
         if target == self.prior:
             words.append("prior")
-        if outcome.err.strip():
+        if complaints(outcome):
             return "" if named(outcome, words) else "a line that names something else"
         found = self._changed(subject, command, outcome, quiet)
         return f"silently changed: {', '.join(found)}" if found else ""

@@ -140,7 +140,8 @@ class RunFolder:
         """
         state = checkpoint.read(self / CHECKPOINTS)
         if state is not None and not accept:
-            self.refuse(state, changed_settings(state["origin"], self.recipe, all_of_them=self.edited))
+            changes = changed_settings(state["origin"], self.recipe, all_of_them=self.edited)
+            self.refuse(state, [f"{CONFIG} ({'; '.join(changes)})"] if changes else [])
         return state
 
     def refuse(self, state: dict[str, Any], changes: Sequence[str]) -> None:

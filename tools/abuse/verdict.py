@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from tools.abuse.child import Outcome
 
-ERROR, WARNING = "scoredistill: error: ", "scoredistill: warning: "
+ERROR, WARNING, NOTE = "scoredistill: error: ", "scoredistill: warning: ", "scoredistill: note: "
 CODES = (0, 1, 2, 130)
 
 
@@ -29,9 +29,14 @@ def trouble(outcome: Outcome) -> str:
         return f"{len(errors)} error lines"
     if outcome.code == 0 and errors:
         return "an error line with exit code 0"
-    if outcome.code and [line for line in lines if line and not line.startswith((ERROR, WARNING))]:
+    if outcome.code and [line for line in lines if line and not line.startswith((ERROR, WARNING, NOTE))]:
         return "other lines beside the error"
     return ""
+
+
+def complaints(outcome: Outcome) -> list[str]:
+    """All lines on stderr but the notes."""
+    return [line for line in outcome.err.splitlines() if line.strip() and not line.startswith(NOTE)]
 
 
 def last_line(outcome: Outcome) -> str:
