@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from scoredistill.contracts import Frame
-from scoredistill.files import check_regular, replacing, write_safely
+from scoredistill.files import read_limited, replacing, write_safely
 
 OWN_GROUP: dict[str, Any] = {
     "start_new_session": True,  # nothing on Windows, where there is this flag instead
@@ -31,6 +31,7 @@ OWN_GROUP: dict[str, Any] = {
 """Keeps the Ctrl-C of a terminal, which every process of its group gets, from ending the encoder with half a film."""
 PANEL = 256  # smallest side of an enlarged image in pixels; renders may have only 64
 LARGEST = 1 << 26  # bytes of a PNG that is checked
+END = b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk of a PNG
 CRF = "18"  # constant rate factor of x264, considered visually lossless
 COLORS = (
     "scale=out_color_matrix=bt709:out_range=tv,"
@@ -54,16 +55,16 @@ def write_png(rgb: Float[Tensor, "3 H W"], path: Path) -> None:
 
 
 def is_whole_png(path: Path) -> bool:
-    """Whether a file is a PNG whose checksums are right."""
+    """Whether a file is a PNG whose checksums are right, that of its end included."""
     from PIL import Image
 
     try:
-        check_regular(path, LARGEST)
-        with Image.open(path, formats=["PNG"]) as picture:
+        content = read_limited(path, LARGEST)
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
             picture.verify()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return False
-    return True
+    return content.endswith(END)
 
 
 def _bytes(rgb: Tensor) -> np.ndarray:
