@@ -32,6 +32,7 @@ from tools.abuse.verdict import complaints, last_line, named, table, trouble
 
 LIMIT = 60.0  # seconds of a command
 STEPS = 4
+REPORTED = 100  # flips from one line of progress to the next
 PROMISE = re.compile(r"thread|bit for bit", re.IGNORECASE)
 
 
@@ -59,8 +60,10 @@ def main() -> int:
         with contextlib.suppress(KeyboardInterrupt):  # of a long trial, what was tried counts
             for scene in chosen.scenes:
                 flips.threads(scene)
-            for _ in range(chosen.flips):
+            for number in range(1, chosen.flips + 1):
                 flips.flip()
+                if number % REPORTED == 0:
+                    print(f"{number} flips, {sum(map(Counter.total, flips.failed.values()))} failures", flush=True)
     print(table(flips.tried, flips.failed))
     return 1 if flips.failed else 0
 
