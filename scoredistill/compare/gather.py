@@ -51,9 +51,9 @@ class Run:
 
     @property
     def seed_name(self) -> str:
-        """The seed in words."""
+        """The seed in words; that of the per-asset noise where it is another."""
         seed, asset = self.seed
-        return f"seed {seed}" + (f", asset seed {asset}" if asset else "")
+        return f"seed {seed}" + (f", asset seed {asset}" if asset != seed else "")
 
 
 @dataclass(frozen=True)

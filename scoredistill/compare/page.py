@@ -25,6 +25,7 @@ PAIRS = (
     "Differences between runs of the same prompt and seed, first minus second. Mean ± half the 95 % interval by "
     "Student's t, each pair one observation, not corrected for the number of comparisons; bold where it excludes zero."
 )
+VIEWS = "The same cameras for all turntables, rendered from the newest checkpoints. Drag a picture to turn them all."
 CURVES = "Over the runs of a method: their mean as a line, the smallest to the largest value as a band."
 
 
@@ -35,7 +36,7 @@ def render(gathered: Gathered, frames: int, folder: Path, table_name: str, comma
     turning = any(run.turns for run in runs)
     left_out = {str(path): reason for path, reason in gathered.left_out}
     sections = [
-        section("", _controls(frames) * turning + _grid(runs, found, frames, folder), "grid"),
+        section("", (_controls(frames) if turning else "") + _grid(runs, found, frames, folder), "grid"),
         section("Left out", table(left_out), "left-out"),
         section("Metrics", _note(MEANS) + _means(runs, found), "forests"),
         section("Paired differences", _noted(PAIRS, _pairs(runs, found)), "forests"),
@@ -65,7 +66,9 @@ def _subtitle(runs: Sequence[Run]) -> str:
 def _controls(frames: int) -> str:
     """What turns all turntables together."""
     slider = f'<input type="range" id="view" min="0" max="{frames - 1}" value="0" aria-label="azimuth of all views">'
-    return f'<p class="controls"><button id="play">Turn</button>{slider}<output id="angle">0°</output></p>'
+    return f'<p class="controls"><button id="play">Turn</button>{slider}<output id="angle">0°</output></p>' + _note(
+        VIEWS
+    )
 
 
 def _grid(runs: Sequence[Run], found: Sequence[Variant], frames: int, folder: Path) -> str:

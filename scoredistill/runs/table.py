@@ -60,7 +60,7 @@ def _stored(path: Path, steps: int) -> Row:
 
 def check_table(path: Path) -> None:
     """ValueError unless a table can be written to `path`, which ends in .json or .csv."""
-    check_output(path, "csv" if path.suffix.lower() == ".csv" else "json")
+    check_output(path, "json", "csv")
 
 
 def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
