@@ -85,12 +85,14 @@ def found(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Gathered:
 
 
 def test_flat_and_3d_runs_stand_on_one_page(runs: Path, page: str) -> None:
-    assert "<h1>6 runs: 2 prompts, 4 methods</h1>" in page
+    assert "<h1>6 runs: 2 prompts, 2 methods</h1>" in page
     assert page.count('class="turntable"') == 2 and page.count('<img src="data:image/webp') == 4
     for link in ("flat/sds-0/index.html", "nerf-sdi/index.html"):
         assert f'<a href="{link}">' in page and (runs / link).parent.is_dir()
     for heading in ("Metrics", "Paired differences", "Curves", "Settings that differ", "Reproduce"):
         assert f"<h2>{heading}</h2>" in page
+    for name in ("sds, scene image", "sds, scene nerf", "sdi, scene image", "sdi, scene nerf"):
+        assert f"{name}</th>" in page
     assert "similarity" in page and "grad norm" in page and "scene.name" in page
     assert "(n = 2)" in page  # two seeds of a method
 

@@ -77,5 +77,6 @@ def _command(paths: Sequence[Path], how: Comparison) -> str:
 
 
 def _common(folders: Sequence[Path]) -> Path:
-    """The innermost folder that holds all run folders."""
-    return Path(os.path.relpath(os.path.commonpath([folder.absolute().parent for folder in folders])))
+    """The innermost folder that holds all run folders, relative where it is in the working directory."""
+    common, here = Path(os.path.commonpath([folder.absolute().parent for folder in folders])), Path.cwd()
+    return common.relative_to(here) if common.is_relative_to(here) else common

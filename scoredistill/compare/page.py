@@ -45,12 +45,12 @@ def render(gathered: Gathered, frames: int, folder: Path, table_name: str, comma
         section("Runs", _runs(runs, folder), "results"),
         section("Reproduce", f"<p>All numbers: {_link(table_name, table_name)}</p>" + text(command, "command")),
     ]
-    return assemble(_title(runs, found), _subtitle(runs), sections, script if turning else "")
+    return assemble(_title(runs), _subtitle(runs), sections, script if turning else "")
 
 
-def _title(runs: Sequence[Run], found: Sequence[Variant]) -> str:
-    prompts = list(dict.fromkeys(run.prompt for run in runs))
-    return f"{len(runs)} runs: {_count(len(prompts), 'prompt')}, {_count(len(found), 'method')}"
+def _title(runs: Sequence[Run]) -> str:
+    prompts, methods = {run.prompt for run in runs}, {run.row["method"] for run in runs}
+    return f"{len(runs)} runs: {_count(len(prompts), 'prompt')}, {_count(len(methods), 'method')}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -19,6 +19,7 @@ PROMPT = ("prompt.text", "prompt.picture.file", "prompt.picture.azimuth_deg", "p
 SEED = ("training.seed", "training.asset_seed")
 WITHOUT_EFFECT = ("training.save_every", "prior.device", "output.")  # on the scene
 COUNTS = ("seed", "steps", "views")  # numbers of a row that measure nothing
+FIRST = ("scene.name", "prior.name")  # in the name of a variant, where they distinguish it
 NAMED = 3  # settings in the name of a variant, at most
 LISTED = 8  # values of a setting within a variant, at most
 
@@ -100,16 +101,33 @@ def _method(run: Run) -> str:
 
 
 def _named(method: str, groups: list[list[Run]]) -> list[tuple[str, list[Run]]]:
-    """The variants of one method with their names; numbered where they differ in too many settings to name."""
+    """The variants of one method with their names; numbered where more settings than `NAMED` would be needed."""
     effective = [_effective(group[0]) for group in groups]
-    names = sorted(differing(effective), key=lambda name: not name.endswith(".name"))
-    more = ["..."] if len(names) > NAMED else []
+    names = _distinguishing(effective)
     found = []
     for number, (group, each) in enumerate(zip(groups, effective, strict=True), 1):
-        about = [f"{name.removesuffix('.name')} {_shown(name, each[name])}" for name in names[:NAMED] if name in each]
-        number_of = [f"variant {number}"] if more else []
-        found.append((", ".join([method, *about, *more, *number_of]), group))
+        about = [f"{name.removesuffix('.name')} {_shown(name, each[name])}" for name in names if name in each]
+        if len(names) > NAMED:
+            about = [f"variant {number}"]
+        found.append((", ".join([method, *about]), group))
     return found
+
+
+def _distinguishing(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names whose values tell the mappings apart: each distinguishes more of them than those before; `FIRST` first."""
+    chosen: list[str] = []
+    for name in sorted(differing(found), key=_rank):
+        if _number_of_values(found, [*chosen, name]) > _number_of_values(found, chosen):
+            chosen.append(name)
+    return chosen
+
+
+def _rank(name: str) -> int:
+    return FIRST.index(name) if name in FIRST else len(FIRST)
+
+
+def _number_of_values(found: Sequence[Mapping[str, Any]], names: Sequence[str]) -> int:
+    return len({json.dumps([each.get(name) for name in names], default=str) for each in found})
 
 
 def _listed(name: str, runs: Sequence[Mapping[str, Any]]) -> str:
