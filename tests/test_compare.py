@@ -241,6 +241,12 @@ def test_without_a_second_seed_there_is_no_interval() -> None:
     assert not Estimate(1.5, None, 2).excludes_zero and Estimate(1.5, 1.4, 2).excludes_zero
 
 
+def test_an_estimate_is_shown_with_as_many_digits_as_it_needs() -> None:
+    assert str(Estimate(165.72, 231.9, 4)) == "166 ± 232 (n = 4)"
+    assert str(Estimate(0.037218, 0.0012345, 4)) == "0.0372 ± 0.0012 (n = 4)"
+    assert str(Estimate(123456.7, None, 1)) == "123457 (n = 1)"
+
+
 # ---- what cannot be compared ----
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from scoredistill.compare.intervals import Estimate
+from scoredistill.compare.intervals import Estimate, short
 from scoredistill.export.curves import scale, series
 
 WIDTH, HEIGHT = 240, 20
@@ -40,7 +40,8 @@ def forest(title: str, entries: Sequence[Entry], names: Callable[[Entry], str], 
         f"<td>{_words(entry.estimate, bold=zero)}</td></tr>"
         for entry in entries
     )
-    axis = f'<tr class="axis"><th></th><td><span>{min(ends):.3g}</span><span>{max(ends):.3g}</span></td><td></td></tr>'
+    limits = f"<span>{short(min(ends))}</span><span>{short(max(ends))}</span>"
+    axis = f'<tr class="axis"><th></th><td>{limits}</td><td></td></tr>'
     return f"<figure><figcaption>{escape(title)}</figcaption><table>{rows}{axis}</table></figure>"
 
 

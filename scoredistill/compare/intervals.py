@@ -31,8 +31,8 @@ class Estimate:
     n: int
 
     def __str__(self) -> str:
-        spread = "" if self.half is None else f" ± {self.half:.2g}"
-        return f"{self.mean:.3g}{spread} (n = {self.n})"
+        spread = "" if self.half is None else f" ± {short(self.half, 2)}"
+        return f"{short(self.mean)}{spread} (n = {self.n})"
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -44,6 +44,11 @@ class Estimate:
     def excludes_zero(self) -> bool:
         """Whether there is an interval, and zero is outside."""
         return self.half is not None and abs(self.mean) > self.half
+
+
+def short(value: float, digits: int = 3) -> str:
+    """A number with so many significant digits, or more where it has more before the point."""
+    return f"{value:.0f}" if 10**digits <= abs(value) < 1e7 else f"{value:.{digits}g}"
 
 
 def pooled(groups: Sequence[Sequence[float]], level: float = LEVEL) -> Estimate | None:

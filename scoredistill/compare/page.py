@@ -12,7 +12,7 @@ from typing import Any
 
 from scoredistill.compare.figures import Entry, forest, swatch
 from scoredistill.compare.gather import Gathered, Run
-from scoredistill.compare.intervals import differences, over_seeds, paired
+from scoredistill.compare.intervals import differences, over_seeds, paired, short
 from scoredistill.compare.variants import Variant, is_number, metrics, settings_table, variants
 from scoredistill.export.curves import overlaid, series
 from scoredistill.export.page import assemble, details, format_value, section, table, text, uri
@@ -116,7 +116,9 @@ def _link(relative: str, words: str) -> str:
 
 
 def _means(runs: Sequence[Run], found: Sequence[Variant]) -> str:
-    return "".join(_mean(metric, found) for metric in metrics(runs))
+    names, equal = metrics(runs)
+    words = ", ".join(f"{_spaced(name)} {short(value)}" for name, value in equal.items())
+    return "".join(_mean(name, found) for name in names) + (_note(f"Equal in all runs: {words}.") if words else "")
 
 
 def _mean(metric: str, found: Sequence[Variant]) -> str:
@@ -130,7 +132,7 @@ def _mean(metric: str, found: Sequence[Variant]) -> str:
 
 
 def _pairs(runs: Sequence[Run], found: Sequence[Variant]) -> str:
-    return "".join(_pair(metric, found) for metric in metrics(runs))
+    return "".join(_pair(metric, found) for metric in metrics(runs)[0])
 
 
 def _pair(metric: str, found: Sequence[Variant]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeGuard
 
 from scoredistill.compare.gather import Run
 from scoredistill.compare.intervals import Values
@@ -47,15 +47,18 @@ class Variant:
         return sorted((run for run in self.runs if run.prompt == prompt), key=lambda run: run.seed)
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether a value is a finite number or a truth value, which is 0 or 1."""
     return isinstance(value, int | float) and abs(value) < float("inf")
 
 
-def metrics(runs: Sequence[Run]) -> list[str]:
-    """The names of everything that was measured, in order of appearance."""
-    names = dict.fromkeys(name for run in runs for name, value in run.row.items() if is_number(value))
-    return [name for name in names if name not in COUNTS]
+def metrics(runs: Sequence[Run]) -> tuple[list[str], dict[str, float]]:
+    """What was measured, in order of appearance: the names of what differs between runs, and what is equal in all."""
+    found: dict[str, set[float]] = {}
+    for name, value in (item for run in runs for item in run.row.items()):
+        if is_number(value) and name not in COUNTS:
+            found.setdefault(name, set()).add(float(value))
+    return [name for name in found if len(found[name]) > 1], {n: v.pop() for n, v in found.items() if len(v) == 1}
 
 
 def variants(runs: Sequence[Run]) -> list[Variant]:
