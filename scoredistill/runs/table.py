@@ -35,7 +35,7 @@ def row_of(folder: RunFolder, scene: Any, own_metrics: Sequence[str] = ()) -> Ro
     """The same for a scene that is open already."""
     recipe, log = folder.recipe, folder.log()
     about = {
-        "run": folder.path.name or str(folder.path.absolute().name),
+        "run": folder.path.absolute().name,
         "prompt": recipe.prompt.text,
         "method": name_of(recipe.method),
         "seed": recipe.training.seed,
