@@ -22,7 +22,7 @@ FLOORS = [
     {"methods", "priors", "scenes", "evaluate", "export", "toybox", "optimize"},
     {"recipes"},
     {"runs"},
-    {"sweep", "studies", "viewer"},
+    {"sweep", "studies", "viewer", "compare"},
     {"cli"},
     {"__init__", "__main__"},
 ]

@@ -121,7 +121,10 @@ def complaint(capsys: pytest.CaptureFixture[str], arguments: list[str], code: in
         (["export", "run", "--format", "glb", "--out", "model.obj"], "model.obj will hold GLB"),
         (["export", "run", "--format", "glb", "--out", "/dev/full"], "/dev/full is a device"),
         (["export", "run", "--out", "/nowhere/model.obj"], "there is no folder /nowhere to write model.obj into"),
-        (["evaluate", "run", "--out", "table.csv"], "table.csv will hold JSON, so its name must end in .json"),
+        (
+            ["evaluate", "run", "--out", "table.txt"],
+            "table.txt will hold JSON or CSV, so its name must end in .json or .csv",
+        ),
         (["generate", PROMPT, "--prior", "nowhere.safetensors"], "there is no file"),
     ],
 )

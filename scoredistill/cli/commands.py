@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -14,6 +13,7 @@ from scoredistill.cli.doctor import examine
 from scoredistill.cli.drive import drive
 from scoredistill.cli.method_help import method_page, methods_table
 from scoredistill.cli.progress import Ticker
+from scoredistill.compare.conduct import Comparison, compare
 from scoredistill.config import (
     Batch,
     Config,
@@ -32,7 +32,7 @@ from scoredistill.contracts import Prompt
 from scoredistill.evaluate.report import markdown, summarize
 from scoredistill.export.findings import VERDICTS
 from scoredistill.export.images import grid, preview, write_png, write_turntable
-from scoredistill.files import check_replaceable, json_bytes, write_safely
+from scoredistill.files import check_replaceable
 from scoredistill.methods.catalogue import METHODS
 from scoredistill.priors.load import full_prior_name, priors_help
 from scoredistill.recipes.build import background_color, build
@@ -51,14 +51,14 @@ from scoredistill.recipes.recipe import (
     changed,
     different,
 )
-from scoredistill.runs.evaluation import evaluate
-from scoredistill.runs.finish import open_3d_scene, open_scene
-from scoredistill.runs.folder import RunFolder
+from scoredistill.runs.finish import open_3d_scene
+from scoredistill.runs.folder import RunFolder, check_distinct
 from scoredistill.runs.formats import check_output, file_name, format_of, write
 from scoredistill.runs.names import default_path, unused_path
 from scoredistill.runs.origin import RESUMABLE
 from scoredistill.runs.renders import ELEVATION_DEG, render_views, turntable
 from scoredistill.runs.samples import samples
+from scoredistill.runs.table import check_table, row, write_table
 from scoredistill.studies.conduct import Order, conduct, listing
 
 COLUMNS = ("run", "kind_right", "color_right", "view_right", "similarity", "sharpness", "diverged", "seen_as")
@@ -216,28 +216,40 @@ class Evaluate(Config):
 
     folders: Positional[tuple[Path, ...]]  # of the runs
     metric: tuple[str, ...] = ()  # metrics of one's own, FILE.py:NAME of (rgb [V 3 H W], prompt) -> number
-    out: Path | None = None  # a JSON file for all rows
+    out: Path | None = None  # a file for all rows and columns, .json or .csv
 
     def __call__(self) -> None:
         if not self.folders:
             raise ValueError("name the folders of the runs to evaluate")
         if self.out:
-            check_output(self.out, "json")
-        for index, folder in enumerate(self.folders):
-            if os.path.realpath(folder) in map(os.path.realpath, self.folders[:index]):
-                raise ValueError(f"{folder} is named twice, and one run counts once: name each folder once")
+            check_table(self.out)
+        check_distinct(self.folders)
         rows: list[dict[str, Any]] = []
         for folder in self.folders:
-            recipe, scene = open_scene(folder)
-            run = {"run": folder.name, "method": name_of(recipe.method), "seed": recipe.training.seed}
-            rows.append(run | evaluate(recipe, scene, self.metric))
+            rows.append(row(folder, self.metric))
             if "judge" in rows[-1]:
                 logging.getLogger(__name__).warning("%s: %s", folder, rows[-1]["judge"])
         own = [name.rpartition(":")[2] for name in self.metric]
         print(markdown([{name: row.get(name, "") for name in (*COLUMNS, *own)} for row in rows]))
         print(markdown(summarize(rows)))
         if self.out:
-            write_safely(self.out, json_bytes(rows))
+            write_table(rows, self.out)
+
+
+@dataclass(frozen=True)
+class Compare(Comparison):
+    """Compare many runs on one offline page (turntables in step, metrics with intervals, curves), and as a table."""
+
+    folders: Positional[tuple[Path, ...]] = ()  # run folders, and folders that hold run folders
+
+    def __call__(self) -> None:
+        if not self.folders:
+            raise ValueError("name the folders of the runs to compare, or a folder that holds them")
+        with Ticker() as progress:
+            gathered, page, table = compare(self.folders, self, progress)
+        for path, reason in gathered.left_out:
+            logging.getLogger(__name__).warning("%s is left out: %s", path, reason)
+        print(f"{page}\n{table}")
 
 
 @dataclass(frozen=True)
@@ -298,6 +310,7 @@ COMMANDS: dict[str, Any] = {
     "render": Render,
     "export": Export,
     "evaluate": Evaluate,
+    "compare": Compare,
     "study": Study,
     "methods": Methods,
     "priors": Priors,

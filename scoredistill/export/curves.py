@@ -1,4 +1,4 @@
-"""Curves of a run as inline SVG, without script or fonts; colors come from the page.
+"""Curves of runs as inline SVG, without script or fonts; colors come from the page.
 
 Values in data units; positions in the SVG's user units, y down.
 """
@@ -6,24 +6,36 @@ Values in data units; positions in the SVG's user units, y down.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 WIDTH, HEIGHT = 360, 150
 LEFT, RIGHT, TOP, BOTTOM = 56, 352, 8, 128  # the plot area; axis labels are outside
 BINS = 120  # bins of a curve: the mean is drawn as a line, the range as a band
+COLORS = 8  # colors that the page defines
 DECADES = 3.0  # positive values with a larger range get a logarithmic axis
 
 Points = list[tuple[float, float]]
 
 
 def curve(steps: Sequence[float], values: Sequence[float]) -> str:
-    """One curve as an `<svg>`: the mean of each bin of steps as a line, smallest to largest value as a band.
+    """One curve as an `<svg>`; see `overlaid`."""
+    return overlaid({"": list(zip(steps, values, strict=True))})
+
+
+def series(place: int) -> str:
+    """The CSS class of one of several curves or lines; after `COLORS` the colors repeat, dashed."""
+    return f"series-{place % COLORS}" + (" dashed" if place >= COLORS else "")
+
+
+def overlaid(curves: Mapping[str, Points]) -> str:
+    """Curves by CSS class as an `<svg>`: the mean of each bin of steps as a line, smallest to largest value as a band.
 
     Values that are not finite are omitted; the result is empty if there are no others. Positive values over more than
     three decades get a logarithmic axis.
     """
-    points = [(x, y) for x, y in zip(steps, values, strict=True) if math.isfinite(y)]
+    finite = {style: [(x, y) for x, y in points if math.isfinite(y)] for style, points in curves.items()}
+    points = [point for each in finite.values() for point in each]
     if not points:
         return ""
     first, last = min(x for x, _ in points), max(x for x, _ in points)
@@ -32,7 +44,7 @@ def curve(steps: Sequence[float], values: Sequence[float]) -> str:
     height = math.log10 if logarithmic else float
     x_of, y_of = scale(first, last, LEFT, RIGHT), scale(height(low), height(high), BOTTOM, TOP)
     frame = axes((first, last), (low, high), "step, log scale" if logarithmic else "step")
-    lines = _lines([(x_of(x), y_of(height(y))) for x, y in points])
+    lines = "".join(_lines([(x_of(x), y_of(height(y))) for x, y in each], style) for style, each in finite.items())
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{frame}{lines}</svg>'
 
 
@@ -68,7 +80,7 @@ def _number(value: float) -> str:
     return f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.1e}"
 
 
-def _lines(points: Points) -> str:
+def _lines(points: Points, style: str) -> str:
     """The band and the mean line of points in SVG positions."""
     bins: dict[int, Points] = {}
     for x, y in points:
@@ -76,8 +88,8 @@ def _lines(points: Points) -> str:
     columns = [list(zip(*bins[key], strict=True)) for key in sorted(bins)]  # each: all x, all y
     mean = [(fmean(x), fmean(y)) for x, y in columns]
     outline = [(fmean(x), min(y)) for x, y in columns] + [(fmean(x), max(y)) for x, y in reversed(columns)]
-    band = f'<polygon class="band" points="{_positions(outline)}"/>'
-    return band + f'<polyline class="line" points="{_positions(mean)}"/>'
+    band = f'<polygon class="{f"band {style}".strip()}" points="{_positions(outline)}"/>'
+    return band + f'<polyline class="{f"line {style}".strip()}" points="{_positions(mean)}"/>'
 
 
 def _positions(points: Points) -> str:

@@ -32,6 +32,7 @@ OWN_GROUP: dict[str, Any] = {
 PANEL = 256  # smallest side of an enlarged image in pixels; renders may have only 64
 LARGEST = 1 << 26  # bytes of a PNG that is checked
 END = b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk of a PNG
+WEBP_SIDE, WEBP_QUALITY = 16383, 90
 CRF = "18"  # constant rate factor of x264, considered visually lossless
 COLORS = (
     "scale=out_color_matrix=bt709:out_range=tv,"
@@ -46,6 +47,20 @@ def png(rgb: Float[Tensor, "3 H W"]) -> bytes:
 
     buffer = io.BytesIO()
     Image.fromarray(_bytes(rgb)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def webp(rgb: Float[Tensor, "3 H W"]) -> bytes:
+    """The image as the bytes of a lossy WebP file, a fifth of the PNG; values are clipped to [0, 1].
+
+    ValueError for a side of more than 16383 pixels, the most that the format allows.
+    """
+    from PIL import Image
+
+    if max(rgb.shape[-2:]) > WEBP_SIDE:
+        raise ValueError(f"an image must have at most {WEBP_SIDE} pixels per side, got {max(rgb.shape[-2:])}")
+    buffer = io.BytesIO()
+    Image.fromarray(_bytes(rgb)).save(buffer, "WEBP", quality=WEBP_QUALITY, method=4)
     return buffer.getvalue()
 
 

@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from scoredistill.export.curves import DECADES, axes, scale
+from scoredistill.export.curves import DECADES, axes, scale, series
 
 WIDTH, HEIGHT = 560, 300
 BOX = (64, 12, 400, 262)  # left, top, right, bottom of the plot area; the legend is on its right
-COLORS = 8  # colors defined by the page; further lines repeat them, dashed
 CAP = 3  # half the width of the caps of an error bar
 
 
@@ -69,7 +68,7 @@ def svg(plot: Plot) -> str:
 
 def _line(line: Line, place: int, x_of: Callable[[float], float], y_of: Callable[[float], float]) -> str:
     """The line, its error bars, and its entry in the legend."""
-    style = f"line series-{place % COLORS}" + (" dashed" if place >= COLORS else "")
+    style = f"line {series(place)}"
     points = [(x_of(x), y_of(y), y_of(y - spread), y_of(y + spread)) for x, y, spread in line.points()]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _ in points)
     bars = "".join(

@@ -10,6 +10,7 @@ import contextlib
 import filecmp
 import hashlib
 import logging
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -168,6 +169,16 @@ class RunFolder:
             elif match:
                 log.warning("%s is damaged and left out", path)
         return dict(sorted(found.items()))
+
+
+def check_distinct(folders: Sequence[Path]) -> None:
+    """ValueError if two of these are one folder, by whatever names."""
+    seen: set[str] = set()
+    for folder in folders:
+        place = os.path.realpath(folder)
+        if place in seen:
+            raise ValueError(f"{folder} is named twice, and one run counts once: name each folder once")
+        seen.add(place)
 
 
 def read_config(path: Path) -> Recipe:

@@ -48,10 +48,14 @@ def format_of(path: Path | None, kind: str = "") -> str:
     return f"splat-{suffix}" if path.stem == "splats" and f"splat-{suffix}" in SPLATS else suffix
 
 
-def check_output(path: Path, suffix: str) -> None:
-    """ValueError unless `path` has this suffix and can be written: the content of a file is what its name says."""
-    if path.suffix.lower() != f".{suffix}":
-        raise ValueError(f"{path} will hold {suffix.upper()}, so its name must end in .{suffix}")
+def check_output(path: Path, *suffixes: str) -> None:
+    """ValueError unless `path` has such a suffix and can be written: the content of a file is what its name says."""
+    if path.suffix.removeprefix(".").lower() not in suffixes:
+        kinds, ends = (
+            " or ".join(suffix.upper() for suffix in suffixes),
+            " or ".join(f".{suffix}" for suffix in suffixes),
+        )
+        raise ValueError(f"{path} will hold {kinds}, so its name must end in {ends}")
     check_replaceable(path)
 
 

@@ -1,0 +1,1 @@
+"""Comparison of many runs: one offline page, and a table for machines."""

@@ -1,0 +1,88 @@
+"""The table of runs: one row a run with what it was, how long it took and its metrics, as JSON or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scoredistill.config import dotted
+from scoredistill.files import json_bytes, read_limited, write_safely
+from scoredistill.recipes.kinds import name_of
+from scoredistill.runs.evaluation import evaluate
+from scoredistill.runs.finish import open_scene
+from scoredistill.runs.folder import RunFolder
+from scoredistill.runs.formats import check_output
+
+Row = dict[str, Any]
+
+METRICS = "metrics.json"
+STORED = ("mesh_", "peak_")  # metrics of metrics.json that a checkpoint alone does not give, by how they begin
+LARGEST = 1 << 20  # bytes of metrics.json that are read
+
+
+def row(path: Path, own_metrics: Sequence[str] = ()) -> Row:
+    """The row of the run in a folder, evaluated at its newest checkpoint; ValueError where it cannot be opened."""
+    recipe, scene = open_scene(path)
+    return row_of(RunFolder(path, recipe), scene, own_metrics)
+
+
+def row_of(folder: RunFolder, scene: Any, own_metrics: Sequence[str] = ()) -> Row:
+    """The same for a scene that is open already."""
+    recipe, log = folder.recipe, folder.log()
+    about = {
+        "run": folder.path.absolute().name,
+        "prompt": recipe.prompt.text,
+        "method": name_of(recipe.method),
+        "seed": recipe.training.seed,
+        "prior": Path(recipe.prior.name).name,
+        "scene": name_of(recipe.scene),
+        "steps": log[-1]["step"] + 1 if log else 0,
+        "seconds": log[-1]["seconds"] if log else 0.0,
+    }
+    return about | _stored(folder / METRICS, about["steps"]) | evaluate(recipe, scene, own_metrics)
+
+
+def _stored(path: Path, steps: int) -> Row:
+    """The metrics of metrics.json that need more than a checkpoint, where it is of this very step."""
+    try:
+        found = json.loads(read_limited(path, LARGEST))
+    except ValueError:  # none yet, or damaged
+        return {}
+    if not isinstance(found, dict) or found.get("steps") != steps:
+        return {}
+    return {name: value for name, value in found.items() if name.startswith(STORED)}
+
+
+def check_table(path: Path) -> None:
+    """ValueError unless a table can be written to `path`, which ends in .json or .csv."""
+    check_output(path, "json", "csv")
+
+
+def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write rows as .json or .csv."""
+    write_safely(path, csv_bytes(rows) if path.suffix.lower() == ".csv" else json_bytes(list(rows)))
+
+
+def csv_bytes(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Rows as CSV in UTF-8 under the columns of all of them; nested values have dotted columns.
+
+    Floats with all digits, truth values as true and false; empty where a row has no value, or none that is finite.
+    """
+    flat = [dotted(each) for each in rows]
+    columns = list(dict.fromkeys(name for each in flat for name in each))
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows({name: _cell(value) for name, value in each.items()} for each in flat)
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return ""
+    return value if value is None or isinstance(value, str | float) else json.dumps(value)
