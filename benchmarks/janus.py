@@ -38,6 +38,7 @@ from scoredistill.evaluate.judge_network import ImageTower
 from scoredistill.evaluate.report import markdown
 from scoredistill.runs.finish import open_3d_scene
 from scoredistill.runs.renders import render_views
+from scoredistill.sweep.prompt_sets import prompt_set
 from scoredistill.toybox import BACKGROUND, build, captions, dataset, render
 
 SEED = 4100  # of the toys that the reader sees

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from scoredistill.sweep.trial import Trial
 
@@ -21,6 +21,7 @@ class End:
     seconds: float
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Runs trials, each by `scoredistill resume` on the folder that `Trial.prepare` makes."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def combined(
 
 
 def with_prompts(plan: SweepConfig) -> SweepConfig:
-    """The plan with the prompts of its sets written out as the first setting of its grid; ValueError as `prompts_of`."""
+    """The plan with the prompts of its sets written out in its grid, as the first setting."""
     if not plan.prompts:
         return plan
     return replace(plan, prompts=(), grid={"prompt": prompts_of(plan.prompts)} | dict(plan.grid))
@@ -143,7 +143,7 @@ def _name(recipe: Recipe, varied: Mapping[str, Any]) -> str:
 
 def _check_name(name: str) -> None:
     """ValueError with the nearest names for a setting that no recipe has."""
-    sections = [each for each in Recipe.__dataclass_fields__]
+    sections = [section.name for section in fields(Recipe)]
     if name in (*CHOSEN, *SHORT) or (name.partition(".")[0] in sections and "." in name):
         return
     raise ValueError(
