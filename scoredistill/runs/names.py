@@ -27,22 +27,18 @@ def default_path(prompt: str, method: str, seed: int) -> Path:
 
 
 def trial_name(prompt: str, method: str, seed: int, settings: Mapping[str, object]) -> str:
-    """a-purple-snowman-sdi-0-samples-64: the name of a run in a sweep, with the settings that are varied.
+    """a-purple-snowman-sdi-0-scene.samples-64: the name of a run in a sweep, with the settings that vary.
 
     Where it lacks anything of these, a digest of them follows after "_", so that different settings have different
     names.
     """
+    exact = "-".join(f"{field.replace('_', '-')}-{value}" for field, value in settings.items())
+    words = re.sub(r"[\s,/:]+", "-", exact.lower())
+    short = re.sub(r"[^a-z0-9.-]+", "", words)[:SETTINGS].rstrip("-.")
+    if short != exact:
+        short = f"{short}_{hashlib.sha256(exact.encode()).hexdigest()[:12]}"
     name = default_path(prompt, method, seed).name
-    if not settings:
-        return name
-    leaves = [field.rpartition(".")[2] for field in settings]
-    words = "-".join(f"{leaf}-{value}" for leaf, value in zip(leaves, settings.values(), strict=True))
-    short = re.sub(r"[^a-z0-9.-]+", "-", words.lower().replace("_", "-")).strip("-.")[:SETTINGS].rstrip("-.")
-    plain = all(type(value) in (int, float, bool) or str(value).isalpha() for value in settings.values())
-    if plain and len(set(leaves)) == len(leaves) and short == words.replace("_", "-"):
-        return f"{name}-{short}"
-    exact = repr(sorted(settings.items(), key=str))
-    return f"{name}-{short}_{hashlib.sha256(exact.encode()).hexdigest()[:12]}"
+    return f"{name}-{short}" if settings else name
 
 
 def unused_path(path: Path) -> Path:

@@ -16,7 +16,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from scoredistill.config import Config, from_plain, named, nearest, shown
+from scoredistill.config import Config, Seed, checked, from_plain, named, nearest, shown
+from scoredistill.files import check_regular
 from scoredistill.recipes.kinds import name_of
 from scoredistill.recipes.presets import PRESETS
 from scoredistill.recipes.recipe import Recipe
@@ -29,6 +30,7 @@ from scoredistill.sweep.values import MOST, frozen, spread
 
 CHOSEN = ("prompt", "preset", *CHOICES)
 """Settings that choose all others; the rest are fields of the recipe."""
+LARGEST_PICTURE = 1 << 30  # bytes of a picture that is copied into its run folder
 IN_EVERY_NAME = ("prompt", "method", "seed")
 
 
@@ -109,7 +111,7 @@ def trials(plan: SweepConfig, folder: Path) -> list[Trial]:
     found: dict[str, Trial] = {}
     for entry, values in product(entries, product(*grid.values())):
         varied = {**entry, **dict(zip(grid, values, strict=True))}
-        recipe = _recipe(plan, varied, f"trial {len(found) + 1} of {count}")
+        recipe = _described(plan, varied, f"trial {len(found) + 1} of {count}")
         name = _name(recipe, varied)
         if name.casefold() in found:
             raise ValueError(f"the sweep has the trial {name} twice: name each value once")
@@ -117,23 +119,29 @@ def trials(plan: SweepConfig, folder: Path) -> list[Trial]:
     return list(found.values())
 
 
-def _recipe(plan: SweepConfig, varied: Mapping[str, Any], where: str) -> Recipe:
-    settings = {"preset": plan.preset} | dict(plan.base) | dict(varied)
-    for name in CHOSEN:
-        if name in settings and name != "seed" and not isinstance(settings[name], str):
-            raise ValueError(f"{where}: {name} must be text, got {shown(settings[name])}")
-    if settings.get("picture"):
-        settings["picture"] = str(Path(settings["picture"]).absolute())
-    prompt, preset = settings.pop("prompt", ""), settings.pop("preset")
-    if not prompt.strip() and not settings.get("picture"):
-        raise ValueError(
-            "no prompts: name a prompt set, as in --prompts toybox20, or prompts, as in --set prompt='a cat'"
-        )
+def _described(plan: SweepConfig, varied: Mapping[str, Any], where: str) -> Recipe:
+    """The recipe of a trial; ValueError says of which trial."""
     try:
-        return recipe_of(prompt or Path(settings["picture"]).stem, preset, {k: frozen(v) for k, v in settings.items()})
+        return _recipe({"preset": plan.preset, **plan.base, **varied})
     except ValueError as error:
         about = ", ".join(f"{name} {shown(value)}" for name, value in varied.items())
-        raise ValueError(f"{where} ({about}): {error}") from None
+        raise ValueError(f"{where}{f' ({about})' if about else ''}: {error}") from None
+
+
+def _recipe(settings: dict[str, Any]) -> Recipe:
+    for name in CHOSEN:
+        if name in settings:
+            checked(name, Seed if name == "seed" else str, settings[name])
+    prompt, preset = settings.pop("prompt", ""), settings.pop("preset")
+    if settings.get("picture"):
+        picture = Path(settings["picture"]).absolute()
+        check_regular(picture, LARGEST_PICTURE)
+        settings["picture"], prompt = str(picture), prompt or picture.stem
+    if not prompt.strip():
+        raise ValueError(
+            "no prompt: name a prompt set, as in --prompts toybox20, or prompts, as in --set prompt='a cat'"
+        )
+    return recipe_of(prompt, preset, {name: frozen(value) for name, value in settings.items()})
 
 
 def _name(recipe: Recipe, varied: Mapping[str, Any]) -> str:
