@@ -67,6 +67,9 @@ def test_presets_priors_and_short_names_are_settings_too() -> None:
     found = planned("grid: {prompt: a cat, preset: [fast, low-vram], scene: [nerf, splats], steps: 3}")
     assert [name_of(trial.recipe.scene) for trial in found] == ["nerf", "splats"] * 2
     assert {trial.recipe.training.steps for trial in found} == {3}
+    assert found[0].name.startswith("a-cat-sdi-0-preset-fast-scene-nerf"), (
+        "without the number of steps, the same in all"
+    )
     assert found[0].recipe.training != found[2].recipe.training
 
 

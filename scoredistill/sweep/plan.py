@@ -100,6 +100,7 @@ def write_plan(plan: SweepConfig) -> str:
 def trials(plan: SweepConfig, folder: Path) -> list[Trial]:
     """The trials of a plan, in folders of their own within `folder`; of the grid the last setting changes fastest.
 
+    A folder is named after prompt, method, seed and what varies: settings of the list, and of the grid with two values.
     ValueError in one line if a trial has a value that its recipe does not allow, if two have the same settings, or for
     none or too many.
     """
@@ -108,11 +109,12 @@ def trials(plan: SweepConfig, folder: Path) -> list[Trial]:
     count = len(entries) * math.prod(map(len, grid.values()))
     if count > MOST:
         raise ValueError(f"the sweep has {count:,} trials, at most {MOST:,} are possible: divide it")
+    fixed = {name for name, values in grid.items() if len(values) == 1}
     found: dict[str, Trial] = {}
     for entry, values in product(entries, product(*grid.values())):
         varied = {**entry, **dict(zip(grid, values, strict=True))}
         recipe = _described(plan, varied, f"trial {len(found) + 1} of {count}")
-        name = _name(recipe, varied)
+        name = _name(recipe, {field: value for field, value in varied.items() if field not in fixed})
         if name.casefold() in found:
             raise ValueError(f"the sweep has the trial {name} twice: name each value once")
         found[name.casefold()] = Trial(folder / name, recipe)
