@@ -32,12 +32,13 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.provenance import provenance
 from benchmarks.runs import complete
-from benchmarks.text_to_3d import folder_of, generate, held_out
+from benchmarks.text_to_3d import folder_of, generate
 from scoredistill.camera import Cameras
 from scoredistill.evaluate.judge_network import ImageTower
 from scoredistill.evaluate.report import markdown
 from scoredistill.runs.finish import open_3d_scene
 from scoredistill.runs.renders import render_views
+from scoredistill.sweep.prompt_sets import prompt_set
 from scoredistill.toybox import BACKGROUND, build, captions, dataset, render
 
 SEED = 4100  # of the toys that the reader sees
@@ -144,7 +145,7 @@ def tested(reader: Reader, count: int) -> dict[str, float]:
 
 def prompts() -> list[str]:
     """The held-out captions of toys that have a front."""
-    return [caption for caption in held_out(20) if captions.subject(caption)[0] in captions.CANONICAL_FRONT]
+    return [caption for caption in prompt_set("toybox20") if captions.subject(caption)[0] in captions.CANONICAL_FRONT]
 
 
 def seen(reader: Reader, folder: Path) -> dict[str, float]:

@@ -16,7 +16,6 @@ import sys
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -28,19 +27,9 @@ from scoredistill.evaluate.report import markdown
 from scoredistill.export.images import grid, write_png
 from scoredistill.runs.finish import open_3d_scene
 from scoredistill.runs.renders import render_views
-from scoredistill.toybox import captions
+from scoredistill.sweep.prompt_sets import prompt_set
 
-SEED = 777  # of the choice of captions
 METRICS = ("kind_right", "color_right", "retrieval", "similarity", "sharpness", "diverged", "wall_seconds")
-
-
-def held_out(count: int) -> list[str]:
-    """Plain captions of `count` different kinds, each in a random color, drawn once and for all."""
-    rng = np.random.default_rng(SEED)
-    chosen = rng.permutation(list(captions.KINDS))[:count]
-    colors = rng.choice(list(captions.COLORS), count)
-    pairs = zip(chosen, colors, strict=True)
-    return [captions.phrase(captions.Description(str(kind), str(color))) for kind, color in pairs]
 
 
 def folder_of(root: Path, method: str, prompt: str, seed: int) -> Path:
@@ -91,7 +80,7 @@ def sheet(root: Path, methods: list[str], prompts: list[str], seeds: list[int], 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=20, help="captions")
+    parser.add_argument("--count", type=int, default=20, help="captions, the first of those held out")
     parser.add_argument("--captions", nargs="+", help="instead of those held out")
     parser.add_argument("--prior", default="auto", help="toybox: one view at a time")
     parser.add_argument("--scene", choices=["nerf", "splats"], default="nerf")
@@ -104,7 +93,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, default=Path("docs/images/text_to_3d.png"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/text_to_3d.json"))
     flags = parser.parse_args()
-    prompts = flags.captions or held_out(flags.count)
+    prompts = flags.captions or prompt_set("toybox20")[: flags.count]
     flags.root.mkdir(parents=True, exist_ok=True)
     words = ["--scene", flags.scene]
     runs = {

@@ -14,6 +14,7 @@ from scoredistill.cli.drive import drive
 from scoredistill.cli.method_help import method_page, methods_table
 from scoredistill.cli.progress import Ticker
 from scoredistill.compare.conduct import Comparison, compare
+from scoredistill.cli.sweep import Sweep
 from scoredistill.config import (
     Batch,
     Config,
@@ -307,6 +308,7 @@ COMMANDS: dict[str, Any] = {
     "image": Image,
     "sample": Sample,
     "resume": Resume,
+    "sweep": Sweep,
     "render": Render,
     "export": Export,
     "evaluate": Evaluate,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 
 RUNS = Path("runs")
 LETTERS = 40  # of the prompt in a name
 BYTES = 100  # of the prompt in a name: file systems allow 255 in all
+SETTINGS = 60  # characters of the settings in a name
 
 
 def default_path(prompt: str, method: str, seed: int) -> Path:
@@ -22,6 +24,21 @@ def default_path(prompt: str, method: str, seed: int) -> Path:
     if words.replace("-", " ") != prompt:
         words = f"{words or 'prompt'}_{hashlib.sha256(prompt.encode()).hexdigest()[:12]}"
     return RUNS / f"{words}-{_words(method.rpartition(':')[2])}-{seed}"
+
+
+def trial_name(prompt: str, method: str, seed: int, settings: Mapping[str, object]) -> str:
+    """a-purple-snowman-sdi-0-scene.samples-64: the name of a run in a sweep, with the settings that vary.
+
+    Where it lacks anything of these, a digest of them follows after "_", so that different settings have different
+    names.
+    """
+    exact = "-".join(f"{field.replace('_', '-')}-{value}" for field, value in settings.items())
+    words = re.sub(r"[\s,/:]+", "-", exact.lower())
+    short = re.sub(r"[^a-z0-9.-]+", "", words)[:SETTINGS].rstrip("-.")
+    if short != exact:
+        short = f"{short}_{hashlib.sha256(exact.encode()).hexdigest()[:12]}"
+    name = default_path(prompt, method, seed).name
+    return f"{name}-{short}" if settings else name
 
 
 def unused_path(path: Path) -> Path:

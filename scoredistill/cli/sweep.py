@@ -1,0 +1,121 @@
+"""The command `sweep`: many runs, each in a folder of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from scoredistill.cli.drive import RunFailedError, StoppedError
+from scoredistill.cli.signals import Signals
+from scoredistill.cli.sweep_cost import ASSUMED, estimate
+from scoredistill.cli.sweep_progress import SweepProgress, summary
+from scoredistill.config import Config
+from scoredistill.files import read_limited
+from scoredistill.recipes.command import command_line
+from scoredistill.recipes.tree import LONGEST
+from scoredistill.runs.names import RUNS
+from scoredistill.sweep.conduct import PLAN, Retries, Tally, conduct
+from scoredistill.sweep.local import LocalEngine, Processes
+from scoredistill.sweep.plan import SweepConfig, combined, read_plan, trials
+from scoredistill.sweep.values import assigned
+
+SHOWN = 5  # failed trials in the message at the end; the others have their lines above
+
+
+@dataclass(frozen=True)
+class Sweep(Config):
+    """Run many trials: prompts by methods by seeds by any settings, from a YAML file or flags; repeated, it goes on."""
+
+    file: Positional[Path | None] = None  # a YAML file: preset, prompts, base, grid, list (docs/sweeps.md)
+    prompts: tuple[str, ...] = ()  # prompt sets: sdi43, toybox20, toybox43, or text files with one prompt a line
+    methods: tuple[str, ...] = ()  # score-distillation methods
+    seeds: tuple[str, ...] = ()  # seeds: 0 1 2, or 0..9
+    set_: Annotated[tuple[str, ...], arg(name="set")] = ()  # values of other settings: scene.samples=64,128 prior=sd
+    preset: str = ""  # where all other settings come from: fast, paper or low-vram; by default that of the file
+    out: Path | None = None  # the folder of the runs' folders; by default runs/sweep-FILE
+    processes: Processes = 1  # trials at a time; they share the cores
+    devices: tuple[str, ...] = ()  # devices that the processes use in turn: cuda:0 cuda:1
+    retries: Retries = 0  # further attempts at a trial that fails
+    dry_run: bool = False  # only print how many runs, denoiser calls, hours and gigabytes; write nothing
+
+    def __call__(self) -> None:
+        plan, folder = self._plan(), self._folder()
+        if self.dry_run:
+            print(self._forecast(plan, folder))
+            return
+        engine = LocalEngine(self.processes, self.devices)
+        again = self._again(folder, self.retries)
+        with Signals() as signals:
+            signals.notice = "stopping the trials after their steps; once more ends them at once"
+            try:
+                with SweepProgress() as show:
+                    tally = conduct(
+                        plan, folder, engine, retries=self.retries, report=show, stop=signals.stop_requested
+                    )
+            except KeyboardInterrupt:
+                raise StoppedError(f"stopped at once; go on with: {again}", signals.code) from None
+        if not tally.complete and signals.stop_requested():
+            raise StoppedError(f"stopped, {tally.done} of {tally.total} done; go on with: {again}", signals.code)
+        if tally.failed:
+            most = max(failure.attempts for failure in tally.failed.values())
+            raise RunFailedError(f"{_failures(tally)}; try them again with: {self._again(folder, most)}")
+        print(f"{folder}: {summary(tally)}")
+
+    def _plan(self) -> SweepConfig:
+        """The plan of the file, with the settings of the flags in place of its own."""
+        plan = SweepConfig() if self.file is None else _read(self.file)
+        given = [("method", list(self.methods))] if self.methods else []
+        given += [assigned(f"seed={','.join(self.seeds)}")] if self.seeds else []
+        given += map(assigned, self.set_)
+        axes: dict[str, Any] = {}
+        for name, values in given:
+            if name in axes:
+                raise ValueError(f"{name} is given twice: give it once, with all of its values")
+            axes[name] = values
+        return combined(plan, axes, prompts=self.prompts, preset=self.preset)
+
+    def _folder(self) -> Path:
+        if self.out is None and self.file is None:
+            raise ValueError("name the folder of the sweep: --out DIR")
+        return self.out or RUNS / f"sweep-{self.file.stem if self.file else ''}"
+
+    def _again(self, folder: Path, retries: int) -> str:
+        """The command that goes on with the sweep."""
+        words = ["--processes", str(self.processes)] if self.processes > 1 else []
+        words += ["--devices", *self.devices] if self.devices else []
+        words += ["--retries", str(retries)] if retries else []
+        return command_line("sweep", folder / PLAN, "--out", folder, *words)
+
+    def _forecast(self, plan: SweepConfig, folder: Path) -> str:
+        """How many runs are done and to be done, and what these cost."""
+        planned = trials(plan, folder)
+        for trial in planned:
+            trial.check()
+        left = [trial for trial in planned if trial.state() != "done"]
+        cost = estimate(left)
+        return "\n".join(
+            (
+                f"{len(planned)} runs in {folder}, {len(planned) - len(left)} of them done",
+                f"{len(left)} to run: {cost.calls:,.0f} denoiser calls, which evaluate {cost.images:,.0f} images",
+                f"about {cost.hours / self.processes:.2f} hours with --processes {self.processes}",
+                f"about {cost.gigabytes:.2f} GB on the disk",
+                ASSUMED,
+            )
+        )
+
+
+def _read(file: Path) -> SweepConfig:
+    try:
+        return read_plan(read_limited(file, LONGEST).decode(), str(file))
+    except UnicodeDecodeError:
+        raise ValueError(f"{file} is not YAML: write it in UTF-8") from None
+
+
+def _failures(tally: Tally) -> str:
+    """Which trials failed, and why, in one line."""
+    lines = [f"{name}: {failure.line}" for name, failure in list(tally.failed.items())[:SHOWN]]
+    lines += ["..."] if len(tally.failed) > SHOWN else []
+    return f"{len(tally.failed)} of {tally.total} trials failed, {tally.done} are done: {'; '.join(lines)}"

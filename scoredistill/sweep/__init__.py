@@ -1,0 +1,1 @@
+"""Many runs: which ones, where each of them stands, and the engines that run them."""

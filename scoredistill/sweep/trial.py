@@ -1,0 +1,113 @@
+"""One run of a sweep: its folder, its recipe, and how far it is, which its folder says."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from scoredistill.files import json_bytes, read_limited, write_safely
+from scoredistill.recipes.recipe import Recipe, changed
+from scoredistill.runs.folder import CONFIG, RunFolder
+from scoredistill.runs.lock import hold
+from scoredistill.runs.origin import changed_settings, settings
+
+FAILURE = "failed.json"
+"""Why a trial failed, in the folder of its run."""
+METRICS, PAGE = "metrics.json", "index.html"  # written last, in this order
+LARGEST = 1_000_000  # bytes of either file that is read
+
+State = Literal["new", "interrupted", "failed", "done"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How often a trial failed, and the line that the last attempt ended with."""
+
+    attempts: int
+    line: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run of a sweep."""
+
+    path: Path
+    recipe: Recipe
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return self.path.name
+
+    def prepare(self) -> None:
+        """Make the run's folder unless it is there; ValueError or OSError in one line where that fails."""
+        if not (self.path / CONFIG).is_file():
+            (self.path / FAILURE).unlink(missing_ok=True)
+            RunFolder.create(self.recipe, self.path)
+
+    def check(self) -> None:
+        """ValueError in one line if the folder holds another run than this one; on which device does not matter."""
+        if not (self.path / CONFIG).is_file():
+            return
+        found = RunFolder.open(self.path).recipe
+        wanted = changed(self.recipe, "prior.device", found.prior.device)
+        saved = {"settings": settings(found), "files": {}, "machine": {}}
+        changes = changed_settings(saved, wanted, all_of_them=True)
+        pictures = [each.prompt.picture.file for each in (found, wanted)]
+        if all(pictures) and not filecmp.cmp(*pictures, shallow=False):
+            changes.append("the picture was another one")
+        if changes:
+            raise ValueError(
+                f"{self.path} holds another run than the sweep's: {'; '.join(changes)}; choose another --out, or "
+                "move the folder away"
+            )
+
+    def state(self) -> State:
+        """Where the run stands; a run that came to its end with nothing to show for it has failed."""
+        if not (self.path / CONFIG).is_file():
+            return "new"
+        metrics = _read(self.path / METRICS)
+        complete = metrics.get("steps") == self.recipe.training.steps and (self.path / PAGE).is_file()
+        if complete and not metrics.get("diverged"):
+            return "done"
+        return "interrupted" if self.failure() is None else "failed"
+
+    def failure(self) -> Failure | None:
+        """The failure that was recorded, if any."""
+        found = _read(self.path / FAILURE)
+        attempts, line = found.get("attempts"), found.get("line")
+        return Failure(attempts, line) if isinstance(attempts, int) and isinstance(line, str) else None
+
+    def record_failure(self, line: str) -> Failure:
+        """Write down that an attempt failed, and why; OSError if the disk refuses."""
+        before = self.failure()
+        failure = Failure(1 if before is None else before.attempts + 1, line)
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_safely(self.path / FAILURE, json_bytes({"attempts": failure.attempts, "line": failure.line}))
+        return failure
+
+    def forget_failure(self) -> None:
+        """Remove the record of earlier attempts from a run that is done."""
+        (self.path / FAILURE).unlink(missing_ok=True)
+
+    def free(self) -> bool:
+        """Whether no process works on the run."""
+        if not self.path.is_dir():
+            return True
+        try:
+            with hold(self.path):
+                return True
+        except ValueError:
+            return False
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The values in a JSON file; none if there is no such file, or anything else in it."""
+    try:
+        found = json.loads(read_limited(path, LARGEST))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
