@@ -1,4 +1,4 @@
-"""Progress at the terminal: a bar for a run, a line for a study or for what follows a run; plain lines where there is no terminal."""
+"""Progress at the terminal: a bar for a run, a line for a study or a finish; plain lines where there is no terminal."""
 
 from __future__ import annotations
 

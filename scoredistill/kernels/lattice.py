@@ -1,4 +1,4 @@
-"""Volume rendering of values on a lattice: for many views of one volume, a hundredth of the work of a network per sample.
+"""Volume rendering of values on a lattice: for many views of one volume, without a network.
 
 R rays   X Y Z points along the axes of the lattice   z distance along a ray of unit direction
 """

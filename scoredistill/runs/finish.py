@@ -40,8 +40,9 @@ def finish(
 ) -> dict[str, Any]:
     """Write everything that can be made of the scene as it is; returns the metrics.
 
-    `show` is called with the name of each part when it begins: preview, metrics, turntable, mesh, page. `trouble` says why the run broke off, if it did; then no mesh is made of it. Raises DivergedError, after
-    everything else is written, where the scene is empty.
+    `show` is called with the name of each part when it begins: preview, metrics, turntable, mesh, page. `trouble` says
+    why the run broke off, if it did; then no mesh is made of it. Raises DivergedError, after everything else is
+    written, where the scene is empty.
     """
     recipe = folder.recipe
     folder.check_config()

@@ -55,7 +55,8 @@ def baked(volume: Volume, occupied: Bool[Tensor, "G G G"], cell: float) -> Latti
     low, high = occupied_box(occupied, bounds, occupied.new_zeros(3, dtype=torch.float32))
     low, extent = torch.minimum(low, high), (high - low).clamp(min=2 * cell)
     cell = max(cell, float((extent.prod() / MOST) ** (1 / 3)))
-    axes = [start + cell * torch.arange(int(size / cell) + 2, device=low.device) for start, size in zip(low, extent)]
+    counts = (extent / cell).int() + 2
+    axes = [start + cell * torch.arange(int(n), device=low.device) for start, n in zip(low, counts, strict=True)]
     values = torch.zeros(*map(len, axes), LATTICE_CHANNELS, device=low.device)
     flat = values.view(-1, LATTICE_CHANNELS)
     planes = max(CHUNK // (len(axes[1]) * len(axes[2])), 1)
