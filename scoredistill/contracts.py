@@ -225,6 +225,24 @@ class HasVolume(Protocol):
 
 
 @runtime_checkable
+class HasDraft(Protocol):
+    """A scene that can also be rendered from values on a lattice, coarser and faster: for videos."""
+
+    def draft(self, cell: float) -> HasViews:
+        """The scene as it is now on a lattice whose points are `cell` apart, world units, or as far as memory asks."""
+        ...
+
+
+@runtime_checkable
+class HasViews(Protocol):
+    """Anything that can be rendered."""
+
+    def render(self, cameras: Cameras, background: Float[Tensor, "3"]) -> Frame:
+        """A render over a plain background."""
+        ...
+
+
+@runtime_checkable
 class HasGaussians(Protocol):
     """A scene that can be exported as a file of splats."""
 

@@ -11,10 +11,11 @@ from tyro.conf import Positional
 
 from scoredistill.cli.doctor import examine
 from scoredistill.cli.drive import drive
+from scoredistill.cli.forecast import forecast
 from scoredistill.cli.method_help import method_page, methods_table
 from scoredistill.cli.progress import Ticker
-from scoredistill.compare.conduct import Comparison, compare
 from scoredistill.cli.sweep import Sweep
+from scoredistill.compare.conduct import Comparison, compare
 from scoredistill.config import (
     Batch,
     Config,
@@ -87,6 +88,7 @@ class Generate(Config):
     negative: str | None = None  # negative prompt (--prompt.negative)
     out: Path | None = None  # the run's folder; by default runs/PROMPT-METHOD-SEED
     config: Path | None = None  # start from the recipe in this config.yaml; other flags replace its settings
+    dry_run: bool = False  # print the recipe, its denoiser calls, time and memory, measured on 3 steps; write nothing
 
     fixed_scene: ClassVar[str] = ""
 
@@ -94,6 +96,9 @@ class Generate(Config):
         """Run the recipe that the flags make."""
         name, seed = name_of(recipe.method), recipe.training.seed
         parts = build(recipe)
+        if self.dry_run:
+            print(forecast(parts), end="")
+            return
         drive(RunFolder.create(recipe, self.out or default_path(recipe.prompt.text, name, seed)), parts)
 
 

@@ -7,7 +7,7 @@ import traceback
 
 import torch
 
-from scoredistill.cli.progress import Progress
+from scoredistill.cli.progress import Progress, Ticker
 from scoredistill.cli.reason import run_reason
 from scoredistill.cli.signals import Signals
 from scoredistill.recipes.build import Parts
@@ -52,7 +52,8 @@ def _run(folder: RunFolder, parts: Parts, signals: Signals, again: str, accept: 
         print("finishing with what there is; Ctrl-C once more stops at once", flush=True)
     signals.notice = "the results are written first; Ctrl-C once more stops at once"
     try:
-        metrics = finish(folder, parts.scene)
+        with Ticker(pause=0) as show:
+            metrics = finish(folder, parts.scene, show=show)
     except Exception as error:
         raise RunFailedError(f"{run_reason(error)}; {folder.path} holds everything else") from error
     if "mesh_psnr" in metrics:

@@ -1,4 +1,4 @@
-"""Progress at the terminal: a bar for a run, a line for a study; plain lines where there is no terminal."""
+"""Progress at the terminal: a bar for a run, a line for a study or a finish; plain lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ class Progress:
 
 
 class Ticker:
-    """The progress of a study: one line that is overwritten on a terminal, elsewhere a line every `PAUSE` seconds."""
+    """What is being computed: one line that is overwritten on a terminal, elsewhere a line every `pause` seconds."""
 
-    def __init__(self) -> None:
-        self.start = time.monotonic()
-        self.printed = -PAUSE  # when the last line was printed, after the start
+    def __init__(self, pause: float = PAUSE) -> None:
+        self.start, self.pause = time.monotonic(), pause
+        self.printed = -pause  # when the last line was printed, after the start
 
     def __enter__(self) -> Ticker:
         return self
@@ -81,7 +81,7 @@ class Ticker:
         line = f"{minutes}:{seconds:02d}  {what}"
         if sys.stdout.isatty():
             print(f"\r{line:40}", end="", flush=True)
-        elif now - self.printed >= PAUSE:
+        elif now - self.printed >= self.pause:
             print(line, flush=True)
             self.printed = now
 

@@ -25,6 +25,9 @@ REACH = 3.0
 MIXTURE_CHANNELS = 4
 """Values per Gaussian of a `Mixture`."""
 
+LATTICE_CHANNELS = 8
+"""Values at a point of a `Lattice`: a density, a color and a normal times the density, and one to fill a register."""
+
 NEAR = 0.2
 """Smallest depth of a mean, in world units (Kerbl et al. 2023): nearer Gaussians would cover the image."""
 LOW_PASS = 0.3
@@ -112,6 +115,20 @@ class Mixture:
     near: Int[Tensor, "I"]  # Gaussians, cell after cell
     start: Int[Tensor, "S"]  # S = CELLS^3 + 1: first pair of each cell, and the number of pairs
     bounds: float
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Values at X x Y x Z points, at least two along each axis, from the corner `low` on; outside there is nothing."""
+
+    values: Float[Tensor, "X Y Z 8"]  # see LATTICE_CHANNELS
+    low: Float[Tensor, "3"]
+    cell: float  # distance between neighbors
+
+    @property
+    def high(self) -> Float[Tensor, "3"]:
+        """The corner opposite to `low`."""
+        return self.low + self.cell * (self.low.new_tensor(self.values.shape[:3]) - 1)
 
 
 @dataclass(frozen=True)

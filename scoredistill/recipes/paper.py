@@ -120,7 +120,7 @@ def paper(
         views=_views(task),
         training=_training(task),
         output=OutputConfig(
-            turntable_frames=120, turntable_resolution=256, mesh_resolution=256, mesh_faces=20_000, texture=1024
+            turntable_frames=120, turntable_resolution=0, mesh_resolution=256, mesh_faces=20_000, texture=1024
         ),
     )
 

@@ -13,6 +13,7 @@ from scoredistill.config import (
     Degrees,
     Elevation,
     HalfAngle,
+    Natural,
     Pixels,
     Range,
     Seed,
@@ -31,6 +32,7 @@ from scoredistill.views import OrbitConfig
 
 Frames = Annotated[int, Range(1, 3600)]
 MeshResolution = Annotated[int, Range(8, 1024)]
+TurntablePixels = Annotated[int, ZeroOr(8, 4096)]
 Threshold = Annotated[float, ZeroOr(1e-3, 1e4)]
 Faces = Annotated[int, ZeroOr(4, 10_000_000)]
 Texels = Annotated[int, ZeroOr(16, 8192)]
@@ -107,11 +109,14 @@ class OutputConfig(Config):
     """Files that are made of a finished run."""
 
     turntable_frames: Frames = 60  # frames of the turntable video, 30 per second
-    turntable_resolution: Pixels = 128  # resolution of the turntable video in pixels
+    turntable_resolution: TurntablePixels = 128  # of the video; 0: twice the training resolution, from 128 to 256
     mesh_resolution: MeshResolution = 128  # density samples along a side for mesh extraction
     mesh_threshold: Threshold = 0.0  # density at the surface; 0: chosen from the silhouette of renders
     mesh_faces: Faces = 5_000  # triangles of the mesh, about; 0: all of them
     texture: Texels = 512  # texture resolution in texels; 0: vertex colors instead
+    preview_every: Natural = (
+        100  # optimization steps between previews (preview.png, index.html) during the run; 0: none
+    )
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ from scoredistill.recipes.tree import read_tree, write_tree
 FORMAT = 1
 """To be raised when a recipe written before could not be read right any more."""
 
+ADDED: dict[str, Any] = {"output.preview_every": 0}
+"""Settings that recipes of this format did not always hold, with the values that mean what happened without them."""
+
 
 def write_recipe(recipe: Recipe) -> str:
     """The recipe as YAML; `read_recipe` is its inverse."""
@@ -80,6 +83,8 @@ def _section(name: str, plain: Any) -> Config:
         if not isinstance(kind, str):
             raise ValueError(f"{name} lacks its name")
         default = method_config(kind) if name == "method" else scene_config(kind)
+    added = {path.removeprefix(f"{name}."): value for path, value in ADDED.items() if path.startswith(f"{name}.")}
+    plain = added | plain
     config = from_plain(type(default), plain, name)
     if absent := missing_keys(config, plain, name):
         raise ValueError(f"{absent[0]} is missing")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from scoredistill.runs.evaluation import evaluate
 from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.formats import mesh_of
 from scoredistill.runs.mesh_metrics import mesh_metrics
-from scoredistill.runs.renders import four_views, turntable
+from scoredistill.runs.renders import RESOLUTION, film, four_views
 
 SHOWN = 128  # pixels, at least, of an image in the preview
 
@@ -33,26 +35,33 @@ class DivergedError(Exception):
     """A run that came to its end with nothing to show for it."""
 
 
-def finish(folder: RunFolder, scene: Any, trouble: str = "") -> dict[str, Any]:
+def finish(
+    folder: RunFolder, scene: Any, trouble: str = "", show: Callable[[str], object] = lambda part: None
+) -> dict[str, Any]:
     """Write everything that can be made of the scene as it is; returns the metrics.
 
-    `trouble` says why the run broke off, if it did; then no mesh is made of it. Raises DivergedError, after
-    everything else is written, where the scene is empty.
+    `show` is called with the name of each part when it begins: preview, metrics, turntable, mesh, page. `trouble` says
+    why the run broke off, if it did; then no mesh is made of it. Raises DivergedError, after everything else is
+    written, where the scene is empty.
     """
-    recipe, output = folder.recipe, folder.recipe.output
+    recipe = folder.recipe
     folder.check_config()
+    show("preview")
     write_preview(recipe, scene, folder / "preview.png")
+    show("metrics")
     metrics, empty = _summary(folder) | evaluate(recipe, scene), ""
     if not isinstance(scene, HasPixels):
-        frames = turntable(recipe, scene, output.turntable_frames, output.turntable_resolution)
-        write_turntable(frames, folder / "turntable.mp4", background=background_color(recipe))
+        show("turntable")
+        write_turntable(film(recipe, scene), folder / "turntable.mp4", background=background_color(recipe))
         (folder / "mesh.glb").unlink(missing_ok=True)  # of an earlier state of this run
+        show("mesh")
         try:
             metrics |= _write_mesh(folder, scene) if isinstance(scene, HasVolume) and not trouble else {}
         except ValueError as error:
             empty = str(error)
         if trouble or empty:
             metrics |= {"diverged": True, "reason": trouble or empty}
+    show("page")
     write_safely(folder / "metrics.json", json_bytes(metrics))
     write_page(page(folder, metrics), folder / "index.html")
     if metrics["diverged"] and not trouble:
@@ -74,12 +83,19 @@ def salvage(folder: RunFolder, scene: Any, why: str) -> str:
     return f"{folder.path} holds {held}"
 
 
-def write_preview(recipe: Recipe, scene: Any, path: Path) -> None:
+def show_so_far(folder: RunFolder, scene: Any) -> None:
+    """Renew the preview and the page during a run; of its end they hold nothing. No random stream is touched."""
+    write_preview(folder.recipe, scene, folder / "preview.png", min(folder.recipe.training.resolution, RESOLUTION))
+    so_far = page(folder, _summary(folder))
+    write_page(replace(so_far, mesh=None, video=None), folder / "index.html")
+
+
+def write_preview(recipe: Recipe, scene: Any, path: Path, resolution: int | None = None) -> None:
     """Front, side, back and top with their normals; of a flat scene its images."""
     if isinstance(scene, HasPixels):
         write_png(grid(enlarge(scene.pixels.detach().cpu().clamp(0, 1), SHOWN)), path)
     else:
-        write_png(preview(four_views(recipe, scene), background_color(recipe)), path)
+        write_png(preview(four_views(recipe, scene, resolution), background_color(recipe)), path)
 
 
 def page(folder: RunFolder, metrics: dict[str, Any]) -> Page:

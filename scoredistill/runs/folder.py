@@ -73,8 +73,9 @@ class RunFolder:
         config = path / CONFIG
         if not config.is_file():
             raise ValueError(f"{path} is not a run folder: it has no {CONFIG}")
-        folder = cls(path, read_config(config))
-        return replace(folder, edited=folder.config_text() != config.read_text("utf-8"))
+        recipe, text = read_config(config), config.read_text("utf-8")
+        settings = "".join(text.splitlines(keepends=True)[2:])
+        return cls(path, recipe, edited=text != _headed(settings))
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -103,8 +104,7 @@ class RunFolder:
         picture = self.recipe.prompt.picture.file
         inside = picture and Path(picture).parent == self.path.absolute()
         recipe = changed(self.recipe, PICTURE, Path(picture).name) if inside else self.recipe
-        text = write_recipe(recipe)
-        return f"{HEADER}# SHA-256 of the settings: {hashlib.sha256(text.encode()).hexdigest()}\n{text}"
+        return _headed(write_recipe(recipe))
 
     def write_config(self) -> None:
         """Write config.yaml."""
@@ -179,6 +179,11 @@ def check_distinct(folders: Sequence[Path]) -> None:
         if place in seen:
             raise ValueError(f"{folder} is named twice, and one run counts once: name each folder once")
         seen.add(place)
+
+
+def _headed(settings: str) -> str:
+    """The settings with their header, whose digest tells an edited file from one of an earlier version."""
+    return f"{HEADER}# SHA-256 of the settings: {hashlib.sha256(settings.encode()).hexdigest()}\n{settings}"
 
 
 def read_config(path: Path) -> Recipe:

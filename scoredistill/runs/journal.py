@@ -14,6 +14,7 @@ from torch import Tensor
 from scoredistill.contracts import Prior, Step
 from scoredistill.export.images import grid
 from scoredistill.recipes.build import Parts
+from scoredistill.runs.finish import show_so_far
 from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.log import Record
 from scoredistill.runs.origin import changed_inputs, origin
@@ -31,11 +32,12 @@ def record(
     """Run the loop from the newest checkpoint to the end, or until `stop()` is true after a step.
 
     Yields the log's record of each step. Checkpoints: the first step, every `save_every` and the last one; a
-    resumed run continues bit for bit on a CPU, with the number of threads that it began with.
+    resumed run continues bit for bit on a CPU, with the number of threads that it began with. A preview every
+    `preview_every` steps.
     ValueError where something that the run depends on has changed since the checkpoint, unless that is accepted.
     Raises as `optimize` does, or OSError; what was saved stays.
     """
-    training = folder.recipe.training
+    training, every = folder.recipe.training, folder.recipe.output.preview_every
     resume = folder.load(accept=accept)
     with _threads_of(resume, accept):
         now = origin(folder.recipe)
@@ -57,6 +59,8 @@ def record(
             last = stop() or step.index == training.steps - 1
             if last or step.index % training.save_every == 0:
                 folder.save(step.checkpoint() | {"origin": now})
+            if not last and every and (step.index + 1) % every == 0:
+                show_so_far(folder, parts.scene)
             yield entry
             if last:
                 return

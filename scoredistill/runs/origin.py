@@ -14,6 +14,7 @@ from scoredistill.kernels import backend
 from scoredistill.priors.load import prior_files
 from scoredistill.recipes.kinds import name_of
 from scoredistill.recipes.recipe import Recipe
+from scoredistill.recipes.text import ADDED
 
 RESUMABLE = ("training.steps", "training.save_every", "prior.device", "prior.dtype", "prior.compile", "output.")
 """Settings that `resume` may change: none of them is a change of what is distilled into what, and how."""
@@ -39,7 +40,7 @@ def settings(recipe: Recipe) -> dict[str, Any]:
 
 def changed_settings(saved: Origin, recipe: Recipe, *, all_of_them: bool) -> list[str]:
     """What to say of each setting that differs from a checkpoint's; without `all_of_them`, of those that must not."""
-    before, now = saved["settings"], settings(recipe)
+    before, now = ADDED | saved["settings"], settings(recipe)
     names = [name for name in before | now if before.get(name) != now.get(name)]
     if not all_of_them:
         names = [name for name in names if not name.startswith(RESUMABLE)]

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 
 from scoredistill.camera import Cameras, orbit, ring
-from scoredistill.contracts import Frame
+from scoredistill.contracts import Frame, HasDraft
 from scoredistill.recipes.build import background_color
 from scoredistill.recipes.recipe import Recipe
 
 ELEVATION_DEG = 15.0  # of turntables and evaluations, as in the papers
 TOP_DEG = 80.0  # straight down, "up" would have no direction in the picture
 RESOLUTION = 128  # pixels of previews and evaluated views: finer than the judge's 64, for sharpness
+LARGEST = 256  # pixels of a turntable whose resolution follows that of the training
 CHUNK = 4  # views rendered at once, which bounds the memory
 
 
@@ -45,6 +46,16 @@ def turntable(
     for begin in range(0, frames, CHUNK):
         with torch.no_grad():
             yield scene.render(cameras[begin : begin + CHUNK], background_color(recipe))
+
+
+def film(recipe: Recipe, scene: Any) -> Iterator[Frame]:
+    """The frames of a run's turntable video, of a draft of the scene where it has one: a point of it for each pixel."""
+    output = recipe.output
+    resolution = output.turntable_resolution or min(max(2 * recipe.training.resolution, RESOLUTION), LARGEST)
+    if isinstance(scene, HasDraft):
+        radius, fov_deg = recipe.views.middle()
+        scene = scene.draft(2 * radius * math.tan(math.radians(fov_deg) / 2) / resolution)
+    return turntable(recipe, scene, output.turntable_frames, resolution)
 
 
 def ring_cameras(recipe: Recipe, count: int, resolution: int, elevation_deg: float = ELEVATION_DEG) -> Cameras:

@@ -29,6 +29,7 @@ from scoredistill.scenes.nerf.config import (
     Normals,
     Shading,
 )
+from scoredistill.scenes.nerf.draft import Draft, baked
 from scoredistill.scenes.nerf.environment import Environment
 from scoredistill.scenes.nerf.field import HashField
 from scoredistill.scenes.nerf.occupancy import OccupancyGrid, VisibleField
@@ -97,12 +98,19 @@ class NeRF(nn.Module):
 
         A learned environment is the background of training renders; all others have the background color.
         """
-        shape = (len(cameras), cameras.height, cameras.width)
         origins, directions = (vectors.reshape(-1, 3) for vectors in cameras.rays())
         shift = torch.zeros_like(origins[:, 0]) if rng is None else torch.rand(len(origins), generator=rng).to(origins)
         self.field.active = self._active_levels()
         render = partial(self._render_rays, self.grid.occupied())
         rays = in_tiles(render, (origins, directions, shift), tuple(self.field.parameters()), self.config.tile or None)
+        return self.composed(rays, cameras, background, rng)
+
+    def composed(
+        self, rays: RayColors, cameras: Cameras, background: Float[Tensor, "3"], rng: torch.Generator | None = None
+    ) -> Frame:
+        """The images of composited rays, shaded, over the background; see `render`."""
+        shape = (len(cameras), cameras.height, cameras.width)
+        origins, directions = (vectors.reshape(-1, 3) for vectors in cameras.rays())
         color = self._shade(rays, origins, directions, cameras, rng)
         behind = self.environment(directions, rng) if self.environment and rng else background
         rgb = color + (1 - rays.opacity)[:, None] * behind
@@ -132,6 +140,17 @@ class NeRF(nn.Module):
     def volume(self) -> Field:
         """The field as it is rendered, for mesh export: empty where the occupancy grid lets rays skip."""
         return VisibleField(self.field, self.grid.occupied())
+
+    def draft(self, cell: float) -> NeRF | Draft:
+        """The scene with its field on a lattice of about this cell; see `contracts.HasDraft`.
+
+        The scene itself where that is fast enough: with one normal per ray, and on a GPU.
+        """
+        if self.config.normals_at == "surface" or self.field.table.is_cuda:
+            return self
+        self.field.active = self._active_levels()
+        lattice = baked(self.field, self.grid.occupied(), cell)
+        return Draft(lattice, self.step_length, self.composed)
 
     def param_groups(self) -> list[dict[str, Any]]:
         """The hash grid, the networks and the environment, each at its learning rate."""

@@ -57,6 +57,12 @@ class OccupancyGrid(nn.Module):
         return torch.cat([anywhere, occupied]).unique()  # written twice, a cell would depend on the order
 
 
+def inside(occupied: Bool[Tensor, "G G G"], bounds: float, points: Float[Tensor, "N 3"]) -> Int[Tensor, "S"]:
+    """The indices of the points that lie in occupied cells."""
+    zero = torch.zeros_like(points)  # a point is a ray of length zero
+    return lookup(occupied, bounds, points, zero, zero[:, :1])[:, 0].nonzero()[:, 0]
+
+
 @dataclass(frozen=True)
 class VisibleField:
     """A field without the density that no ray samples: what is never rendered is never optimized either."""
@@ -71,9 +77,9 @@ class VisibleField:
 
     def density(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
         """The field's density in occupied cells, 0 elsewhere."""
-        zero = torch.zeros_like(points)  # a point is a ray of length zero
-        occupied = lookup(self.occupied, self.bounds, points, zero, zero[:, :1])[:, 0]
-        return self.field.density(points) * occupied
+        index = inside(self.occupied, self.bounds, points)
+        density = torch.zeros_like(points[:, 0])
+        return density.index_copy(0, index, self.field.density(points[index]).to(density)) if len(index) else density
 
     def color(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         """The field's albedo."""

@@ -1,0 +1,101 @@
+"""What a run will cost, before it: denoiser calls and rows counted, time and memory measured on its first steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scoredistill.cli.costs import Cost, cost
+from scoredistill.cli.progress import peak_memory
+from scoredistill.contracts import HasPixels
+from scoredistill.recipes.build import Parts
+from scoredistill.recipes.command import command
+from scoredistill.recipes.text import write_recipe
+
+MEASURED = 2  # steps, after one that warms up
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Seconds on this machine, and the peak memory of the process (of the GPU, where one is used) in MB."""
+
+    row: float  # of the denoiser, per row
+    step: float  # of everything else, per step: renders, gradients, the optimizer
+    memory: float | None
+
+
+class Metered:
+    """A prior that counts the rows of its noise predictions and the seconds that they take."""
+
+    def __init__(self, prior: Any) -> None:
+        self.prior = prior
+        self.rows, self.seconds = 0, 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.prior, name)
+
+    def eps(self, x_t: Tensor, t: Tensor, *conditions: Any) -> tuple[Tensor, ...]:
+        """See `Prior.eps`."""
+        with self._measured():
+            predicted = self.prior.eps(x_t, t, *conditions)
+        self.rows += len(x_t) * len(predicted)
+        return predicted
+
+    @contextmanager
+    def _measured(self) -> Iterator[None]:
+        begin = _now()
+        yield
+        self.seconds += _now() - begin
+
+
+def forecast(parts: Parts) -> str:
+    """The recipe as YAML, which `--config` reads, with what its run costs in comments; nothing is written."""
+    recipe = parts.recipe
+    images = len(parts.scene.pixels) if isinstance(parts.scene, HasPixels) else recipe.training.batch
+    each = cost(recipe.method, recipe.prompt.negative)
+    steps = recipe.training.steps
+    whole = Cost(each.calls * steps, each.rows * steps * images)
+    found = calibrate(parts)
+    seconds = steps * found.step + whole.rows * found.row
+    lines = [
+        command(recipe),
+        f"denoiser: {whole.calls:,.0f} calls, {whole.rows:,.0f} rows, counted: {steps} steps of {images} images",
+        f"time: about {_span(seconds)} for the steps, measured on this machine with {MEASURED} of them "
+        f"({1000 * found.row:.1f} ms per row, {1000 * found.step:.0f} ms per step beside); preview, turntable, mesh and "
+        "page follow",
+        "memory: " + (f"at least {found.memory:,.0f} MB, the peak of these steps" if found.memory else "unknown"),
+    ]
+    return "".join(f"# {line}\n" for line in lines) + write_recipe(recipe)
+
+
+def calibrate(parts: Parts) -> Calibration:
+    """Take a first step and `MEASURED` more of the run itself; the scene of `parts` is used up by that."""
+    prior = Metered(parts.prior)
+    begin = 0.0
+    for index, _ in zip(range(1 + MEASURED), replace(parts, prior=prior).optimize(), strict=False):
+        if index == 0:
+            prior.rows, prior.seconds, begin = 0, 0.0, _now()
+    taken = max(min(MEASURED, parts.recipe.training.steps - 1), 1)
+    beside = max(_now() - begin - prior.seconds, 0.0) / taken
+    return Calibration(prior.seconds / max(prior.rows, 1), beside, peak_memory())
+
+
+def _now() -> float:
+    """Seconds, when a GPU has done all that it was asked."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.monotonic()
+
+
+def _span(seconds: float) -> str:
+    """A duration in seconds, minutes or hours."""
+    for unit, name in ((3600, "hours"), (60, "minutes")):
+        if seconds >= unit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds:.0f} seconds"
