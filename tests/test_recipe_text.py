@@ -64,7 +64,7 @@ def test_a_valid_recipe_comes_back(data: st.DataObject) -> None:
         try:
             recipe = changed(recipe, path, data.draw(values_of(hint)))
         except ValueError as error:
-            assert "exceed" in str(error), "only an order of two fields may refuse a value in its range"
+            assert "exceed" in str(error) or path == "prior.device", "only an order may refuse a value in its range"
     assert read_recipe(write_recipe(recipe), "here") == recipe
 
 
@@ -73,7 +73,7 @@ def test_a_valid_recipe_comes_back(data: st.DataObject) -> None:
 def test_every_text_comes_back(data: st.DataObject) -> None:
     """Line breaks, control characters, YAML's own signs, in all texts: none of it becomes a key or a comment."""
     recipe = fast("a red car", scene="splats")
-    for path in [path for path, hint in leaves(recipe) if hint is str]:
+    for path in [path for path, hint in leaves(recipe) if hint is str and path != "prior.device"]:
         recipe = changed(recipe, path, data.draw(ANY_TEXT))
     assert read_recipe(write_recipe(recipe), "here") == recipe
 

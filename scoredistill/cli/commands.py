@@ -125,7 +125,8 @@ class Resume(Config):
             if not path.startswith(RESUMABLE):
                 again = command_line("generate", "--config", folder / "config.yaml")
                 raise ValueError(f"resume cannot change {path}: start a new run with: {again}")
-        folder.load(accept=self.accept_changes)  # so that an edit is named before anything is made of it
+        if folder.edited:
+            folder.load(accept=self.accept_changes)  # so that an edit is named before anything is made of it
         parts = build(recipe)
         drive(folder.with_recipe(recipe), parts, accept=self.accept_changes)
 
