@@ -45,7 +45,8 @@ def turntable(
     cameras = ring_cameras(recipe, frames, resolution, elevation_deg)
     for begin in range(0, frames, CHUNK):
         with torch.no_grad():
-            yield scene.render(cameras[begin : begin + CHUNK], background_color(recipe))
+            frame = scene.render(cameras[begin : begin + CHUNK], background_color(recipe))
+        yield frame  # outside: two turntables that take turns would leave gradients off
 
 
 def film(recipe: Recipe, scene: Any) -> Iterator[Frame]:
