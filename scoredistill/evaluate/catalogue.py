@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from scoredistill.evaluate.metrics.clip_iqa import CLIP_IQA
+from scoredistill.evaluate.metrics.clip_score import CLIP_SCORE
+from scoredistill.evaluate.metrics.clip_sim import CLIP_SIM
 from scoredistill.evaluate.metrics.divergence import DIVERGED
 from scoredistill.evaluate.metrics.diversity import DIVERSITY
 from scoredistill.evaluate.metrics.frechet import FRECHET
@@ -18,6 +21,9 @@ METRICS: dict[str, Metric] = {
         SHARPNESS,
         SATURATION,
         DIVERGED,
+        CLIP_SCORE,
+        CLIP_IQA,
+        CLIP_SIM,
         SIMILARITY,
         RETRIEVAL,
         KIND_RIGHT,
