@@ -174,9 +174,11 @@ def crete(rgb: Images) -> Float[Tensor, "N"]:
 REJECTED = {"Laplacian": laplacian, "Tenengrad": tenengrad, "spectral energy": spectral, "Crete": crete}
 
 
-def measured(judge: Judge, rgb: Images, prompts: list[str]) -> dict[str, Float[Tensor, "N"]]:
-    """Every scalar of every image."""
-    seen, similarities = judge.recognize(rgb), judge.similarity(rgb, PROMPTS)
+def measured(
+    judge: Judge, captions: Float[Tensor, "K D"], rgb: Images, prompts: list[str]
+) -> dict[str, Float[Tensor, "N"]]:
+    """Every scalar of every image; `captions` are the features of all plain ones."""
+    seen, similarities = judge.recognize(rgb), judge.image_features(rgb) @ captions.T
     own = torch.tensor([PROMPTS.index(prompt) for prompt in prompts])
     subjects = [expected(prompt) for prompt in prompts]
     scalars = {
@@ -248,10 +250,11 @@ def main() -> None:
     flags = parser.parse_args()
     torch.set_flush_denormal(True)  # faint tails of a blur
     given, judge = toys(flags.toys), Judge.load()
+    captions = judge.text_features(PROMPTS)
     found: dict[str, dict[str, dict]] = {}
     for what, degradation in DEGRADATIONS.items():
         images = [degradation.apply(given, step) for step in degradation.steps]
-        values = [measured(judge, rgb, given.prompts) for rgb in images]
+        values = [measured(judge, captions, rgb, given.prompts) for rgb in images]
         found[what] = {name: curve(torch.stack([each[name].float() for each in values])) for name in values[0]}
         print(what, flush=True)
     flags.out.mkdir(parents=True, exist_ok=True)
