@@ -51,7 +51,9 @@ def views() -> torch.Tensor:
 def reference(folder: Path, views: torch.Tensor, texts: list[str]) -> torch.Tensor:
     """Cosines [V N] by transformers' processor, tokenizer and forward pass."""
     model, tokenizer = CLIPModel.from_pretrained(folder).eval(), CLIPTokenizer.from_pretrained(folder)
-    pictures = [Image.fromarray((255 * view).round().byte().permute(1, 2, 0).numpy().astype(np.uint8)) for view in views]
+    pictures = [
+        Image.fromarray((255 * view).round().byte().permute(1, 2, 0).numpy().astype(np.uint8)) for view in views
+    ]
     processor = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
     pixels = processor(images=pictures, return_tensors="pt").pixel_values
     tokens = tokenizer(texts, padding=True, return_tensors="pt")
