@@ -100,7 +100,7 @@ def test_columns_follow_the_names(folder: Path, views: torch.Tensor) -> None:
 def test_missing_weights_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match="HF_HUB_OFFLINE is set.*--clip") as error:
+    with pytest.raises(ValueError, match=r"HF_HUB_OFFLINE is set.*--clip") as error:
         load_clip()
     assert "\n" not in str(error.value)
     with pytest.raises(ValueError, match="holds no CLIP model") as error:
