@@ -248,6 +248,7 @@ def main() -> None:
     parser.add_argument("--toys", type=int, default=64)
     parser.add_argument("--out", type=Path, default=RESULTS)
     flags = parser.parse_args()
+    torch.set_num_threads(1)  # the next line holds for this thread only
     torch.set_flush_denormal(True)  # faint tails of a blur
     given, judge = toys(flags.toys), Judge.load()
     captions = judge.text_features(PROMPTS)
