@@ -34,7 +34,8 @@ class Clip:
         except ImportError as error:
             raise ValueError(f'CLIP needs more libraries: pip install "scoredistill[sd]" ({error})') from None
         try:
-            network, found = transformers.CLIPModel.from_pretrained(
+            kind: Any = transformers.CLIPModel  # its type has no output_loading_info
+            network, found = kind.from_pretrained(
                 folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
             )
             tokenizer = transformers.CLIPTokenizer.from_pretrained(folder, local_files_only=True)

@@ -19,7 +19,7 @@ RETRIEVAL = Metric(
     high=1,
     higher_is_better=True,
     priors="toybox",
-    validation="falls with a wrong kind and with a wrong color",
+    validation="falls with a wrong kind or color, a threshold with plateaus; blind to blur",
 )
 
 
