@@ -16,7 +16,7 @@ SATURATION = Metric(
     high=1,
     higher_is_better=None,
     priors="all",
-    validation="grows with saturation; blur lowers and noise raises it; depends on the object's color and size, so compare the same prompts",
+    validation="grows with saturation; blur lowers, noise raises it; compare the same prompts only",
 )
 
 
