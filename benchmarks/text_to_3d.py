@@ -53,7 +53,7 @@ def summary(method: str, rows: list[dict[str, object]]) -> dict[str, object]:
     for name in METRICS[:-1]:
         values = [float(row[name]) for row in rows if name in row]  # type: ignore[arg-type]
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
-        line[name] = f"{statistics.fmean(values):.3f} ± {spread:.3f}"
+        line[name] = f"{statistics.fmean(values):.3f} ± {spread:.3f}" if values else ""
     line["median seconds"] = round(statistics.median(float(row["wall_seconds"]) for row in rows), 1)  # type: ignore[arg-type]
     return line
 

@@ -13,6 +13,7 @@ from scoredistill.cli.doctor import examine
 from scoredistill.cli.drive import drive
 from scoredistill.cli.forecast import forecast
 from scoredistill.cli.method_help import method_page, methods_table
+from scoredistill.cli.metric_help import metrics_table
 from scoredistill.cli.progress import Ticker
 from scoredistill.cli.sweep import Sweep
 from scoredistill.compare.conduct import Comparison, compare
@@ -36,6 +37,7 @@ from scoredistill.export.findings import VERDICTS
 from scoredistill.export.images import grid, preview, write_png, write_turntable
 from scoredistill.files import check_replaceable
 from scoredistill.methods.catalogue import METHODS
+from scoredistill.own import is_own
 from scoredistill.priors.load import full_prior_name, priors_help
 from scoredistill.recipes.build import background_color, build
 from scoredistill.recipes.command import command_line
@@ -53,6 +55,7 @@ from scoredistill.recipes.recipe import (
     changed,
     different,
 )
+from scoredistill.runs.clip_metrics import NAMES, VIT_B_32, ClipMetrics, load_clip
 from scoredistill.runs.finish import open_3d_scene
 from scoredistill.runs.folder import RunFolder, check_distinct
 from scoredistill.runs.formats import check_output, file_name, format_of, write
@@ -222,7 +225,8 @@ class Evaluate(Config):
     """Evaluate finished runs: a table of the runs, and the means of each method."""
 
     folders: Positional[tuple[Path, ...]]  # of the runs
-    metric: tuple[str, ...] = ()  # metrics of one's own, FILE.py:NAME of (rgb [V 3 H W], prompt) -> number
+    metric: tuple[str, ...] = ()  # clip-score, clip-iqa, clip-sim, or FILE.py:NAME of (rgb [V 3 H W], prompt) -> number
+    clip: str = VIT_B_32  # the CLIP of these metrics, a folder or org/name[@revision]; downloaded at first use
     out: Path | None = None  # a file for all rows and columns, .json or .csv
 
     def __call__(self) -> None:
@@ -231,13 +235,18 @@ class Evaluate(Config):
         if self.out:
             check_table(self.out)
         check_distinct(self.folders)
+        own_metrics = [name for name in self.metric if is_own(name)]
+        names = list(dict.fromkeys(name for name in self.metric if not is_own(name)))
+        for name in names:
+            named("metric", name, dict.fromkeys(NAMES))
+        published = ClipMetrics(load_clip(self.clip), names) if names else None
         rows: list[dict[str, Any]] = []
         for folder in self.folders:
-            rows.append(row(folder, self.metric))
+            rows.append(row(folder, own_metrics, published))
             if "judge" in rows[-1]:
                 logging.getLogger(__name__).warning("%s: %s", folder, rows[-1]["judge"])
-        own = [name.rpartition(":")[2] for name in self.metric]
-        print(markdown([{name: row.get(name, "") for name in (*COLUMNS, *own)} for row in rows]))
+        more = [*(name.rpartition(":")[2] for name in own_metrics), *(published.columns if published else ())]
+        print(markdown([{name: row.get(name, "") for name in (*COLUMNS, *more)} for row in rows]))
         print(markdown(summarize(rows)))
         if self.out:
             write_table(rows, self.out)
@@ -301,6 +310,14 @@ class Priors:
 
 
 @dataclass(frozen=True)
+class Metrics:
+    """List the metrics with equations, sources, ranges, and the priors for which each means something."""
+
+    def __call__(self) -> None:
+        print(metrics_table())
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Report what this machine can do, and why."""
 
@@ -322,10 +339,11 @@ COMMANDS: dict[str, Any] = {
     "study": Study,
     "methods": Methods,
     "priors": Priors,
+    "metrics": Metrics,
     "doctor": Doctor,
 }
 
-PRINTED = (Evaluate, Methods, Priors, Doctor)
+PRINTED = (Evaluate, Methods, Priors, Metrics, Doctor)
 """Commands whose result is what they print."""
 
 

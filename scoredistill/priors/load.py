@@ -145,6 +145,14 @@ def family_of(name: str) -> str:
     return "zero123" if projection_part(checkpoint) else "diffusers"
 
 
+def is_toybox(name: str) -> bool:
+    """Whether a prior generates Toybox's toys: an embedded one, or a readable file of Toybox weights."""
+    try:
+        return not own.is_own(name) and _toybox(name) is not None
+    except (ValueError, OSError):
+        return False
+
+
 def priors_help() -> str:
     """A list of all priors: names, and where the weights are, in this package or on the hub. Nothing is downloaded."""
     about = {

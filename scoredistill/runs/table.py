@@ -13,6 +13,7 @@ from typing import Any
 from scoredistill.config import dotted
 from scoredistill.files import json_bytes, read_limited, write_safely
 from scoredistill.recipes.kinds import name_of
+from scoredistill.runs.clip_metrics import ClipMetrics
 from scoredistill.runs.evaluation import evaluate
 from scoredistill.runs.finish import open_scene
 from scoredistill.runs.folder import RunFolder
@@ -25,13 +26,13 @@ STORED = ("mesh_", "peak_")  # metrics of metrics.json that a checkpoint alone d
 LARGEST = 1 << 20  # bytes of metrics.json that are read
 
 
-def row(path: Path, own_metrics: Sequence[str] = ()) -> Row:
+def row(path: Path, own_metrics: Sequence[str] = (), published: ClipMetrics | None = None) -> Row:
     """The row of the run in a folder, evaluated at its newest checkpoint; ValueError where it cannot be opened."""
     recipe, scene = open_scene(path)
-    return row_of(RunFolder(path, recipe), scene, own_metrics)
+    return row_of(RunFolder(path, recipe), scene, own_metrics, published)
 
 
-def row_of(folder: RunFolder, scene: Any, own_metrics: Sequence[str] = ()) -> Row:
+def row_of(folder: RunFolder, scene: Any, own_metrics: Sequence[str] = (), published: ClipMetrics | None = None) -> Row:
     """The same for a scene that is open already."""
     recipe, log = folder.recipe, folder.log()
     about = {
@@ -44,7 +45,7 @@ def row_of(folder: RunFolder, scene: Any, own_metrics: Sequence[str] = ()) -> Ro
         "steps": log[-1]["step"] + 1 if log else 0,
         "seconds": log[-1]["seconds"] if log else 0.0,
     }
-    return about | _stored(folder / METRICS, about["steps"]) | evaluate(recipe, scene, own_metrics)
+    return about | _stored(folder / METRICS, about["steps"]) | evaluate(recipe, scene, own_metrics, published)
 
 
 def _stored(path: Path, steps: int) -> Row:

@@ -29,8 +29,8 @@ def pixels(bench: Bench, x: Float[Tensor, "N 3 64 64"]) -> Float[Tensor, "N 3 64
 def judged(bench: Bench, x: Float[Tensor, "N 3 64 64"]) -> dict[str, Float[Tensor, "C S"]]:
     """The `MEASURES` of each image.
 
-    Similarity: cosine between picture and caption. Kind and color: 1 where recognized. Sharpness: coherent edge energy.
-    Saturation: mean over pixels of the largest minus the least channel.
+    Similarity: cosine between picture and caption. Kind and color: 1 where recognized. Sharpness: share of
+    edge energy that a second blur removes. Saturation: mean over pixels of the largest minus the least channel.
     """
     rgb = pixels(bench, x)
     seen = bench.judge.recognize(rgb)
@@ -41,7 +41,7 @@ def judged(bench: Bench, x: Float[Tensor, "N 3 64 64"]) -> dict[str, Float[Tenso
         torch.tensor([kind == name for (kind, _), name in zip(asked, seen.kinds, strict=True)]).float(),
         torch.tensor([color == name for (_, color), name in zip(asked, seen.colors, strict=True)]).float(),
         metrics.sharpness(rgb),
-        (rgb.amax(1) - rgb.amin(1)).mean((1, 2)),
+        metrics.saturation(rgb),
     )
     return {name: bench.fold(value) for name, value in zip(MEASURES, values, strict=True)}
 

@@ -1,0 +1,52 @@
+"""What the judge of Toybox recognizes in the views of a run; `evaluate.report` counts it."""
+
+from __future__ import annotations
+
+from scoredistill.evaluate.metrics.metric import Metric
+
+_JUDGE = "zero-shot recognition of Radford et al. 2021 by a network trained on renders of Toybox (evaluate/judge.py)"
+
+SIMILARITY = Metric(
+    name="similarity",
+    title="mean cosine of the judge's features of the views and of the prompt",
+    equation="mean cos(image, prompt)",
+    source="CLIP-SIM of the DSD paper, in the judge's space",
+    low=-1,
+    high=1,
+    higher_is_better=True,
+    priors="toybox",
+    validation="falls with a wrong kind and with a wrong color; blind to blur",
+)
+KIND_RIGHT = Metric(
+    name="kind_right",
+    title="share of views in which the kind of the prompt is the most probable",
+    equation="mean(argmax_k p(k | image) = kind)",
+    source=_JUDGE,
+    low=0,
+    high=1,
+    higher_is_better=True,
+    priors="toybox",
+    validation="falls with a wrong kind, a threshold with plateaus; blind to blur",
+)
+COLOR_RIGHT = Metric(
+    name="color_right",
+    title="share of views in which the color of the prompt is the most probable",
+    equation="mean(argmax_c p(c | image) = color)",
+    source=_JUDGE,
+    low=0,
+    high=1,
+    higher_is_better=True,
+    priors="toybox",
+    validation="falls with a wrong color, a threshold with plateaus; blind to blur",
+)
+VIEW_RIGHT = Metric(
+    name="view_right",
+    title="share of views whose direction (front, side, back, top) is recognized",
+    equation="mean(argmax_v p(v | image) = view)",
+    source=_JUDGE,
+    low=0,
+    high=1,
+    higher_is_better=True,
+    priors="toybox",
+    validation="recognition of true renders: weights/toybox-judge.md",
+)

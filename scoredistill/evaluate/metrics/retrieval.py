@@ -1,0 +1,33 @@
+"""R-precision: how often an image is nearest to its own caption.
+
+N images   M captions
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from scoredistill.evaluate.metrics.metric import Metric
+
+RETRIEVAL = Metric(
+    name="retrieval",
+    title="share of views that are nearest to their own of all plain captions",
+    equation="mean(argmax_m cos(image, caption_m) = own)",
+    source="R-precision of Poole et al. 2022, section 4, with the judge for CLIP",
+    low=0,
+    high=1,
+    higher_is_better=True,
+    priors="toybox",
+    validation="falls with a wrong kind or color, a threshold with plateaus; blind to blur",
+)
+
+
+def retrieval_precision(similarities: Float[Tensor, "N M"], own: Int[Tensor, "N"]) -> float:
+    """R-precision: the fraction of images whose nearest of M captions is their own (Poole et al. 2022, section 4).
+
+    `own` is the column of each image's caption; a tie of k captions counts 1/k, so that chance level is 1/M.
+    """
+    best = similarities == similarities.max(-1, keepdim=True).values
+    hit = best.gather(1, own[:, None])[:, 0]
+    return float((hit / best.sum(-1)).mean())
