@@ -43,6 +43,7 @@ from scoredistill.recipes.build import background_color, build
 from scoredistill.recipes.command import command_line
 from scoredistill.recipes.kinds import name_of
 from scoredistill.recipes.preset import resolved_device
+from scoredistill.recipes.presets import PRESETS
 from scoredistill.recipes.recipe import (
     Faces,
     Frames,
@@ -293,6 +294,12 @@ class Methods(Config):
     name: Positional[str] = ""  # of a method to describe
     preset: str = "fast"  # whose scales and costs are listed: fast, paper or low-vram
     cite: str = ""  # print the BibTeX entry of this method
+
+    def check(self) -> None:
+        """ValueError for an unknown preset, and for a method that is to be both described and cited."""
+        named("preset", self.preset, PRESETS)
+        if self.name and self.cite:
+            raise ValueError(f"give either a method to describe, {self.name!r}, or one to cite, {self.cite!r}")
 
     def __call__(self) -> None:
         if self.cite:

@@ -6,7 +6,7 @@ import random
 import types
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -27,9 +27,13 @@ SUFFIXES = {
     "sample": ("out.png", "out.jpg", "out.txt", "out", "out.PNG"),
     "render": ("out.mp4", "out.gif", "out.png", "out"),
     "export": ("out.glb", "out.obj", "out.ply", "out.stl", "out"),
-    "evaluate": ("out.json", "out"),
+    "evaluate": ("out.json", "out.csv", "out"),
+    "compare": ("out.html", "out.json", "out"),
 }
 """Good and doubtful names of outputs: their suffix must decide what is in them, or be refused."""
+
+SLOW = ("prior.compile", "dry-run")
+"""Fields that may rightly make a command long."""
 
 Pair = tuple[str, tuple[str, ...]]  # a flag's name without dashes and its values; no name: arguments without a flag
 
@@ -104,6 +108,12 @@ class Grammar:
             run = world.restore(folder / "run", place.runs[kind])
             more = {"render": [("frames", ("2",)), ("resolution", ("16",))], "export": [("resolution", ("16",))]}
             return [("", (str(run),)), *more.get(command, [])]
+        if command == "compare":
+            runs = [world.restore(folder / kind, place.runs[kind]) for kind in self.rng.sample(world.SCENES, 2)]
+            page = ("out", (str(folder / "out.html"),))
+            return [("", tuple(map(str, runs))), ("frames", ("2",)), ("resolution", ("16",)), page]
+        if command == "sweep":  # planned only: its trials are runs like others
+            return [("prompts", ("toybox20",)), ("methods", ("sds", "sdi")), ("seeds", ("0",)), out, ("dry-run", ())]
         if command == "study":
             size = [(name, ("1",)) for name in ("captions", "seeds", "steps")]
             return [("", (self.rng.choice(list(STUDIES)),)), *size, ("prior", (str(place.prior),)), out]
@@ -122,6 +132,8 @@ class Grammar:
         truth = plain(field.hint) is bool
         if truth and self.rng.random() < 0.5:
             value = Value(())
+        if field.name in SLOW:
+            value = replace(value, costly=True)
         pairs.append((field.name, value.words))
         return f"--{field.name} {' '.join(map(repr, value.words))[:80]}", value
 
@@ -132,7 +144,7 @@ class Grammar:
     def _text(self, command: str, name: str, folder: Path) -> Value:
         if name == "out":
             return values.outputs(folder, self.rng, SUFFIXES.get(command, ("out",)))
-        if name in READ or command in ("resume", "render", "export", "evaluate"):
+        if name in READ or command in ("resume", "render", "export", "evaluate", "compare"):
             return values.inputs(self.place.odd, self.rng)
         if command in ("generate", "image", "sample") and name in ("", "prompt.text", "negative", "prompt.negative"):
             value = values.prompts(self.rng)
@@ -171,7 +183,7 @@ class Grammar:
         """Add words that belong nowhere."""
         word = self.rng.choice(("--", "stray", "--=", "-x", "--help=1", "🚗", "-1", "--no-x", "---", "\udcff"))
         pairs.append(("", (word, "more")))
-        return f"stray {word!r}", Value((), "any" if command == "evaluate" else "refuse")
+        return f"stray {word!r}", Value((), "any" if command in ("evaluate", "compare") else "refuse")
 
 
 def plain(hint: Any) -> Any:
@@ -191,7 +203,8 @@ def _fields(command: str, recipe: Recipe) -> Iterator[Field]:
         hint = known[field.name]
         marked = get_origin(hint) is Annotated and any(mark in MARKS for mark in get_args(hint)[1:])
         short = SHORT.get(field.name) if issubclass(kind, Generate | Resume) else None
-        yield Field("" if marked else field.name.replace("_", "-"), hint, _limits(recipe, short) if short else None)
+        name = field.name.rstrip("_").replace("_", "-")
+        yield Field("" if marked else name, hint, _limits(recipe, short) if short else None)
     if issubclass(kind, Generate | Resume):
         yield from _dotted(recipe, "")
 
