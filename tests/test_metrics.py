@@ -134,3 +134,8 @@ def test_retrieval_precision_counts_hits_and_shares_ties() -> None:
     similarities = torch.tensor([[0.9, 0.1, 0.2], [0.3, 0.2, 0.1], [0.5, 0.5, 0.1], [0.4, 0.4, 0.4]])
     own = torch.tensor([0, 1, 0, 2])
     assert metrics.retrieval_precision(similarities, own) == pytest.approx((1 + 0 + 1 / 2 + 1 / 3) / 4)
+
+
+def test_a_single_image_has_no_covariance() -> None:
+    with pytest.raises(ValueError, match="needs two images or more in each set, got 1 and 4"):
+        metrics.frechet_distance(torch.rand(1, 3), torch.rand(4, 3))

@@ -230,6 +230,11 @@ class Evaluate(Config):
     clip: str = VIT_B_32  # the CLIP of these metrics, a folder or org/name[@revision]; downloaded at first use
     out: Path | None = None  # a file for all rows and columns, .json or .csv
 
+    def check(self) -> None:
+        """ValueError for a CLIP that no metric uses."""
+        if self.clip != VIT_B_32 and not any(name in NAMES for name in self.metric):
+            raise ValueError("clip has no effect without one of its metrics: add --metric clip-score, for example")
+
     def __call__(self) -> None:
         if not self.folders:
             raise ValueError("name the folders of the runs to evaluate")

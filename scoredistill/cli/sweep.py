@@ -15,6 +15,7 @@ from scoredistill.cli.sweep_progress import SweepProgress, summary
 from scoredistill.config import Config
 from scoredistill.files import read_limited
 from scoredistill.recipes.command import command_line
+from scoredistill.recipes.recipe import cuda_index
 from scoredistill.recipes.tree import LONGEST
 from scoredistill.runs.names import RUNS
 from scoredistill.sweep.conduct import PLAN, Retries, Tally, conduct
@@ -40,6 +41,11 @@ class Sweep(Config):
     devices: tuple[str, ...] = ()  # devices that the processes use in turn: cuda:0 cuda:1
     retries: Retries = 0  # further attempts at a trial that fails
     dry_run: bool = False  # only print how many runs, denoiser calls, hours and gigabytes; write nothing
+
+    def check(self) -> None:
+        """ValueError for a device that no machine has."""
+        for device in self.devices:
+            cuda_index(device)
 
     def __call__(self) -> None:
         plan, folder = self._plan(), self._folder()

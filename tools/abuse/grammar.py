@@ -149,7 +149,8 @@ class Grammar:
         if command in ("generate", "image", "sample") and name in ("", "prompt.text", "negative", "prompt.negative"):
             value = values.prompts(self.rng)
             return value if name == "" else Value(value.words)
-        return values.names(f"--{name}" if name else command, self.rng)
+        value = values.names(f"--{name}" if name else command, self.rng)
+        return Value(value.words) if command == "sweep" and name in ("seeds", "prompts", "set") else value
 
     def _repeat(self, command: str, pairs: list[Pair], known: list[Field], folder: Path) -> tuple[str, Value]:
         """Give a flag twice."""

@@ -40,7 +40,12 @@ class Distance:
 
 
 def frechet_distance(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Distance:
-    """FID: the Frechet distance of Gaussians fitted to both sets (Heusel et al. 2017); biased upwards at small N."""
+    """FID: the Frechet distance of Gaussians fitted to both sets (Heusel et al. 2017); biased upwards at small N.
+
+    ValueError for fewer than two images in a set, which have no covariance.
+    """
+    if min(len(x), len(y)) < 2:
+        raise ValueError(f"the Frechet distance needs two images or more in each set, got {len(x)} and {len(y)}")
     x, y = x.double(), y.double()
     value = frechet_gaussians(x.mean(0), torch.cov(x.T), y.mean(0), torch.cov(y.T))
     return Distance(value, len(x), len(y))
