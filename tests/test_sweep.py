@@ -69,15 +69,15 @@ def sweep(plan: SweepConfig, folder: Path, *, retries: int = 0, ends: list[End] 
     return conduct(plan, folder, InProcess(), retries=retries, report=report, stop=lambda: False)
 
 
-def forked(plan: SweepConfig, folder: Path) -> Any:
-    """The same in a process of its own that can be killed."""
+def forked(work: Callable[[], object]) -> Any:
+    """Work in a process of its own that can be killed; in one thread, since a fork has none of the others."""
     assert FORK is not None
 
-    def work() -> None:
+    def alone() -> None:
         torch.set_num_threads(1)
-        sweep(plan, folder)
+        work()
 
-    process = FORK.Process(target=work)
+    process = FORK.Process(target=alone)
     process.start()
     return process
 
@@ -94,13 +94,13 @@ def steps_logged(folder: Path) -> int:
 
 def test_killed_at_random_moments_nothing_is_lost_and_nothing_is_made_twice(prior: str, tmp_path: Path) -> None:
     plan = tiny_plan(prior, prompt="a red car", method=["sjc", "sds"], seed="0..2")
-    undisturbed = forked(plan, tmp_path / "undisturbed")
+    undisturbed = forked(lambda: sweep(plan, tmp_path / "undisturbed"))
     rng, folder = random.Random(0), tmp_path / "killed"
     undisturbed.join(120)
     assert undisturbed.exitcode == 0
     finished: dict[str, int] = {}
     for kill in range(KILLS):
-        process = forked(plan, folder)
+        process = forked(lambda: sweep(plan, folder))
         while process.is_alive() and steps_logged(folder) < 3 * kill + 1:
             time.sleep(0.001)
         time.sleep(rng.random() * 0.1)
@@ -264,10 +264,8 @@ def test_bad_flags_are_one_line(
 
 def test_a_killed_command_leaves_no_process_and_goes_on(prior: str, tmp_path: Path) -> None:
     """The trial of a sweep that is killed stops after its step; the command from the plan finishes it."""
-    assert FORK is not None
     folder = tmp_path / "sweep"
-    process = FORK.Process(target=main, args=([*flags(prior, folder), "steps=60", "method=sds"],))
-    process.start()
+    process = forked(lambda: main([*flags(prior, folder), "steps=60", "method=sds"]))
     while process.is_alive() and steps_logged(folder) < 2:
         time.sleep(0.01)
     os.kill(process.pid or 0, signal.SIGKILL)
