@@ -114,9 +114,7 @@ class OutputConfig(Config):
     mesh_threshold: Threshold = 0.0  # density at the surface; 0: chosen from the silhouette of renders
     mesh_faces: Faces = 5_000  # triangles of the mesh, about; 0: all of them
     texture: Texels = 512  # texture resolution in texels; 0: vertex colors instead
-    preview_every: Natural = (
-        100  # optimization steps between previews (preview.png, index.html) during the run; 0: none
-    )
+    preview_every: Natural = 100  # optimization steps between previews (preview.png, index.html); 0: none
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
@@ -121,9 +120,8 @@ class LocalEngine(Config):
         """With several processes, the share of each in the cores."""
         if self.processes == 1:
             return {}
-        cores = os.cpu_count() or 1
-        with contextlib.suppress(AttributeError):  # not on every system
-            cores = len(os.sched_getaffinity(0))
+        affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+        cores = len(affinity(0)) if affinity else os.cpu_count() or 1
         return {"OMP_NUM_THREADS": str(max(cores // self.processes, 1))}
 
 
