@@ -23,9 +23,9 @@ LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the too
 @pytest.mark.parametrize(
     "command",
     [
-        "fuzz.py --cases 15 --files 12 --seed 0",
-        "kill.py --kills 3 --hazards 6 --seed 0 --kinds image",
-        "flips.py --flips 10 --seed 0 --scenes image",
+        "fuzz.py --cases 8 --files 6 --seed 0",
+        "kill.py --kills 2 --hazards 3 --seed 0 --kinds image",
+        "flips.py --flips 6 --seed 0 --scenes image",
     ],
 )
 def test_nothing_fails(command: str) -> None:
