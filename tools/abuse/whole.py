@@ -21,7 +21,8 @@ def broken(folder: Path) -> list[str]:
         "config.yaml": lambda path: path.stat().st_size > 0,
     }
     found = [name for name, check in checks.items() if (folder / name).exists() and not _holds(check, folder / name)]
-    return found + [f"trace/{path.name}" for path in sorted(folder.glob("trace/*.png")) if not _holds(_png, path)]
+    traces = [path for path in sorted(folder.glob("trace/*.png")) if not UNFINISHED.search(path.name)]
+    return found + [f"trace/{path.name}" for path in traces if not _holds(_png, path)]
 
 
 def unfinished(folder: Path) -> list[str]:
