@@ -47,7 +47,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 def _is_command_line() -> bool:
     """Whether this process was started as the command."""
-    if sys.argv[:1] == ["-m"]:  # as long as Python still looks for the module
+    if sys.argv[:1] == ["-m"]:  # while Python still searches the module
         words = sys.orig_argv
         return words[words.index("-m") + 1 :][:1] == ["scoredistill"] if "-m" in words else False
     return bool(sys.argv) and os.path.basename(sys.argv[0]) in SCRIPTS

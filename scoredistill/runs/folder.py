@@ -73,7 +73,8 @@ class RunFolder:
         config = path / CONFIG
         if not config.is_file():
             raise ValueError(f"{path} is not a run folder: it has no {CONFIG}")
-        recipe, text = read_config(config), config.read_text("utf-8")
+        text = _text_of(config)
+        recipe = _recipe_in(text, config)
         settings = "".join(text.splitlines(keepends=True)[2:])
         return cls(path, recipe, edited=text != _headed(settings))
 
@@ -188,10 +189,18 @@ def _headed(settings: str) -> str:
 
 def read_config(path: Path) -> Recipe:
     """The recipe in a file that `RunFolder` wrote; ValueError in one line for anything else."""
+    return _recipe_in(_text_of(path), path)
+
+
+def _text_of(path: Path) -> str:
     try:
-        text = read_limited(path, LONGEST).decode()
+        return read_limited(path, LONGEST).decode()
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not YAML") from None
+
+
+def _recipe_in(text: str, path: Path) -> Recipe:
+    """The recipe in the text of the file `path`, its picture as an absolute path."""
     recipe = read_recipe(text, str(path), path.absolute().parent)
     picture = recipe.prompt.picture.file
     if picture and not Path(picture).is_absolute():
@@ -222,7 +231,7 @@ def _unfinished(file: Path, recipe: Recipe) -> bool:
 
 
 def _occupied(path: Path, recipe: Recipe) -> str:
-    config = path / "config.yaml"
+    config = path / CONFIG
     if not config.is_file():
         return f"{path} is not empty; choose another folder with --out"
     again = command_line("resume", path)

@@ -18,7 +18,7 @@ from scoredistill.sweep.trial import Trial
 
 WORKER = (sys.executable, "-m", "scoredistill.cli.worker")
 """The command line, for a process that stops when its standard input ends."""
-PAUSE = 0.05  # seconds between two looks at the processes
+PAUSE = 0.05  # seconds between two checks of the processes
 STDERR = 20_000  # bytes of a trial's standard error that are read, from its end
 
 Processes = Annotated[int, Range(1, 1024)]

@@ -1,4 +1,4 @@
-"""The fast twin of `kernels.lattice`: one thread for each ray, which looks at colors only where there is density."""
+"""The fast twin of `kernels.lattice`: one thread for each ray, which reads colors only where there is density."""
 
 # pyright: reportInvalidTypeForm=false, reportArgumentType=false, reportOperatorIssue=false, reportIndexIssue=false
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false
