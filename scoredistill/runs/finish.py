@@ -137,10 +137,9 @@ def _write_mesh(folder: RunFolder, scene: Any) -> dict[str, Any]:
 
 def _summary(folder: RunFolder) -> dict[str, Any]:
     """Which run this is, how far it came and how long it took."""
-    recipe, log = folder.recipe, folder.log()
-    done, seconds = (log[-1]["step"] + 1, log[-1]["seconds"]) if log else (0, 0.0)
+    recipe = folder.recipe
     run = {"prompt": recipe.prompt.text, "method": name_of(recipe.method), "seed": recipe.training.seed}
-    return run | {"steps": done, "seconds": seconds}
+    return run | folder.progress()
 
 
 def _titled(pictures: dict[str, Path]) -> dict[str, Path]:

@@ -122,6 +122,11 @@ class RunFolder:
         """The records so far; see `log.read`."""
         return records.read(self / LOG)
 
+    def progress(self) -> dict[str, Any]:
+        """How far the log goes: `steps` done, `seconds` that they took."""
+        log = self.log()
+        return {"steps": log[-1]["step"] + 1, "seconds": log[-1]["seconds"]} if log else {"steps": 0, "seconds": 0.0}
+
     def append(self, record: Record) -> None:
         """Add a record to the log."""
         records.append(self / LOG, record)

@@ -34,7 +34,7 @@ def row(path: Path, own_metrics: Sequence[str] = (), published: ClipMetrics | No
 
 def row_of(folder: RunFolder, scene: Any, own_metrics: Sequence[str] = (), published: ClipMetrics | None = None) -> Row:
     """The same for a scene that is open already."""
-    recipe, log = folder.recipe, folder.log()
+    recipe = folder.recipe
     about = {
         "run": folder.path.absolute().name,
         "prompt": recipe.prompt.text,
@@ -42,8 +42,7 @@ def row_of(folder: RunFolder, scene: Any, own_metrics: Sequence[str] = (), publi
         "seed": recipe.training.seed,
         "prior": Path(recipe.prior.name).name,
         "scene": name_of(recipe.scene),
-        "steps": log[-1]["step"] + 1 if log else 0,
-        "seconds": log[-1]["seconds"] if log else 0.0,
+        **folder.progress(),
     }
     return about | _stored(folder / METRICS, about["steps"]) | evaluate(recipe, scene, own_metrics, published)
 
