@@ -18,7 +18,7 @@ demo: $(VENV)/.installed
 	@echo "open demo/index.html or demo/mesh.glb"
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
