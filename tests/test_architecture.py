@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import os
 import re
@@ -66,7 +67,9 @@ def imports(tree: ast.AST, *, top_level: bool = False) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+@functools.cache
 def parsed(path: Path) -> ast.Module:
+    """The tree of a file, which nobody may change."""
     return ast.parse(path.read_text())
 
 
@@ -80,7 +83,7 @@ MODULES = {module_name(path): path for path in FILES}
 
 def imported_modules(path: Path) -> set[str]:
     """The package's own modules that a file imports, inside functions too, but for those under TYPE_CHECKING."""
-    tree = parsed(path)
+    tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             node.body = [ast.Pass()]
