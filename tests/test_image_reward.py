@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from scoredistill.evaluate.image_reward import ImageReward
+from scoredistill.runs.measures import Measuring
 
 Weights = dict[str, Tensor]
 
@@ -102,6 +103,13 @@ def test_rewards_equal_the_authors_arithmetic(files: tuple[Path, Path, Path], im
     expected = [reward(weights, (image - mean) / std, tokens) for image in images]
     torch.testing.assert_close(found, torch.tensor(expected), rtol=0, atol=1e-5)
     assert abs(expected[0] - expected[1]) > 1e-3  # the image matters
+
+
+def test_the_metric_is_the_mean_over_views(files: tuple[Path, Path, Path], images: Tensor) -> None:
+    """Found by its flags, as the command line does."""
+    (metric,) = Measuring(metric=("image-reward",), weights=files[0].parent).measures().views
+    expected = float(ImageReward.load(*files)(images, "a red car").mean())
+    assert metric(images, "a red car") == {"image-reward": pytest.approx(expected)}
 
 
 def test_prompts_are_padded_or_cut_to_35_tokens(files: tuple[Path, Path, Path]) -> None:

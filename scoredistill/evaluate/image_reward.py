@@ -42,7 +42,7 @@ LARGEST_CONFIG = 2**20  # bytes
 
 
 class ImageReward:
-    """The published network: transformers' BLIP modules with the authors' weights, their tokenizer and preprocessing."""
+    """The published network: transformers' BLIP modules, the authors' weights, tokenizer and preprocessing."""
 
     def __init__(self, vision: Any, text: Any, head: nn.Sequential, tokenizer: Any) -> None:
         self.vision, self.text, self.head, self.tokenizer = vision, text, head, tokenizer
@@ -70,9 +70,7 @@ class ImageReward:
     @torch.no_grad()
     def __call__(self, rgb: Float[Tensor, "V 3 H W"], prompt: str) -> Float[Tensor, "V"]:
         """The reward of each image for the prompt, standardized over the authors' images; higher is better."""
-        tokens = self.tokenizer(
-            prompt, padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt"
-        )
+        tokens = self.tokenizer(prompt, padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt")
         rewards = []
         for image in rgb:
             seen = self.vision(self.pixels(image)[None]).last_hidden_state

@@ -15,5 +15,5 @@ IMAGE_REWARD = Metric(
     high=math.inf,
     higher_is_better=True,
     priors="all",
-    validation="equals the authors' arithmetic on random weights; not validated on degraded renders (no weights at hand)",
+    validation="equals the authors' arithmetic on random weights; not validated on renders (no weights at hand)",
 )
