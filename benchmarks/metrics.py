@@ -6,7 +6,7 @@ A scalar measures a degradation if every step changes its mean in one direction 
 toy. Shares of recognized images are thresholds and may have plateaus: then no step may go the other way beyond two
 standard errors, and the last must differ from the first; the plateaus are named. Meters that were considered and not
 chosen are measured beside the chosen ones: four of sharpness, and twins of CLIP-IQA in the judge's features. Writes
-curves.json, curves.md, curves.html (plots), curves.png and degraded.png.
+curves.json, curves.md, curves.html (plots) and degraded.png.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from scoredistill.toybox.dataset import random_cameras
 
 RESULTS = Path(__file__).parent / "results" / "metrics"
 SEED = 40_000  # apart from the seeds of every data set
+LEVEL = 1 / 255  # of 8 bits
 CERTAIN = 2.0  # standard errors of a paired difference
 LUMA = (0.299, 0.587, 0.114)
 
@@ -140,8 +141,8 @@ TWINS = {
     "twin of clip-iqa-quality": ("blur", "noise", "posterization"),
     "twin of clip-iqa-real": ("posterization", "saturation"),
 }
-"""What each twin would have to fall with: the judge's vocabulary has no texts such as "Blurry photo.", so the opposite of
-an intact render is the mean feature of degraded ones."""
+"""What each twin would have to fall with. The judge's vocabulary has no texts such as "Blurry photo.", so the opposite
+of an intact render is the mean feature of degraded ones."""
 TWIN_TOYS, TWIN_SEED = 96, 50_000  # of these means, apart from the toys that are measured
 
 
@@ -190,9 +191,9 @@ def twins(judge: Judge) -> dict[str, Callable[[Images], Float[Tensor, "N"]]]:
     intact = prototype(judge, [given.right])
 
     def twin(degradations: tuple[str, ...]) -> Callable[[Images], Float[Tensor, "N"]]:
-        degraded = [
-            each.apply(given, step) for each in map(DEGRADATIONS.get, degradations) if each for step in each.steps
-        ]
+        chosen = [DEGRADATIONS[name] for name in degradations]
+        images = [each.apply(given, step) for each in chosen for step in each.steps]
+        degraded = [each for each in images if (each - given.right).abs().amax() > LEVEL]
         pair = torch.stack([intact, prototype(judge, degraded)])
         return lambda rgb: (100 * judge.image_features(rgb) @ pair.T).softmax(-1)[:, 0]
 
@@ -285,17 +286,20 @@ def table(found: Mapping[str, Mapping[str, dict]]) -> list[dict[str, str]]:
 
 
 def plots(found: Mapping[str, Mapping[str, dict]]) -> dict[str, Plot]:
-    """One plot a degradation: every scalar relative to its largest mean, against the step."""
+    """Two plots a degradation: the metrics, and what was not chosen, relative to the largest mean, against the step."""
     drawn = {}
-    for what, curves in found.items():
-        lines = []
-        for name, values in curves.items():
-            top = max(map(abs, values["mean"])) or 1.0
-            y, spread = ([each / top for each in values[key]] for key in ("mean", "error"))
-            lines.append(Line(name, list(range(len(y))), y, spread))
-        steps = ", ".join(f"{step:g}" for step in DEGRADATIONS[what].steps)
-        drawn[what] = Plot(lines, f"step: {DEGRADATIONS[what].unit} {steps}")
+    for title, shown in (("{}", True), ("{}: not chosen", False)):
+        for what, curves in found.items():
+            lines = [_line(name, values) for name, values in curves.items() if (name in CLAIMS) == shown]
+            steps = ", ".join(f"{step:g}" for step in DEGRADATIONS[what].steps)
+            drawn[title.format(what)] = Plot(lines, f"step: {DEGRADATIONS[what].unit} {steps}")
     return drawn
+
+
+def _line(name: str, values: Mapping[str, list[float]]) -> Line:
+    top = max(map(abs, values["mean"])) or 1.0
+    y, spread = ([each / top for each in values[key]] for key in ("mean", "error"))
+    return Line(name, list(range(len(y))), y, spread)
 
 
 @torch.no_grad()
