@@ -251,7 +251,7 @@ def curve(values: Float[Tensor, "S N"]) -> dict[str, list[float] | float]:
 
 def claims(name: str) -> Mapping[str, int]:
     """What a scalar measures, or would have to."""
-    return CLAIMS.get(name) or dict.fromkeys(TWINS.get(name, ()), -1)
+    return CLAIMS.get(name) or {what: -1 for what in TWINS.get(name, ()) if what != "saturation"}  # worse both ways
 
 
 def verdict(found: Mapping[str, Mapping[str, dict]], name: str) -> str:

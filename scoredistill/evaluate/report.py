@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -134,7 +135,8 @@ def _by_view(true: list[str], right: Mapping[str, list[bool]]) -> dict[str, Row]
 def _statistics(group: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Row:
     table: Row = {}
     for name in names:
-        values = [float(row[name]) for row in group if row.get(name) is not None]
+        known = [float(row[name]) for row in group if row.get(name) is not None]
+        values = [value for value in known if math.isfinite(value)]
         if values:
             table[name] = {
                 "mean": statistics.fmean(values),

@@ -52,8 +52,12 @@ class Weights:
     @property
     def command(self) -> str:
         """The command that fetches the files into the cache."""
+        return self.fetching(_torch_cache())
+
+    def fetching(self, cache: Path) -> str:
+        """The same with another folder in the place of torch's cache."""
         if self.url:
-            return shlex.join(["curl", "-fL", "--create-dirs", "-o", str(_torch_cache() / self.files[0]), self.url])
+            return shlex.join(["curl", "-fL", "--create-dirs", "-o", str(cache / self.files[0]), self.url])
         place, _, revision = self.places[0].partition("@")
         at = ["--revision", revision] if revision else []
         return shlex.join(["hf", "download", place, *self.files, *self.either[:1], *at])
