@@ -39,12 +39,12 @@ weights, whose toys the judge knows. On other priors the judge is silent.
 SETS = """\
 ## Sets of runs
 
-`lpips`, `diversity` and the four distances are of all results of a set: runs with the same settings but for the seeds. A
-3D scene is one result, seen by the cameras of the protocol; each image of a flat scene is one result. Pairwise metrics
-compare results at the same camera and need two of them. Distances compare all views of a set to reference pictures:
-`--reference FOLDER`, its pictures as they are (transparent ones before white), or `--reference prior`, as many DDIM samples
-of the runs' own prior for the prompt as there are views (30 evaluations, guidance 7.5; Toybox 4). FID depends on the number
-of pictures: compare equal counts only.
+`lpips`, `diversity` and the four distances are of all results of a set: runs with the same settings but for the
+seeds. A 3D scene is one result, seen by the cameras of the protocol; each image of a flat scene is one result.
+Pairwise metrics compare results at the same camera and need two of them. Distances compare all views of a set to
+reference pictures: `--reference FOLDER`, its pictures as they are (transparent ones before white), or `--reference
+prior`, as many DDIM samples of the runs' own prior for the prompt as there are views (30 evaluations, guidance 7.5;
+Toybox 4). FID depends on the number of pictures: compare equal counts only.
 """
 VIEWS = """\
 ## The measured views
@@ -53,27 +53,29 @@ VIEWS = """\
 |---|---|---|
 """
 VIEWS_END = """
-The papers do not print their cameras. `sdi` and `dsd` take those of the official code of both (threestudio's test views):
-elevation 15, the largest distance and the widest field of view of training, which are 2.0 and 70 degrees in the preset
-`paper`, 512 pixels, before the learned background where the scene has one, else before the run's background color. The
-number of views is the papers': 50 a prompt (SDI, section 6.1), and 100 renders of 10 shapes (DSD, section 4.2), so 10
-of each. The official azimuths are 120 with the first one twice; these are even around without. `quick` is what
-`generate` itself measures; sharpness counts pixels, so compare runs under one protocol only.
+The papers do not print their cameras. `sdi` and `dsd` take those of the official code of both (threestudio's test
+views): elevation 15, the largest distance and the widest field of view of training, which are 2.0 and 70 degrees in
+the preset `paper`, 512 pixels, before the learned background where the scene has one, else before the run's
+background color. The number of views is the papers': 50 a prompt (SDI, section 6.1), and 100 renders of 10 shapes
+(DSD, section 4.2), so 10 of each. The official azimuths are 120 with the first one twice; these are even around
+without. `quick` is what `generate` itself measures; sharpness counts pixels, so compare runs under one protocol only.
 """
 WEIGHTS = """\
 ## Weights
 
-Nothing is downloaded by `evaluate` and `compare`: weights are taken from `--weights FOLDER` (of CLIP from `--clip FOLDER`)
-or from the caches of the hub (`HF_HOME`) and of torch (`TORCH_HOME`), and where they are missing the error names the
-command that fetches them. So `HF_HUB_OFFLINE` changes nothing. Pickled files are read by torch's weights-only reader,
-which runs no code of theirs. The networks of CLIP and ImageReward need `pip install "scoredistill[sd]"`.
+Nothing is downloaded by `evaluate` and `compare`: weights are taken from `--weights FOLDER` (of CLIP from `--clip
+FOLDER`) or from the caches of the hub (`HF_HOME`) and of torch (`TORCH_HOME`), and where they are missing the error
+names the command that fetches them. So `HF_HUB_OFFLINE` changes nothing. Pickled files are read by torch's
+weights-only reader, which runs no code of theirs. The networks of CLIP and ImageReward need `pip install
+"scoredistill[sd]"`.
 """
 VALIDATION = """\
 ## What they were shown to measure
 
-True renders of Toybox were degraded step by step; a metric of quality must change in one direction at every step of the
-degradation that it claims to measure, beyond two standard errors, paired by toy. Published metrics have no weights here:
-they were compared with their reference implementations on the same random weights, to 1e-4, and not with renders.
+True renders of Toybox were degraded step by step; a metric of quality must change in one direction at every step of
+the degradation that it claims to measure, beyond two standard errors, paired by toy. Published metrics have no
+weights here: they were compared with their reference implementations on the same random weights, to 1e-4, and not
+with renders.
 
 ![The metrics against six degradations](images/metrics.png)
 """
@@ -127,10 +129,10 @@ def _monotone() -> str:
 
 
 TWINS = """\
-The twins of CLIP-IQA in the judge's features (the softmax between the mean features of intact and of degraded renders) are
-not shown as metrics. That of quality and that of realism are not monotone. That of sharpness falls with blur, but
-saturation moves it several times as far, and noise raises it; `sharpness` ranks blur without the judge and is unmoved by
-saturation. Without CLIP's weights there is no metric of quality or realism.
+The twins of CLIP-IQA in the judge's features (the softmax between the mean features of intact and of degraded
+renders) are not shown as metrics. That of quality and that of realism are not monotone. That of sharpness falls with
+blur, but saturation moves it several times as far, and noise raises it; `sharpness` ranks blur without the judge and
+is unmoved by saturation. Without CLIP's weights there is no metric of quality or realism.
 """
 
 
