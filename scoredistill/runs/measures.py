@@ -91,12 +91,8 @@ class Measures:
 class Measuring(Config):
     """The flags that say what is measured of runs, and how."""
 
-    metric: tuple[
-        str, ...
-    ] = ()  # more metrics by name (`scoredistill metrics`), or FILE.py:NAME of (rgb, prompt) -> number
-    protocol: str = (
-        "quick"  # the measured views: quick (8 at 128 pixels), or the papers': sdi (50), dsd (10), 512 pixels
-    )
+    metric: tuple[str, ...] = ()  # more metrics (`scoredistill metrics`), or FILE.py:NAME of (rgb, prompt) -> number
+    protocol: str = "quick"  # measured views: quick (8, 128 pixels), or the papers': sdi (50, 512), dsd (10, 512)
     reference: str = ""  # of fid, kid, frechet, kernel: a folder of pictures, or prior: as many samples of the prior
     clip: str = "clip"  # the CLIP of its metrics: clip (ViT-B/32), clip-l, a folder or org/name[@revision]
     weights: Path | None = None  # a folder with weights of image-reward, lpips, fid and kid; else the caches
