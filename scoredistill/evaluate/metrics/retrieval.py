@@ -19,7 +19,7 @@ RETRIEVAL = Metric(
     high=1,
     higher_is_better=True,
     priors="toybox",
-    validation="falls with a wrong kind between a quarter and three quarters of it, with a wrong color but for the last "
+    validation="falls with a wrong kind between a quarter and three quarters of it, a wrong color but for the last "
     "quarter, a threshold; blind to blur",
 )
 
