@@ -37,7 +37,6 @@ from scoredistill.export.findings import VERDICTS
 from scoredistill.export.images import grid, preview, write_png, write_turntable
 from scoredistill.files import check_replaceable
 from scoredistill.methods.catalogue import METHODS
-from scoredistill.own import is_own
 from scoredistill.priors.load import full_prior_name, priors_help
 from scoredistill.recipes.build import background_color, build
 from scoredistill.recipes.command import command_line
@@ -56,15 +55,16 @@ from scoredistill.recipes.recipe import (
     changed,
     different,
 )
-from scoredistill.runs.clip_metrics import NAMES, VIT_B_32, ClipMetrics, load_clip
 from scoredistill.runs.finish import open_3d_scene
 from scoredistill.runs.folder import RunFolder, check_distinct
 from scoredistill.runs.formats import check_output, file_name, format_of, write
+from scoredistill.runs.measures import Measuring
 from scoredistill.runs.names import default_path, unused_path
 from scoredistill.runs.origin import RESUMABLE
 from scoredistill.runs.renders import ELEVATION_DEG, render_views, turntable
 from scoredistill.runs.samples import samples
-from scoredistill.runs.table import check_table, row, write_table
+from scoredistill.runs.sets import Evaluated, of_sets
+from scoredistill.runs.table import check_table, evaluated, write_table
 from scoredistill.studies.conduct import Order, conduct, listing
 
 COLUMNS = ("run", "kind_right", "color_right", "view_right", "similarity", "sharpness", "diverged", "seen_as")
@@ -222,18 +222,11 @@ class Export(Config):
 
 
 @dataclass(frozen=True)
-class Evaluate(Config):
-    """Evaluate finished runs: a table of the runs, and the means of each method."""
+class Evaluate(Measuring):
+    """Evaluate finished runs: a table of the runs, the means of each method, and sets of runs with several seeds."""
 
-    folders: Positional[tuple[Path, ...]]  # of the runs
-    metric: tuple[str, ...] = ()  # clip-score, clip-iqa, clip-sim, or FILE.py:NAME of (rgb [V 3 H W], prompt) -> number
-    clip: str = VIT_B_32  # the CLIP of these metrics, a folder or org/name[@revision]; downloaded at first use
+    folders: Positional[tuple[Path, ...]] = ()  # of the runs
     out: Path | None = None  # a file for all rows and columns, .json or .csv
-
-    def check(self) -> None:
-        """ValueError for a CLIP that no metric uses."""
-        if self.clip != VIT_B_32 and not any(name in NAMES for name in self.metric):
-            raise ValueError("clip has no effect without one of its metrics: add --metric clip-score, for example")
 
     def __call__(self) -> None:
         if not self.folders:
@@ -241,19 +234,18 @@ class Evaluate(Config):
         if self.out:
             check_table(self.out)
         check_distinct(self.folders)
-        own_metrics = [name for name in self.metric if is_own(name)]
-        names = list(dict.fromkeys(name for name in self.metric if not is_own(name)))
-        for name in names:
-            named("metric", name, dict.fromkeys(NAMES))
-        published = ClipMetrics(load_clip(self.clip), names) if names else None
-        rows: list[dict[str, Any]] = []
+        measures = self.measures()
+        found: list[Evaluated] = []
         for folder in self.folders:
-            rows.append(row(folder, own_metrics, published))
-            if "judge" in rows[-1]:
-                logging.getLogger(__name__).warning("%s: %s", folder, rows[-1]["judge"])
-        more = [*(name.rpartition(":")[2] for name in own_metrics), *(published.columns if published else ())]
-        print(markdown([{name: row.get(name, "") for name in (*COLUMNS, *more)} for row in rows]))
-        print(markdown(summarize(rows)))
+            found.append(evaluated(folder, measures))
+            if "judge" in found[-1].row:
+                logging.getLogger(__name__).warning("%s: %s", folder, found[-1].row["judge"])
+        names = (*COLUMNS, *measures.columns)
+        rows = [each.row for each in found]
+        print(markdown([{name: row.get(name, "") for name in names} for row in rows]))
+        print(markdown(summarize(rows, also=measures.columns)))
+        if sets := of_sets(found, measures.sets):
+            print(markdown(sets))
         if self.out:
             write_table(rows, self.out)
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from scoredistill.cli.costs import Cost, cost
-from scoredistill.cli.progress import peak_memory
 from scoredistill.contracts import HasPixels
 from scoredistill.recipes.build import Parts
 from scoredistill.recipes.command import command
 from scoredistill.recipes.text import write_recipe
+from scoredistill.runs.memory import peak_memory
 
 MEASURED = 2  # steps, after one that warms up
 

@@ -25,6 +25,7 @@ from scoredistill.recipes.recipe import Recipe, changed
 from scoredistill.runs.evaluation import evaluate
 from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.formats import mesh_of
+from scoredistill.runs.memory import peak_memory
 from scoredistill.runs.mesh_metrics import mesh_metrics
 from scoredistill.runs.renders import RESOLUTION, film, four_views
 
@@ -44,12 +45,12 @@ def finish(
     why the run broke off, if it did; then no mesh is made of it. Raises DivergedError, after everything else is
     written, where the scene is empty.
     """
-    recipe = folder.recipe
+    recipe, peak = folder.recipe, peak_memory()
     folder.check_config()
     show("preview")
     write_preview(recipe, scene, folder / "preview.png")
     show("metrics")
-    metrics, empty = _summary(folder) | evaluate(recipe, scene), ""
+    metrics, empty = _summary(folder) | {"peak_mb": peak} | evaluate(recipe, scene), ""
     if not isinstance(scene, HasPixels):
         show("turntable")
         write_turntable(film(recipe, scene), folder / "turntable.mp4", background=background_color(recipe))
