@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.log import Record
 from scoredistill.viewer.panel import progress
+from scoredistill.viewer.server import Server
 from scoredistill.viewer.viewer import Viewer
-
-if TYPE_CHECKING:
-    from viser import ViserServer
 
 SHARE = 0.2  # of the time, at most, for pictures that no camera asked for
 EVERY = 1.0  # seconds between two updates of the curves
@@ -29,11 +27,12 @@ class Live:
     """
 
     def __init__(
-        self, server: ViserServer, folder: RunFolder, scene: Any, stop: Callable[[], None], stopping: Callable[[], bool]
+        self, server: Server, folder: RunFolder, scene: Any, stop: Callable[[], None], stopping: Callable[[], bool]
     ) -> None:
         self.folder, self.stopping = folder, stopping
         self.viewer = Viewer(server, folder.recipe, scene, folder / "mesh.glb")
-        self.viewer.panel.buttons(self._toggle, stop)
+        self.viewer.panel.add_buttons(self._toggle, stop)
+        self.viewer.panel.add_details(folder.recipe)
         self.paused = self.failed = False
         self._log: list[Record] | None = None
         self._cost, self._sent, self._updated = 0.0, 0.0, 0.0

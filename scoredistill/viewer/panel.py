@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +15,7 @@ from scoredistill.recipes.kinds import name_of
 from scoredistill.recipes.recipe import Recipe
 from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.log import Record
-
-if TYPE_CHECKING:
-    from viser import ViserServer
+from scoredistill.viewer.server import Server
 
 SIZES = ("64", "128", "256", "512", "1024")  # pixels of the height at rest; while the camera moves, a quarter
 SIZE = "256"
@@ -31,7 +29,7 @@ TABLE = "font-size: 75%; max-height: 24em; overflow: auto; padding: 0 1em"
 class Panel:
     """The elements of the panel; `changed` is called when the user chooses another view."""
 
-    def __init__(self, server: ViserServer, recipe: Recipe, kinds: Sequence[str], changed: Callable[[], None]) -> None:
+    def __init__(self, server: Server, recipe: Recipe, kinds: Sequence[str], changed: Callable[[], None]) -> None:
         self.gui = server.gui
         about = f"{name_of(recipe.method)}, {name_of(recipe.scene)} scene, seed {recipe.training.seed}"
         prior = Path(recipe.prior.name).name
@@ -40,19 +38,25 @@ class Panel:
         )
         self._status = self.gui.add_html("")
         self.status("before the first step")
-        self.kind = self.gui.add_dropdown("show", kinds, hint="what is rendered")
-        self.size = self.gui.add_dropdown("resolution", SIZES, SIZE, hint="height in pixels when the camera rests")
-        self.state: Any = None
+        self.kind = self.gui.add_dropdown("show", tuple(kinds), hint="what is rendered")
+        hint = "height of the render in pixels when the camera rests"
+        self.size = self.gui.add_dropdown("resolution", SIZES, initial_value=SIZE, hint=hint, visible=not recipe.flat)
         for handle in (self.kind, self.size):
             handle.on_update(lambda event: changed())
+        self.state: Any = None
+        self._curves: Any = None
         self._charts: dict[str, Any] = {}
-        with self.gui.add_folder("Curves", expand_by_default=False) as self._curves:
-            pass
         self._moments: list[tuple[str, list[Path]]] = []
-        with self.gui.add_folder("Moments", expand_by_default=False, visible=False) as self._moment_folder:
-            self._slider: Any = None
+        self._moment_folder: Any = None
+        self._slider: Any = None
+        self._images: list[Any] = []
+
+    def add_details(self, recipe: Recipe) -> None:
+        """Folded below everything else: the curves of the log, the inputs of the prior, all settings."""
+        self._curves = self.gui.add_folder("Curves", expand_by_default=False)
+        self._moment_folder = self.gui.add_folder("Moments", expand_by_default=False, visible=False)
+        with self._moment_folder:
             self._caption = self.gui.add_html("")
-            self._images: list[Any] = []
         with self.gui.add_folder("Settings", expand_by_default=False):
             settings = {name: value for name, value in dotted(to_plain(recipe)).items() if value != ""}
             self.gui.add_html(f'<div style="{TABLE}">{table(settings)}</div>')
@@ -105,11 +109,13 @@ class Panel:
         self._moment_folder.visible = bool(found)
         if len(found) > 1:
             with self._moment_folder:
-                self._slider = self.gui.add_slider("moment", 0, len(found) - 1, 1, len(found) - 1, order=-1)
+                self._slider = self.gui.add_slider(
+                    "moment", min=0, max=len(found) - 1, step=1, initial_value=len(found) - 1, order=-1
+                )
                 self._slider.on_update(lambda event: self._show_moment(int(self._slider.value)))
         self._show_moment(len(found) - 1)
 
-    def buttons(self, pause: Callable[[], bool], stop: Callable[[], None]) -> None:
+    def add_buttons(self, pause: Callable[[], bool], stop: Callable[[], None]) -> None:
         """Buttons to pause the run (`pause` returns whether it is paused now) and to stop it."""
         toggle = self.gui.add_button("Pause", hint="after the step; the run goes on at a second press")
         halt = self.gui.add_button("Stop", hint="after the step, with a checkpoint and the results, as Ctrl-C does")

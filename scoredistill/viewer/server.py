@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import io
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from scoredistill.config import Range
-
-if TYPE_CHECKING:
-    from viser import ViserServer
 
 HOST = "127.0.0.1"
 LOCAL = (HOST, "localhost", "[::1]")
 """Names of this machine in the address of a page, as at the near end of a tunnel."""
 PORT = 8080
+Server = Any  # viser.ViserServer: viser is imported when a page is asked for
+Client = Any  # viser.ClientHandle, one open page
 Port = Annotated[int, Range(1024, 60_000)]  # viser tries up to 1000 further ports
 INSTALL = 'pip install "scoredistill[view]"'
 
@@ -34,7 +33,7 @@ def quiet() -> Any:
         yield
 
 
-def local_server(port: int | None, label: str) -> ViserServer:
+def local_server(port: int | None, label: str) -> Server:
     """A running server on `HOST` at `port`, or at a free one from `PORT` on; `label` is the title of its panel.
 
     ValueError in one line where viser is not installed or the port is in use.
@@ -52,6 +51,7 @@ def local_server(port: int | None, label: str) -> ViserServer:
     for message in (_messages.ShareUrlRequest, _messages.ShareUrlDisconnect):  # a tunnel through viser's own host
         sockets.unregister_handler(message)
     server.gui.configure_theme(show_logo=False, show_share_button=False)
+    server.gui.main_panel.dock_right()  # beside the picture, not over it
 
     async def refuse_other_pages(client: Any) -> None:
         connection = sockets._live_connections[client.client_id]
@@ -63,13 +63,13 @@ def local_server(port: int | None, label: str) -> ViserServer:
     return server
 
 
-def stop(server: ViserServer) -> None:
+def stop(server: Server) -> None:
     """Stop a server without a word."""
     with quiet():
         server.stop()
 
 
-def address(server: ViserServer) -> str:
+def address(server: Server) -> str:
     """What to open in the browser."""
     return f"http://{HOST}:{server.get_port()}"
 

@@ -9,7 +9,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scoredistill.camera import orbit
 from scoredistill.contracts import HasGaussians, HasPixels
@@ -18,9 +18,7 @@ from scoredistill.runs.renders import ELEVATION_DEG
 from scoredistill.viewer import picture
 from scoredistill.viewer.mesh import read_mesh
 from scoredistill.viewer.panel import Panel
-
-if TYPE_CHECKING:
-    from viser import ClientHandle, ViserServer
+from scoredistill.viewer.server import Client, Server
 
 REST = 0.2  # seconds without a move after which the camera rests
 COARSE = 4  # how many times smaller the picture of a moving camera is
@@ -32,7 +30,7 @@ SPLATS, MESH, IMAGES = "splats", "mesh", "images"
 class Browser:
     """One connected page: its camera, when that moved last, and which picture it has."""
 
-    client: ClientHandle
+    client: Client
     moved: float
     moves: int = 0
     shown: tuple[int, int] | None = None  # version of the scene, moves of the camera
@@ -47,7 +45,7 @@ class Browser:
 class Viewer:
     """A scene in the browsers that are connected to a server; `mesh` is a GLB that is shown where it exists."""
 
-    def __init__(self, server: ViserServer, recipe: Recipe, scene: Any, mesh: Path) -> None:
+    def __init__(self, server: Server, recipe: Recipe, scene: Any, mesh: Path) -> None:
         self.server, self.recipe, self.scene, self.mesh = server, recipe, scene, mesh
         self.version = 0  # of what is to be shown
         self._drawn: tuple[str, int] | None = None  # kind and version of the splats or the mesh in the browsers
@@ -88,7 +86,7 @@ class Viewer:
         self._wake.wait(seconds)
         self._wake.clear()
 
-    def _connected(self, client: ClientHandle) -> None:
+    def _connected(self, client: Client) -> None:
         browser = Browser(client, time.monotonic())
 
         @client.camera.on_update
@@ -99,15 +97,16 @@ class Viewer:
         self._browsers[client.client_id] = browser
         self._wake.set()
 
-    def _send(self, client: ClientHandle, fine: bool) -> None:
+    def _send(self, client: Client, fine: bool) -> None:
         """Render what a browser sees and send it, lossless."""
         kind = self.panel.kind.value
         self._draw(kind)
         pixels = self._pixels(client, kind, fine)
-        client.scene.set_background_image(pixels, format="png")
-        client.flush()
+        if client.client_id in self._browsers:  # its page may be closed by now
+            client.scene.set_background_image(pixels, format="png")
+            client.flush()
 
-    def _pixels(self, client: ClientHandle, kind: str, fine: bool) -> picture.Pixels:
+    def _pixels(self, client: Client, kind: str, fine: bool) -> picture.Pixels:
         if kind in (SPLATS, MESH):
             return picture.plain(self.recipe)
         camera = client.camera

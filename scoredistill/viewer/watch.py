@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from scoredistill.recipes.build import build_scene
 from scoredistill.recipes.preset import resolved_device
@@ -16,10 +15,8 @@ from scoredistill.recipes.recipe import changed
 from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.log import Record
 from scoredistill.viewer.panel import progress
+from scoredistill.viewer.server import Server
 from scoredistill.viewer.viewer import Viewer
-
-if TYPE_CHECKING:
-    from viser import ViserServer
 
 EVERY = 1.0  # seconds between two looks into the folder
 PAUSE = 0.05  # seconds between two looks at the cameras
@@ -28,12 +25,13 @@ PAUSE = 0.05  # seconds between two looks at the cameras
 class Watch:
     """The view of a run folder; ValueError for a folder that is none, or whose checkpoints cannot be read."""
 
-    def __init__(self, path: Path, server: ViserServer) -> None:
+    def __init__(self, path: Path, server: Server) -> None:
         self.folder = RunFolder.open(path)
         recipe = changed(self.folder.recipe, "prior.device", resolved_device("auto"))
         self.scene = build_scene(recipe)
         self.viewer = Viewer(server, recipe, self.scene, self.folder / "mesh.glb")
         self.viewer.panel.add_states(self._choose)
+        self.viewer.panel.add_details(recipe)
         self._loaded: int | None = None  # the checkpoint in the scene
         self._tried: int | None = None  # the one that was to be loaded last; a damaged one is replaced by an older one
         self._log: list[Record] = []

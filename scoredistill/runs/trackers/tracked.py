@@ -58,7 +58,7 @@ class Trackers:
             self._try(name, lambda tracker=tracker: tracker.scalars(record["step"], values))
 
     def pictures(self, step: int, files: Mapping[str, Path]) -> None:
-        """Log PNG files by their names."""
+        """Log PNG files by their names, without the numbers that sort them."""
         from PIL import Image
 
         for name, tracker in list((self._open or {}).items()):
@@ -66,7 +66,7 @@ class Trackers:
 
                 def send(tracker: Tracker = tracker, title: str = title, path: Path = path) -> None:
                     with Image.open(path, formats=["PNG"]) as picture:
-                        tracker.picture(step, title, np.asarray(picture.convert("RGB")))
+                        tracker.picture(step, title.split("-", 1)[-1], np.asarray(picture.convert("RGB")))
 
                 self._try(name, send)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,6 +19,7 @@ class Tracked:
     first: int  # the first step of this process; later ones that a killed process has logged are void
 
 
+@runtime_checkable
 class Tracker(Protocol):
     """One library's log of one run."""
 

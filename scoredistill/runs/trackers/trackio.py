@@ -49,8 +49,10 @@ class Trackio:
             self.run.log({name: trackio.Image(rgb)}, step=step)
 
     def close(self) -> None:
+        import trackio
+
         with _quiet():
-            self.run.finish()
+            trackio.finish()
 
 
 def run_name(run: Tracked) -> str:
