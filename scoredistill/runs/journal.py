@@ -73,7 +73,9 @@ def record(
             if trackers is not None:
                 trackers.row(entry)
                 trackers.pictures(step.index, pictures)
+            paused = time.monotonic()
             yield entry
+            began += time.monotonic() - paused  # what the caller does meanwhile is no time of the run
             if last:
                 return
 

@@ -23,7 +23,7 @@ CURVES = ("grad_norm", "t", "residual", "opacity")  # of the log, those that the
 POINTS = 500  # of a curve, at most
 NEWEST = "newest"
 FIGURE = "padding: 0 1em; overflow-wrap: anywhere"
-TABLE = "font-size: 75%; max-height: 24em; overflow: auto; padding: 0 1em"
+TABLE = "font-size: 75%; max-height: 24em; overflow: auto; padding: 0 0.5em; overflow-wrap: anywhere"
 
 
 class Panel:
