@@ -16,6 +16,7 @@ from scoredistill.cli.method_help import method_page, methods_table
 from scoredistill.cli.metric_help import metrics_table
 from scoredistill.cli.progress import Ticker
 from scoredistill.cli.sweep import Sweep
+from scoredistill.cli.view import View, watching
 from scoredistill.compare.conduct import Comparison, compare
 from scoredistill.config import (
     Batch,
@@ -52,6 +53,7 @@ from scoredistill.recipes.recipe import (
     Recipe,
     Texels,
     Threshold,
+    Tracker,
     changed,
     different,
 )
@@ -65,7 +67,9 @@ from scoredistill.runs.renders import ELEVATION_DEG, render_views, turntable
 from scoredistill.runs.samples import samples
 from scoredistill.runs.sets import Evaluated, of_sets
 from scoredistill.runs.table import check_table, evaluated, write_table
+from scoredistill.runs.trackers import check_installed
 from scoredistill.studies.conduct import Order, conduct, listing
+from scoredistill.viewer.server import Port
 
 COLUMNS = ("run", "kind_right", "color_right", "view_right", "similarity", "sharpness", "diverged", "seen_as")
 VIEWS = 64  # of one picture, at most
@@ -90,9 +94,12 @@ class Generate(Config):
     resolution: Pixels | None = None  # render resolution in pixels (--training.resolution)
     scale: GuidanceScale | None = None  # guidance scale (--method.scale)
     negative: str | None = None  # negative prompt (--prompt.negative)
+    log: tuple[Tracker, ...] | None = None  # where the run is logged to as well (--output.log)
     out: Path | None = None  # the run's folder; by default runs/PROMPT-METHOD-SEED
     config: Path | None = None  # start from the recipe in this config.yaml; other flags replace its settings
     dry_run: bool = False  # print the recipe, its denoiser calls, time and memory, measured on 3 steps; write nothing
+    view: bool = False  # watch the run in the browser while it trains; pause and stop it there
+    port: Port | None = None  # of that page on 127.0.0.1; by default 8080, or the next one that is free
 
     fixed_scene: ClassVar[str] = ""
 
@@ -103,7 +110,10 @@ class Generate(Config):
         if self.dry_run:
             print(forecast(parts), end="")
             return
-        drive(RunFolder.create(recipe, self.out or default_path(recipe.prompt.text, name, seed)), parts)
+        check_installed(recipe.output.log)
+        path = self.out or default_path(recipe.prompt.text, name, seed)
+        with watching(self, path.name) as server:
+            drive(RunFolder.create(recipe, path), parts, server=server)
 
 
 @dataclass(frozen=True)
@@ -120,7 +130,10 @@ class Resume(Config):
     folder: Positional[Path]  # of the run
     prompt: str = ""  # not used
     steps: Count | None = None  # optimization steps in all (--training.steps)
+    log: tuple[Tracker, ...] | None = None  # where the run is logged to as well (--output.log)
     accept_changes: bool = False  # go on although config.yaml, the prior, the picture or the kernels have changed
+    view: bool = False  # watch the run in the browser while it trains; pause and stop it there
+    port: Port | None = None  # of that page on 127.0.0.1; by default 8080, or the next one that is free
 
     def run(self, recipe: Recipe) -> None:
         """Continue the run with its recipe as the flags changed it."""
@@ -131,8 +144,10 @@ class Resume(Config):
                 raise ValueError(f"resume cannot change {path}: start a new run with: {again}")
         if folder.edited:
             folder.load(accept=self.accept_changes)  # so that an edit is named before anything is made of it
+        check_installed(recipe.output.log)
         parts = build(recipe)
-        drive(folder.with_recipe(recipe), parts, accept=self.accept_changes)
+        with watching(self, self.folder.absolute().name) as server:
+            drive(folder.with_recipe(recipe), parts, accept=self.accept_changes, server=server)
 
 
 @dataclass(frozen=True)
@@ -338,6 +353,7 @@ COMMANDS: dict[str, Any] = {
     "sweep": Sweep,
     "render": Render,
     "export": Export,
+    "view": View,
     "evaluate": Evaluate,
     "compare": Compare,
     "study": Study,
