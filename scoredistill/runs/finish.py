@@ -12,10 +12,11 @@ from typing import Any
 import torch
 
 from scoredistill.config import dotted, to_plain
-from scoredistill.contracts import HasPixels, HasVolume
+from scoredistill.contracts import HasGaussians, HasPixels, HasVolume
 from scoredistill.export.glb import write_glb
 from scoredistill.export.images import enlarge, grid, preview, write_png, write_turntable
 from scoredistill.export.page import Page, write_page
+from scoredistill.export.splat_stage import SplatStage
 from scoredistill.files import json_bytes, write_safely
 from scoredistill.recipes.build import background_color, build_scene
 from scoredistill.recipes.command import command, command_line
@@ -63,7 +64,7 @@ def finish(
             metrics |= {"diverged": True, "reason": trouble or empty}
     show("page")
     write_safely(folder / "metrics.json", json_bytes(metrics))
-    write_page(page(folder, metrics), folder / "index.html")
+    write_page(page(folder, metrics, scene), folder / "index.html")
     if metrics["diverged"] and not trouble:
         raise DivergedError(empty or f"the run has diverged: its views are {metrics['reason']}")
     return metrics
@@ -86,7 +87,7 @@ def salvage(folder: RunFolder, scene: Any, why: str) -> str:
 def show_so_far(folder: RunFolder, scene: Any) -> None:
     """Renew the preview and the page during a run; of its end they hold nothing. No random stream is touched."""
     write_preview(folder.recipe, scene, folder / "preview.png", min(folder.recipe.training.resolution, RESOLUTION))
-    so_far = page(folder, _summary(folder))
+    so_far = page(folder, _summary(folder), scene)
     write_page(replace(so_far, mesh=None, video=None), folder / "index.html")
 
 
@@ -98,20 +99,21 @@ def write_preview(recipe: Recipe, scene: Any, path: Path, resolution: int | None
         write_png(preview(four_views(recipe, scene, resolution), background_color(recipe)), path)
 
 
-def page(folder: RunFolder, metrics: dict[str, Any]) -> Page:
-    """The page of a run from the files in its folder."""
+def page(folder: RunFolder, metrics: dict[str, Any], scene: Any) -> Page:
+    """The page of a run from the files in its folder, and the splats of its scene if it has any."""
     recipe, log = folder.recipe, folder.log()
     times = {record["step"]: record.get("t") for record in log}
     probes = [
         (f"step {index}" + (f", t = {times[index]:.2f}" if times.get(index) else ""), _titled(pictures))
         for index, pictures in folder.traces().items()
     ]
-    method, scene = name_of(recipe.method), name_of(recipe.scene)
+    method, kind = name_of(recipe.method), name_of(recipe.scene)
     return Page(
         title=recipe.prompt.text,
-        subtitle=f"{method}, {scene} scene, prior {Path(recipe.prior.name).name}, seed {recipe.training.seed}",
+        subtitle=f"{method}, {kind} scene, prior {Path(recipe.prior.name).name}, seed {recipe.training.seed}",
         mesh=_existing(folder / "mesh.glb"),
         video=_existing(folder / "turntable.mp4"),
+        splats=_splats(recipe, scene) if isinstance(scene, HasGaussians) else None,
         pictures={"images" if recipe.flat else "front, side, back, top": folder / "preview.png"},
         probes=probes,
         log=log,
@@ -133,6 +135,11 @@ def _write_mesh(folder: RunFolder, scene: Any) -> dict[str, Any]:
         mesh, folder / "mesh.glb", name=text, extras={"prompt": text, "method": name_of(recipe.method), "seed": seed}
     )
     return mesh_metrics(recipe, scene, mesh)
+
+
+def _splats(recipe: Recipe, scene: HasGaussians) -> SplatStage:
+    """The splats as they are, seen from the middle distance of the training views."""
+    return SplatStage(scene.gaussians(), *recipe.views.middle(), tuple(background_color(recipe).tolist()))
 
 
 def _summary(folder: RunFolder) -> dict[str, Any]:
