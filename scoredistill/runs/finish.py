@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from scoredistill.config import dotted, to_plain
-from scoredistill.contracts import HasGaussians, HasPixels, HasVolume
+from scoredistill.contracts import Frame, HasGaussians, HasPixels, HasVolume
 from scoredistill.export.glb import write_glb
 from scoredistill.export.images import enlarge, grid, preview, write_png, write_turntable
 from scoredistill.export.page import Page, write_page
@@ -27,7 +27,7 @@ from scoredistill.runs.evaluation import evaluate
 from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.formats import mesh_of
 from scoredistill.runs.mesh_metrics import mesh_metrics
-from scoredistill.runs.renders import RESOLUTION, film, four_views
+from scoredistill.runs.renders import RESOLUTION, drafted, film, four_views, measured
 
 SHOWN = 128  # pixels, at least, of an image in the preview
 
@@ -48,16 +48,18 @@ def finish(
     recipe = folder.recipe
     folder.check_config()
     show("preview")
-    write_preview(recipe, scene, folder / "preview.png")
+    views = write_preview(recipe, scene, folder / "preview.png")
     show("metrics")
-    metrics, empty = _summary(folder) | evaluate(recipe, scene), ""
+    draft = drafted(recipe, scene)
+    shown = scene if views is None else measured(recipe, scene, draft, views)
+    metrics, empty = _summary(folder) | evaluate(recipe, shown), ""
     if not isinstance(scene, HasPixels):
         show("turntable")
-        write_turntable(film(recipe, scene), folder / "turntable.mp4", background=background_color(recipe))
+        write_turntable(film(recipe, draft), folder / "turntable.mp4", background=background_color(recipe))
         (folder / "mesh.glb").unlink(missing_ok=True)  # of an earlier state of this run
         show("mesh")
         try:
-            metrics |= _write_mesh(folder, scene) if isinstance(scene, HasVolume) and not trouble else {}
+            metrics |= _write_mesh(folder, scene, shown) if isinstance(scene, HasVolume) and not trouble else {}
         except ValueError as error:
             empty = str(error)
         if trouble or empty:
@@ -91,12 +93,14 @@ def show_so_far(folder: RunFolder, scene: Any) -> None:
     write_page(replace(so_far, mesh=None, video=None), folder / "index.html")
 
 
-def write_preview(recipe: Recipe, scene: Any, path: Path, resolution: int | None = None) -> None:
-    """Front, side, back and top with their normals; of a flat scene its images."""
+def write_preview(recipe: Recipe, scene: Any, path: Path, resolution: int | None = None) -> Frame | None:
+    """Write front, side, back and top with their normals and return them; of a flat scene its images, and None."""
     if isinstance(scene, HasPixels):
         write_png(grid(enlarge(scene.pixels.detach().cpu().clamp(0, 1), SHOWN)), path)
-    else:
-        write_png(preview(four_views(recipe, scene, resolution), background_color(recipe)), path)
+        return None
+    views = four_views(recipe, scene, resolution)
+    write_png(preview(views, background_color(recipe)), path)
+    return views
 
 
 def page(folder: RunFolder, metrics: dict[str, Any], scene: Any) -> Page:
@@ -126,15 +130,15 @@ def page(folder: RunFolder, metrics: dict[str, Any], scene: Any) -> Page:
 
 
 @torch.no_grad()
-def _write_mesh(folder: RunFolder, scene: Any) -> dict[str, Any]:
-    """Write mesh.glb; returns its metrics, ValueError where the volume is empty."""
+def _write_mesh(folder: RunFolder, scene: Any, shown: Any) -> dict[str, Any]:
+    """Write mesh.glb; returns its metrics against renders of `shown`, ValueError where the volume is empty."""
     recipe = folder.recipe
     mesh = mesh_of(scene, recipe.output, recipe.prior.device)
     text, seed = recipe.prompt.text, recipe.training.seed
     write_glb(
         mesh, folder / "mesh.glb", name=text, extras={"prompt": text, "method": name_of(recipe.method), "seed": seed}
     )
-    return mesh_metrics(recipe, scene, mesh)
+    return mesh_metrics(recipe, shown, mesh)
 
 
 def _splats(recipe: Recipe, scene: HasGaussians) -> SplatStage:

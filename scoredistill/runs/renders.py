@@ -18,6 +18,7 @@ TOP_DEG = 80.0  # straight down, "up" would have no direction in the picture
 RESOLUTION = 128  # pixels of previews and evaluated views: finer than the judge's 64, for sharpness
 LARGEST = 256  # pixels of a turntable whose resolution follows that of the training
 CHUNK = 4  # views rendered at once, which bounds the memory
+SAME_DB = 70.0  # PSNR above which renders of a draft replace those of the scene in measurements
 
 
 def four_views(recipe: Recipe, scene: Any, resolution: int | None = None) -> Frame:
@@ -49,14 +50,30 @@ def turntable(
         yield frame  # outside: two turntables that take turns would leave gradients off
 
 
-def film(recipe: Recipe, scene: Any) -> Iterator[Frame]:
-    """The frames of a run's turntable video, of a draft of the scene where it has one: a point of it for each pixel."""
+def film(recipe: Recipe, draft: Any) -> Iterator[Frame]:
+    """The frames of a run's turntable video, of the scene or its draft."""
+    return turntable(recipe, draft, recipe.output.turntable_frames, _film_resolution(recipe))
+
+
+def drafted(recipe: Recipe, scene: Any) -> Any:
+    """A draft of the scene, with a point of it for each pixel of the film; the scene itself where it has none."""
+    if not isinstance(scene, HasDraft):
+        return scene
+    radius, fov_deg = recipe.views.middle()
+    return scene.draft(2 * radius * math.tan(math.radians(fov_deg) / 2) / _film_resolution(recipe))
+
+
+def measured(recipe: Recipe, scene: Any, draft: Any, views: Frame) -> Any:
+    """What is rendered for measurements: the draft where its four views are those of the scene, `views`, in SAME_DB."""
+    if draft is scene:
+        return scene
+    error = float((four_views(recipe, draft).rgb - views.rgb).square().mean())
+    return draft if error <= 10 ** (-SAME_DB / 10) else scene
+
+
+def _film_resolution(recipe: Recipe) -> int:
     output = recipe.output
-    resolution = output.turntable_resolution or min(max(2 * recipe.training.resolution, RESOLUTION), LARGEST)
-    if isinstance(scene, HasDraft):
-        radius, fov_deg = recipe.views.middle()
-        scene = scene.draft(2 * radius * math.tan(math.radians(fov_deg) / 2) / resolution)
-    return turntable(recipe, scene, output.turntable_frames, resolution)
+    return output.turntable_resolution or min(max(2 * recipe.training.resolution, RESOLUTION), LARGEST)
 
 
 def ring_cameras(recipe: Recipe, count: int, resolution: int, elevation_deg: float = ELEVATION_DEG) -> Cameras:
