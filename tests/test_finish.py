@@ -20,11 +20,10 @@ from scoredistill.recipes.fast import fast
 from scoredistill.recipes.paper import paper
 from scoredistill.recipes.recipe import changed
 from scoredistill.recipes.text import read_recipe, write_recipe
-from scoredistill.runs import journal, renders
+from scoredistill.runs import journal, mesh_metrics
 from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.formats import mesh_of
-from scoredistill.runs.mesh_metrics import mesh_metrics
-from scoredistill.runs.renders import drafted, film, four_views, measured, turntable
+from scoredistill.runs.renders import film, four_views, stand_ins, turntable
 from scoredistill.scenes.nerf import GridConfig, NerfConfig
 from scoredistill.scenes.nerf.draft import baked
 
@@ -136,26 +135,27 @@ def test_a_film_from_a_lattice_shows_what_the_field_shows() -> None:
         assert (scene.draft(0.1) is scene) == exact
         output = changed(changed(recipe.output, "turntable_frames", 2), "turntable_resolution", 32)
         short = changed(recipe, "output", output)
-        frames = zip(film(short, drafted(short, scene)), turntable(short, scene, 2, 32), strict=True)
+        filmed, _ = stand_ins(short, scene, four_views(short, scene))
+        frames = zip(film(short, filmed), turntable(short, scene, 2, 32), strict=True)
         assert max(float((drawn.rgb - true.rgb).square().mean()) for drawn, true in frames) < 1e-4
 
 
-def test_measurements_take_a_draft_only_where_it_shows_the_scene() -> None:
-    """Of the smooth initial ball a fine lattice is the field within 70 dB and a coarse one is not; what it measures."""
-    recipe = changed(paper("a red car", prior="toybox", device="cpu"), "training.resolution", 16)
+@pytest.mark.parametrize(("size", "smooth"), [(256, True), (16, False)])
+def test_a_coarse_draft_stands_for_the_scene_only_where_it_shows_the_same(
+    size: int, smooth: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The initial ball, filmed with many pixels and with few: what is measured on its draft agrees with it."""
+    recipe = changed(paper("a red car", prior="toybox", device="cpu"), "output.turntable_resolution", size)
     config = NerfConfig(
         grid=GridConfig(1, 4, 4, 2**8), samples=96, occupancy=16, normals_at="samples", shading="albedo"
     )
     scene = config.build(rng=stream(0, "scene"), steps=1, resolution=16)
-    views = four_views(recipe, scene, 16)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(renders, "RESOLUTION", 16)
-        fine, coarse = (scene.draft(cell) for cell in (0.015, 0.2))
-        assert measured(recipe, scene, fine, views) is fine
-        assert measured(recipe, scene, coarse, views) is scene
-        assert measured(recipe, scene, scene, views) is scene
+    filmed, measured = stand_ins(recipe, scene, four_views(recipe, scene))
+    assert filmed is not scene
+    assert measured is (filmed if smooth else scene)
+    monkeypatch.setattr(mesh_metrics, "RESOLUTION", 32)
     mesh = mesh_of(scene, OUTPUT, "cpu")
-    values = [mesh_metrics(recipe, shown, mesh)["mesh_psnr"] for shown in (scene, fine)]
+    values = [mesh_metrics.mesh_metrics(recipe, shown, mesh)["mesh_psnr"] for shown in (scene, measured)]
     assert values[0] == pytest.approx(values[1], abs=0.01)
 
 

@@ -27,7 +27,7 @@ from scoredistill.runs.evaluation import evaluate
 from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.formats import mesh_of
 from scoredistill.runs.mesh_metrics import mesh_metrics
-from scoredistill.runs.renders import RESOLUTION, drafted, film, four_views, measured
+from scoredistill.runs.renders import RESOLUTION, film, four_views, stand_ins
 
 SHOWN = 128  # pixels, at least, of an image in the preview
 
@@ -50,16 +50,15 @@ def finish(
     show("preview")
     views = write_preview(recipe, scene, folder / "preview.png")
     show("metrics")
-    draft = drafted(recipe, scene)
-    shown = scene if views is None else measured(recipe, scene, draft, views)
-    metrics, empty = _summary(folder) | evaluate(recipe, shown), ""
+    filmed, measured = (scene, scene) if views is None else stand_ins(recipe, scene, views)
+    metrics, empty = _summary(folder) | evaluate(recipe, measured), ""
     if not isinstance(scene, HasPixels):
         show("turntable")
-        write_turntable(film(recipe, draft), folder / "turntable.mp4", background=background_color(recipe))
+        write_turntable(film(recipe, filmed), folder / "turntable.mp4", background=background_color(recipe))
         (folder / "mesh.glb").unlink(missing_ok=True)  # of an earlier state of this run
         show("mesh")
         try:
-            metrics |= _write_mesh(folder, scene, shown) if isinstance(scene, HasVolume) and not trouble else {}
+            metrics |= _write_mesh(folder, scene, measured) if isinstance(scene, HasVolume) and not trouble else {}
         except ValueError as error:
             empty = str(error)
         if trouble or empty:
@@ -130,15 +129,15 @@ def page(folder: RunFolder, metrics: dict[str, Any], scene: Any) -> Page:
 
 
 @torch.no_grad()
-def _write_mesh(folder: RunFolder, scene: Any, shown: Any) -> dict[str, Any]:
-    """Write mesh.glb; returns its metrics against renders of `shown`, ValueError where the volume is empty."""
+def _write_mesh(folder: RunFolder, scene: Any, measured: Any) -> dict[str, Any]:
+    """Write mesh.glb; returns its metrics against renders of `measured`, ValueError where the volume is empty."""
     recipe = folder.recipe
     mesh = mesh_of(scene, recipe.output, recipe.prior.device)
     text, seed = recipe.prompt.text, recipe.training.seed
     write_glb(
         mesh, folder / "mesh.glb", name=text, extras={"prompt": text, "method": name_of(recipe.method), "seed": seed}
     )
-    return mesh_metrics(recipe, shown, mesh)
+    return mesh_metrics(recipe, measured, mesh)
 
 
 def _splats(recipe: Recipe, scene: HasGaussians) -> SplatStage:

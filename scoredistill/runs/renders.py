@@ -18,7 +18,7 @@ TOP_DEG = 80.0  # straight down, "up" would have no direction in the picture
 RESOLUTION = 128  # pixels of previews and evaluated views: finer than the judge's 64, for sharpness
 LARGEST = 256  # pixels of a turntable whose resolution follows that of the training
 CHUNK = 4  # views rendered at once, which bounds the memory
-SAME_DB = 70.0  # PSNR above which renders of a draft replace those of the scene in measurements
+SAME_DB = 65.0  # PSNR of views above which a coarse draft replaces the scene: an error of a seventh of 1/255
 
 
 def four_views(recipe: Recipe, scene: Any, resolution: int | None = None) -> Frame:
@@ -55,20 +55,28 @@ def film(recipe: Recipe, draft: Any) -> Iterator[Frame]:
     return turntable(recipe, draft, recipe.output.turntable_frames, _film_resolution(recipe))
 
 
-def drafted(recipe: Recipe, scene: Any) -> Any:
-    """A draft of the scene, with a point of it for each pixel of the film; the scene itself where it has none."""
+def stand_ins(recipe: Recipe, scene: Any, views: Frame) -> tuple[Any, Any]:
+    """What is filmed and what is measured in place of the scene, whose four views are `views`.
+
+    A draft of one point for two pixels of the film stands for both if its four views are the same within SAME_DB, as
+    those of fog are. Else a draft of one point for each pixel is filmed and the scene is measured. A scene that has no
+    drafts is used itself.
+    """
+    coarse = _draft(recipe, scene, 2.0)
+    if coarse is scene:
+        return scene, scene
+    error = float((four_views(recipe, coarse).rgb - views.rgb).square().mean())
+    if error <= 10 ** (-SAME_DB / 10):
+        return coarse, coarse
+    return _draft(recipe, scene, 1.0), scene
+
+
+def _draft(recipe: Recipe, scene: Any, pixels: float) -> Any:
+    """The scene on a lattice whose points are so many pixels of the film apart, or itself where it has none."""
     if not isinstance(scene, HasDraft):
         return scene
     radius, fov_deg = recipe.views.middle()
-    return scene.draft(2 * radius * math.tan(math.radians(fov_deg) / 2) / _film_resolution(recipe))
-
-
-def measured(recipe: Recipe, scene: Any, draft: Any, views: Frame) -> Any:
-    """What is rendered for measurements: the draft where its four views are those of the scene, `views`, in SAME_DB."""
-    if draft is scene:
-        return scene
-    error = float((four_views(recipe, draft).rgb - views.rgb).square().mean())
-    return draft if error <= 10 ** (-SAME_DB / 10) else scene
+    return scene.draft(2 * radius * math.tan(math.radians(fov_deg) / 2) * pixels / _film_resolution(recipe))
 
 
 def _film_resolution(recipe: Recipe) -> int:
