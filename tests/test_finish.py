@@ -156,7 +156,7 @@ def test_a_coarse_draft_stands_for_the_scene_only_where_it_shows_the_same(
     monkeypatch.setattr(mesh_metrics, "RESOLUTION", 32)
     mesh = mesh_of(scene, OUTPUT, "cpu")
     values = [mesh_metrics.mesh_metrics(recipe, shown, mesh)["mesh_psnr"] for shown in (scene, measured)]
-    assert values[0] == pytest.approx(values[1], abs=0.01)
+    assert values[0] == pytest.approx(values[1], abs=0.05)
 
 
 def test_the_film_of_a_small_run_is_small() -> None:
