@@ -48,7 +48,7 @@ def render(gathered: Gathered, frames: int, folder: Path, table_name: str, comma
         section("Runs", _runs(runs, folder), "results"),
         section("Reproduce", f"<p>All numbers: {_link(table_name, table_name)}</p>" + text(command, "command")),
     ]
-    return assemble(_title(runs), _subtitle(runs), sections, script if turning else "")
+    return assemble(_title(runs), _subtitle(runs), sections, *[script] * turning)
 
 
 def _title(runs: Sequence[Run]) -> str:
