@@ -144,6 +144,8 @@ def test_damaged_files_are_one_line(files: tuple[Path, Path, Path], tmp_path: Pa
     torch.save({n: w for n, w in tiny_metrics.image_reward_weights().items() if "fc1" not in n}, lacking)
     text = tmp_path / "config.json"
     text.write_text(json.dumps({"hidden_size": TEXT}))
+    absurd = tmp_path / "absurd.json"
+    absurd.write_text(json.dumps(tiny_metrics.BERT | {"hidden_size": "wide"}))
     words = tmp_path / "vocab.txt"
     words.write_text("a\nb\n")
     for given, reason in (
@@ -152,6 +154,7 @@ def test_damaged_files_are_one_line(files: tuple[Path, Path, Path], tmp_path: Pa
         ((unsafe, config, vocabulary), "more than weights"),
         ((lacking, config, vocabulary), "no file of ImageReward"),
         ((weights, text, vocabulary), "no configuration"),
+        ((weights, absurd, vocabulary), "no configuration"),
         ((weights, config, words), "no vocabulary"),
     ):
         with pytest.raises(ValueError, match=reason) as error:

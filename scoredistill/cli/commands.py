@@ -260,7 +260,7 @@ class Evaluate(Measuring):
         print(markdown([{name: row.get(name, "") for name in names} for row in rows]))
         print(markdown(summarize(rows, also=measures.columns)))
         if sets := of_sets(found, measures.sets):
-            print(markdown(sets))
+            print(markdown([{name: "" if value is None else value for name, value in row.items()} for row in sets]))
         if self.out:
             write_table(rows, self.out)
 

@@ -61,8 +61,8 @@ class ImageReward:
             width = vision.config.hidden_size
             text = transformers.BlipTextModel(_text_config(transformers, config, width), add_pooling_layer=False)
             head = _head(_part(tensors, "mlp.layers."))
-        except (KeyError, IndexError) as error:
-            raise ValueError(f"{weights} is no file of ImageReward: it lacks {error}") from None
+        except (LookupError, ArithmeticError, TypeError, RuntimeError) as error:  # of sizes that make no network
+            raise ValueError(f"{weights} is no file of ImageReward ({type(error).__name__}: {error})") from None
         for network, found in ((vision, seeing), (text, _part(tensors, TEXT)), (head, _numbered(tensors))):
             fill(network, found, weights)
         return cls(vision, text, head, _tokenizer(transformers, vocabulary))
@@ -129,8 +129,9 @@ def _text_config(transformers: Any, path: Path, width: int) -> Any:
         sizes = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
         names = (*sizes, "vocab_size", "max_position_embeddings", "hidden_act", "layer_norm_eps", "pad_token_id")
         return transformers.BlipTextConfig(**{name: found[name] for name in names}, encoder_hidden_size=width)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ValueError(f"{path} is no configuration of ImageReward's text encoder ({error})") from None
+    except Exception as error:  # the library's own types too, for values that are no sizes
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} is no configuration of ImageReward's text encoder ({reason})") from None
 
 
 def _head(tensors: Mapping[str, Tensor]) -> nn.Sequential:
@@ -152,6 +153,9 @@ def _numbered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _layers(tensors: Mapping[str, Tensor]) -> list[int]:
+    """The numbers of the head's linear layers; KeyError without any."""
+    if not tensors:
+        raise KeyError("mlp.layers")
     return sorted({int(name.split(".")[0]) for name in tensors})
 
 

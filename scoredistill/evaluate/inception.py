@@ -24,7 +24,7 @@ BATCH = 8  # images at a time, which bounds the memory
 
 Kernel = int | tuple[int, int]
 Layer = tuple[int, Kernel] | tuple[int, Kernel, int]  # output channels, kernel, stride (1 if not given)
-Fork = tuple[Layer, Layer]  # two layers side by side
+Fork = list[Layer]  # side by side
 
 
 class Conv(nn.Module):
@@ -55,13 +55,13 @@ class Mixed(nn.Module):
             steps: list[list[str]] = []
             channels = inside
             for place, step in enumerate(layers, 1):
-                forked = isinstance(step[0], tuple)
-                names = [f"{name}_{place}{side}" for side in "ab"] if forked else [f"{name}_{place}"]
+                beside = step if isinstance(step, list) else [step]
+                names = [f"{name}_{place}{side}" for side in ("ab" if len(beside) > 1 else [""])]
                 names = [name] if len(layers) == 1 else names
-                for each, layer in zip(names, step if forked else (step,), strict=True):
+                for each, layer in zip(names, beside, strict=True):
                     self.add_module(each, Conv(channels, layer))
                 steps.append(names)
-                channels = step[0][0] if forked else step[0]
+                channels = beside[0][0]
             self.chains.append(steps)
         self.branch_pool = Conv(inside, (pooled, 1)) if pooled else None
 
@@ -145,7 +145,7 @@ def _c(width: int) -> Mixed:
 
 
 def _e(inside: int, pool: str) -> Mixed:
-    fork = ((384, (1, 3)), (384, (3, 1)))
+    fork: Fork = [(384, (1, 3)), (384, (3, 1))]
     chains: dict[str, Sequence[Layer | Fork]] = {
         "branch1x1": [(320, 1)],
         "branch3x3": [(384, 1), fork],

@@ -149,6 +149,4 @@ def _cell(value: Any, digits: int) -> str:
     if isinstance(value, Mapping):
         spread = "" if value["sd"] is None else f" ± {value['sd']:.{digits}f}"
         return f"{value['mean']:.{digits}f}{spread}"
-    if value is None:
-        return ""
     return f"{value:.{digits}f}" if isinstance(value, float) else str(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -140,6 +140,6 @@ class Measuring(Config):
     def _published(self) -> list[str]:
         return list(dict.fromkeys(name for name in self.metric if not is_own(name)))
 
-    def _some(self, names: Sequence[str] | dict[str, object]) -> list[str]:
+    def _some(self, names: Container[str]) -> list[str]:
         """The named metrics that are among `names`."""
         return [name for name in self._published if name in names]

@@ -37,7 +37,8 @@ class Protocol:
     def about(self) -> str:
         """The protocol in words."""
         camera = "the papers' camera and background" if self.official else "the middle of the training views"
-        return f"{self.views} views at {self.resolution or renders.RESOLUTION} pixels, {camera}"
+        size = f"{self.resolution} pixels" if self.resolution else "the resolution of previews"
+        return f"{self.views} views at {size}, {camera}"
 
 
 PROTOCOLS = {
