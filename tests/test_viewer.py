@@ -34,6 +34,7 @@ from scoredistill.runs.journal import record
 from scoredistill.runs.log import Record
 from scoredistill.runs.renders import ELEVATION_DEG, render_views, ring_cameras
 from scoredistill.viewer import picture
+from scoredistill.viewer import viewer as viewers
 from scoredistill.viewer.live import Live
 from scoredistill.viewer.mesh import read_mesh
 from scoredistill.viewer.server import HOST, from_this_machine, local_server, stop
@@ -44,6 +45,7 @@ pytestmark = pytest.mark.usefixtures("toy_presets")
 
 HOSTILE = "<img src=//x.example/y onerror=alert(1)> **bold** [a](//x.example)"
 SIZE = 16
+FINE = 256  # the height of a picture at rest, unless a page chooses another
 
 
 def tiny_recipe(prior: str, scene: str = "nerf", prompt: str = PROMPT) -> Recipe:
@@ -139,20 +141,22 @@ def test_the_picture_is_the_render(prior: str, scene: str) -> None:
     assert picture.render(recipe, field, front(recipe), "depth").std() > 0
 
 
-def test_a_page_receives_the_render_of_its_camera(prior: str, server: Any) -> None:
+def test_a_page_receives_the_render_of_its_camera(prior: str, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through the socket, lossless: the coarse picture at once, the fine one when the camera rests."""
     recipe = tiny_recipe(prior)
     viewer = Viewer(server, recipe, build_scene(recipe), Path("none.glb"))
     with page(server) as connection:
         look(connection, front(recipe))
-        shapes = []
-        while len(shapes) < 2:
-            if viewer.work():
-                image = background(connection)
-                shapes.append(image.shape)
-            viewer.wait(0.01)
-    assert shapes == [(64, 64, 3), (256, 256, 3)]
-    expected = picture.render(recipe, viewer.scene, ring_cameras(recipe, 1, 256), "color")
+        monkeypatch.setattr(viewers, "REST", 1e9)  # seconds: it moves for ever
+        wait_for(viewer.work)
+        assert background(connection).shape == (FINE // viewers.COARSE, FINE // viewers.COARSE, 3)
+        while viewer.work():  # the first move of a page may count twice
+            background(connection)
+        monkeypatch.setattr(viewers, "REST", 0.0)
+        wait_for(viewer.work)
+        while (image := background(connection)).shape != (FINE, FINE, 3):
+            wait_for(viewer.work)
+    expected = picture.render(recipe, viewer.scene, ring_cameras(recipe, 1, FINE), "color")
     assert np.abs(image.astype(int) - expected).max() <= 1  # the pose went through a quaternion
 
 

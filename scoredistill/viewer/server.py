@@ -54,7 +54,7 @@ def local_server(port: int | None, label: str) -> Server:
     server.gui.main_panel.dock_right()  # beside the picture, not over it
 
     async def refuse_other_pages(client: Any) -> None:
-        connection = sockets._live_connections[client.client_id]
+        connection: Any = sockets._live_connections[client.client_id]
         headers = connection.request.headers
         if not from_this_machine(headers.get("Host", ""), headers.get("Origin")):
             await connection.close(1008, "only pages of this server may connect")
