@@ -76,7 +76,10 @@ def leave_lock_of_another_machine(folder: Path, age: float) -> Path:
 
 def test_a_holder_on_another_machine_counts_while_it_gives_signs_of_life(tmp_path: Path) -> None:
     path = leave_lock_of_another_machine(tmp_path, age=SILENCE / 2)
-    with pytest.raises(ValueError, match=r"in use by process 7 on node-7 .* dead holds it for 60 s more"), hold(tmp_path):
+    with (
+        pytest.raises(ValueError, match=r"in use by process 7 on node-7 .* dead holds it for 60 s more"),
+        hold(tmp_path),
+    ):
         pass
     assert json.loads(path.read_text())["machine"] == "another"
     leave_lock_of_another_machine(tmp_path, age=SILENCE + 1)

@@ -87,7 +87,7 @@ def _beat(handle: int, path: Path, released: threading.Event) -> None:
 
 
 def _lives_elsewhere(path: Path) -> bool:
-    """Whether the file names a holder on another machine that gave a sign of life lately, by the storage's own clock."""
+    """Whether the file names a holder on another machine that lives, by the clock of the storage."""
     try:
         if _about(path).get("machine", _machine()) == _machine():
             return False

@@ -11,6 +11,10 @@ from scoredistill.sweep.trial import Trial
 ERROR = "scoredistill: error: "  # how the command line begins the line that it ends with
 
 
+class EngineError(Exception):
+    """The engine itself cannot go on; what is done stays, and the same sweep goes on later."""
+
+
 @dataclass(frozen=True)
 class End:
     """How an attempt at a trial ended; whether the run is done is for its folder to say."""
