@@ -134,10 +134,9 @@ class _Tasks:
         try:
             found = self.ray.get(task)
         except self.ray.exceptions.RayTaskError as error:
-            return End(trial, 1, last_line(str(error)), 0.0)
+            return End(trial, 1, _first_line(error.cause), 0.0)
         except self.ray.exceptions.RayError as error:
-            why = f"its node or Ray worker was lost {LOSSES + 1} times, at last by: {last_line(_first_line(error))}"
-            return End(trial, 1, why, 0.0)
+            return End(trial, 1, f"its node or Ray worker was lost {LOSSES + 1} times: {_first_line(error)}", 0.0)
         return None if found is None else End(trial, *found)
 
     def stop(self) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scoredistill.runs.folder import CONFIG
-from scoredistill.sweep.engine import End
+from scoredistill.sweep.engine import KILLED, End
 from scoredistill.sweep.process import Attempt, threads
 from scoredistill.sweep.trial import Trial
 
@@ -66,43 +66,55 @@ def attempt(folder: str, share: Share, board: Any) -> tuple[int, str, float] | N
 
     Its process ends with this one, after its step. If it outlives a node that failed, the next attempt waits for it.
     """
-    import ray
+    with ThreadPoolExecutor(1) as pool:
+        end = _attempt(Path(folder), share, _Questions(board, pool))
+    return None if end is None else (end.code, end.line, end.seconds)
 
-    path, wish = Path(folder), _Wish(lambda: ray.get(board.wanted.remote()))
+
+def _attempt(path: Path, share: Share, questions: _Questions) -> End | None:
     if not _appears(path / CONFIG):
         way_out = "--out must be a folder of storage that all nodes share, under the same path"
-        return 1, f"the node {platform.node()} does not see {path}: {way_out}", 0.0
+        raise FileNotFoundError(f"the node {platform.node()} does not see {path}: {way_out}")
     trial = Trial.open(path)
     while not trial.free():
-        if wish() != RUN:
+        if questions.wanted() != RUN:
             return None
         time.sleep(PAUSE)
     if trial.state() == "done":  # by the process that it waited for
-        return 0, "", 0.0
-    if ray.get(board.begin.remote(trial.name)) != RUN:
+        return End(trial, 0, "", 0.0)
+    if questions.begin(trial.name) != RUN:
         return None
-    end = _watched(Attempt.launch(trial, share.environment()), wish)
-    return end.code, end.line, end.seconds
+    return _watched(Attempt.launch(trial, share.environment()), questions)
 
 
-class _Wish:
-    """What the sweep wants, asked for once in a while."""
+class _Questions:
+    """The board, asked in a thread: a task that waits for Ray in its main thread lends its share of the node."""
 
-    def __init__(self, ask: Callable[[], str]) -> None:
-        self.ask = ask
+    def __init__(self, board: Any, pool: ThreadPoolExecutor) -> None:
+        self.board, self.pool = board, pool
         self.answer, self.since = RUN, time.monotonic()
 
-    def __call__(self) -> str:
+    def begin(self, name: str) -> str:
+        """See `Board.begin`."""
+        return self._asked(self.board.begin, name)
+
+    def wanted(self) -> str:
+        """See `Board.wanted`; asked once in a while."""
         if time.monotonic() - self.since > ASK:
-            self.answer, self.since = self.ask(), time.monotonic()
+            self.answer, self.since = self._asked(self.board.wanted), time.monotonic()
         return self.answer
 
+    def _asked(self, question: Any, *words: str) -> str:
+        import ray
 
-def _watched(attempt: Attempt, wish: _Wish) -> End:
+        return self.pool.submit(lambda: ray.get(question.remote(*words))).result()
+
+
+def _watched(attempt: Attempt, questions: _Questions) -> End:
     """The end of an attempt, which does what the sweep wants."""
     try:
-        while attempt.running and wish() != KILL:
-            if wish() == STOP:
+        while attempt.running and (wanted := questions.wanted()) != KILL:
+            if wanted == STOP:
                 attempt.stop()
             time.sleep(PAUSE)
     except BaseException:
@@ -110,7 +122,7 @@ def _watched(attempt: Attempt, wish: _Wish) -> End:
         raise
     if attempt.running:
         attempt.kill()
-        return End(attempt.trial, -9, "", 0.0)
+        return End(attempt.trial, KILLED, "", 0.0)
     return attempt.end()
 
 
