@@ -39,7 +39,7 @@ TINY = {"scene": "image", "scene.count": 1, "batch": 1, "resolution": 16, "steps
 PROMPT = "a red car"
 PLAN = SweepConfig(base=TINY, grid={"prompt": [PROMPT], "method": ["sjc", "sds", "csd"], "seed": "0..7"})
 KILLS = 10
-LONGEST = 20.0  # seconds before a kill
+STEPS = 9  # of all trials before a kill, at most
 
 Row = dict[str, Any]
 
@@ -65,6 +65,11 @@ def finished(folder: Path) -> dict[str, int]:
     """When each of the finished trials wrote its metrics, in nanoseconds."""
     done = [trial for trial in trials(PLAN, folder) if trial.state() == "done"]
     return {trial.name: (trial.path / "metrics.json").stat().st_mtime_ns for trial in done}
+
+
+def steps_logged(folder: Path) -> int:
+    """The steps of all trials so far."""
+    return sum(path.read_bytes().count(b"\n") for path in folder.glob("*/log.jsonl"))
 
 
 def verdict(folder: Path, undisturbed: Path, kills: int, repeated: int) -> Row:
@@ -97,7 +102,10 @@ def killed(folder: Path, undisturbed: Path) -> Row:
     for kill in range(KILLS + 1):
         process = subprocess.Popen(whole_sweep(folder), stdout=subprocess.DEVNULL)
         if kill < KILLS:
-            time.sleep(rng.uniform(2, LONGEST))
+            wanted = steps_logged(folder) + rng.randint(1, STEPS)
+            while process.poll() is None and steps_logged(folder) < wanted:
+                time.sleep(0.01)
+            time.sleep(rng.random())
             process.send_signal(signal.SIGKILL)
         process.wait()
         now = finished(folder)
@@ -114,7 +122,7 @@ def on_ray(folder: Path, undisturbed: Path) -> Row:
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    second: Any = cluster.add_node(num_cpus=1)
+    second = cluster.add_node(num_cpus=1)
     ended: list[str] = []
 
     def report(tally: Tally, end: End | None) -> None:
@@ -127,7 +135,7 @@ def on_ray(folder: Path, undisturbed: Path) -> Row:
             second = None
 
     try:
-        conduct(PLAN, folder, RayEngine(cluster.address), retries=0, report=report, stop=lambda: False)
+        conduct(PLAN, folder, RayEngine(str(cluster.address)), retries=0, report=report, stop=lambda: False)
     finally:
         cluster.shutdown()
     repeated = len(ended) - len(set(ended))
@@ -165,17 +173,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="+", choices=("killed", "ray", "speed"))
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--undisturbed", type=Path, help="the folder of an undisturbed sweep; by default one is made")
     flags = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     file = flags.out / "sweeps.json"
     results: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
+        undisturbed = flags.undisturbed or folder / "undisturbed"
         if {"killed", "ray"} & set(flags.parts):
-            subprocess.run(whole_sweep(folder / "undisturbed"), check=True)
+            subprocess.run(whole_sweep(undisturbed), check=True)
         measures: dict[str, Callable[[], Any]] = {
-            "killed": lambda: [killed(folder / "killed", folder / "undisturbed")],
-            "ray": lambda: [on_ray(folder / "ray", folder / "undisturbed")],
+            "killed": lambda: [killed(folder / "killed", undisturbed)],
+            "ray": lambda: [on_ray(folder / "ray", undisturbed)],
             "speed": lambda: speed(folder / "speed"),
         }
         for part in flags.parts:

@@ -107,7 +107,8 @@ class _Questions:
     def _asked(self, question: Any, *words: str) -> str:
         import ray
 
-        return self.pool.submit(lambda: ray.get(question.remote(*words))).result()
+        answer: Any = self.pool.submit(lambda: ray.get(question.remote(*words))).result()
+        return answer
 
 
 def _watched(attempt: Attempt, questions: _Questions) -> End:
