@@ -45,6 +45,7 @@ def _log_to_stderr() -> None:
     """Show the package's notes and all warnings, each as a line."""
     logging.addLevelName(logging.INFO, "note")
     logging.addLevelName(logging.WARNING, "warning")
+    logging.addLevelName(logging.ERROR, "error")
     logging.basicConfig(format="scoredistill: %(levelname)s: %(message)s", level=logging.WARNING)
     logging.getLogger("scoredistill").setLevel(logging.INFO)
 
