@@ -154,6 +154,25 @@ def read(path: Path) -> Tensor:
     return torch.from_numpy(np.array(Image.open(path))).movedim(-1, 0) / 255
 
 
+def test_lpips_of_a_single_result_is_said_to_have_no_value(
+    prior: str,
+    weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    recipe = fast(PROMPT, method="sds", scene="image", prior=prior)
+    for name, value in {"training.steps": 1, "training.resolution": 32, "scene.count": 1}.items():
+        recipe = changed(recipe, name, value)
+    for _ in record(RunFolder.create(recipe, tmp_path / "run"), build(recipe)):
+        pass
+    assert main(["evaluate", str(tmp_path / "run"), "--metric", "lpips", "--weights", str(weights)]) == 0
+    assert "lpips has no value: it compares results of several seeds" in caplog.text
+    flags = ["--metric", "kernel", "--reference", "prior"]
+    assert main(["evaluate", str(tmp_path / "run"), *flags]) == 2
+    assert "at least 2 images in each set, got 1 and 1" in capsys.readouterr().err
+
+
 def test_compare_shows_sets(runs: list[Path], weights: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     flags = ["--metric", "lpips", "frechet", "--reference", "prior", "--weights", str(weights), "--out", str(page)]

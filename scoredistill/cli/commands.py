@@ -259,7 +259,10 @@ class Evaluate(Measuring):
         rows = [each.row for each in found]
         print(markdown([{name: row.get(name, "") for name in names} for row in rows]))
         print(markdown(summarize(rows, also=measures.columns)))
-        if sets := of_sets(found, measures.sets):
+        sets = of_sets(found, measures.sets)
+        for line in self.without_value(sets):
+            logging.getLogger(__name__).warning(line)
+        if sets:
             print(markdown([{name: "" if value is None else value for name, value in row.items()} for row in sets]))
         if self.out:
             write_table(rows, self.out)
@@ -278,6 +281,8 @@ class Compare(Comparison):
             gathered, page, table = compare(self.folders, self, progress)
         for path, reason in gathered.left_out:
             logging.getLogger(__name__).warning("%s is left out: %s", path, reason)
+        for line in self.without_value(gathered.sets):
+            logging.getLogger(__name__).warning(line)
         print(f"{page}\n{table}")
 
 

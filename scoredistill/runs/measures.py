@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -135,6 +135,13 @@ class Measuring(Config):
             features = partial(mean_square_one, judge)
             sets.append(ToReference({name: DISTANCES[name] for name in names}, features, self.reference, "toybox"))
         return Measures([name for name in self.metric if is_own(name)], views, sets, PROTOCOLS[self.protocol])
+
+    def without_value(self, sets: Sequence[Mapping[str, object]]) -> list[str]:
+        """What to say of each named metric of sets that no set of runs has."""
+        reasons = {"lpips": "it compares results of several seeds, and every run here differs in more than its seed"}
+        reasons |= dict.fromkeys(IN_JUDGE, "the judge knows the toys of Toybox only")
+        absent = [name for name in self._some(reasons) if not any(name in row for row in sets)]
+        return [f"{name} has no value: {reasons[name]}" for name in absent]
 
     @property
     def _published(self) -> list[str]:
