@@ -6,6 +6,7 @@ https://docs.ray.io/en/latest/ray-core/tasks.html
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import signal
@@ -27,6 +28,7 @@ PAUSE = 0.2  # seconds between two looks at the tasks
 ANSWERS = 60.0  # seconds in which a cluster must answer
 NO_NODE = 60.0  # seconds to wait for a node that can run a trial, once all such nodes are lost
 ENDS = 10.0  # seconds for processes to end that are to end at once
+BOARD: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}  # it outlives its node
 STATISTICS = "RAY_USAGE_STATS_ENABLED"
 OURS = "127.0.0.1"  # the address of a cluster that is started for the sweep
 
@@ -106,11 +108,10 @@ class _Tasks:
         near = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=True
         )
-        self.board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=near).remote()
+        self.board = ray.remote(Board).options(**BOARD, scheduling_strategy=near).remote()
         self.task = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=LOSSES)(attempt)
         self.pending: dict[Any, Trial] = {}
-        self.begun: list[str] = []
-        self.stopped = False
+        self.begun: set[str] = set()
 
     def submit(self, trial: Trial) -> None:
         """Queue a trial."""
@@ -123,9 +124,8 @@ class _Tasks:
 
     def newly_begun(self) -> list[Trial]:
         """The trials that have begun since the last call, each once, whatever nodes are lost."""
-        names = self.ray.get(self.board.beginnings.remote(len(self.begun)))
-        fresh = list(dict.fromkeys(name for name in names if name not in self.begun))
-        self.begun += names
+        fresh = set(self.ray.get(self.board.beginnings.remote())) - self.begun
+        self.begun |= fresh
         return [trial for trial in self.pending.values() if trial.name in fresh]
 
     def end(self, task: Any) -> End | None:
@@ -141,10 +141,8 @@ class _Tasks:
 
     def stop(self) -> None:
         """Let all attempts stop after their step; those that have not begun never do."""
-        if not self.stopped:
-            begun = self.ray.get(self.board.want.remote(STOP))
-            self.pending = {task: trial for task, trial in self.pending.items() if trial.name in begun}
-            self.stopped = True
+        begun = self.begun.union(self.ray.get(self.board.want.remote(STOP)))
+        self.pending = {task: trial for task, trial in self.pending.items() if trial.name in begun}
 
     def kill(self) -> None:
         """End what still runs at once."""
@@ -167,7 +165,13 @@ def library() -> Any:
     finally:
         _restore(handler)
     logging.getLogger("ray").setLevel(logging.CRITICAL)
+    worker: Any = importlib.import_module("ray._private.worker")
+    worker.print_to_stdstream = _drop  # no public switch: it prints what nodes report between the sweep's lines
     return ray
+
+
+def _drop(*message: Any, **settings: Any) -> None:
+    """What a lost node means to a trial is in the line of that trial."""
 
 
 @contextlib.contextmanager

@@ -44,9 +44,9 @@ class Board:
         self.wish = wish
         return self.begun
 
-    def beginnings(self, since: int) -> list[str]:
-        """The trials that have begun, but for the first `since`."""
-        return self.begun[since:]
+    def beginnings(self) -> list[str]:
+        """The trials that have begun, but for those before a loss of the board's node."""
+        return self.begun
 
 
 @dataclass(frozen=True)
