@@ -44,6 +44,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_a_node_that_is_killed_loses_nothing(
     prior: str, tmp_path: Path, cluster: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    ray = ray_cluster.library()
     plan = tiny_plan(prior, prompt="a red car", seed="0..2")
     plan = replace(plan, base={**plan.base, "steps": 12})
     undisturbed = forked(lambda: sweep(plan, tmp_path / "undisturbed"))
@@ -59,7 +60,7 @@ def test_a_node_that_is_killed_loses_nothing(
     def stop() -> bool:
         """Asked again and again; adds a second node, on which the sweep itself is not, and kills it once both run."""
         nonlocal killed, second
-        if second is None:
+        if second is None and ray.is_initialized():
             second = cluster.add_node(num_cpus=1)
         if not killed and len(list(folder.glob("*/log.jsonl"))) >= 2 and steps_logged(folder) >= 4:
             cluster.remove_node(second, allow_graceful=False)
