@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from scoredistill.config import Config, Range
+from scoredistill.sweep.board import KILL, STOP, Board
 from scoredistill.sweep.engine import End, EngineError, last_line
-from scoredistill.sweep.ray_task import KILL, STOP, Board, Share, attempt
+from scoredistill.sweep.ray_task import Share, attempt
 from scoredistill.sweep.trial import Trial
 
 INSTALL = 'pip install "scoredistill[cluster]"'
@@ -28,7 +29,6 @@ PAUSE = 0.2  # seconds between two looks at the tasks
 ANSWERS = 60.0  # seconds in which a cluster must answer
 NO_NODE = 60.0  # seconds to wait for a node that can run a trial, once all such nodes are lost
 ENDS = 10.0  # seconds for processes to end that are to end at once
-BOARD: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}  # it outlives its node
 STATISTICS = "RAY_USAGE_STATS_ENABLED"
 OURS = "127.0.0.1"  # the address of a cluster that is started for the sweep
 
@@ -60,11 +60,14 @@ class RayEngine(Config):
         ray = library()
         with _connected(ray, self.address):
             self._check_nodes(ray)
-            tasks = _Tasks(ray, Share(self.cpus, self.gpus))
+            board = Board.beside(trials[0].path)
+            board.open()
+            tasks = _Tasks(ray, Share(self.cpus, self.gpus), board)
             try:
                 yield from self._run(ray, tasks, trials, started, stop)
             finally:
                 tasks.kill()
+                board.close()
 
     def _run(
         self,
@@ -80,7 +83,7 @@ class RayEngine(Config):
         fits = time.monotonic()
         while tasks.pending:
             if stop():
-                tasks.stop()
+                tasks.board.want(STOP)
             ended = tasks.ended()
             for trial in tasks.newly_begun():
                 started(trial)
@@ -103,28 +106,24 @@ class RayEngine(Config):
 class _Tasks:
     """The attempts at trials as tasks of a cluster, and the board that they read."""
 
-    def __init__(self, ray: Any, share: Share) -> None:
-        self.ray, self.share = ray, share
-        near = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-            ray.get_runtime_context().get_node_id(), soft=True
-        )
-        self.board = ray.remote(Board).options(**BOARD, scheduling_strategy=near).remote()
+    def __init__(self, ray: Any, share: Share, board: Board) -> None:
+        self.ray, self.share, self.board = ray, share, board
         self.task = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=LOSSES)(attempt)
         self.pending: dict[Any, Trial] = {}
         self.begun: set[str] = set()
 
     def submit(self, trial: Trial) -> None:
         """Queue a trial."""
-        task = self.task.options(name=trial.name).remote(str(trial.path.absolute()), self.share, self.board)
+        task = self.task.options(name=trial.name).remote(str(trial.path.absolute()), self.share)
         self.pending[task] = trial
 
-    def ended(self) -> list[Any]:
-        """The tasks that have ended."""
-        return self.ray.wait(list(self.pending), num_returns=len(self.pending), timeout=PAUSE)[0]
+    def ended(self, wait: float = PAUSE) -> list[Any]:
+        """The tasks that have ended, all or after some seconds."""
+        return self.ray.wait(list(self.pending), num_returns=len(self.pending), timeout=wait)[0]
 
     def newly_begun(self) -> list[Trial]:
         """The trials that have begun since the last call, each once, whatever nodes are lost."""
-        fresh = set(self.ray.get(self.board.beginnings.remote())) - self.begun
+        fresh = self.board.beginnings() - self.begun
         self.begun |= fresh
         return [trial for trial in self.pending.values() if trial.name in fresh]
 
@@ -139,19 +138,12 @@ class _Tasks:
             return End(trial, 1, f"its node or Ray worker was lost {LOSSES + 1} times: {_first_line(error)}", 0.0)
         return None if found is None else End(trial, *found)
 
-    def stop(self) -> None:
-        """Let all attempts stop after their step; those that have not begun never do."""
-        begun = self.begun.union(self.ray.get(self.board.want.remote(STOP)))
-        self.pending = {task: trial for task, trial in self.pending.items() if trial.name in begun}
-
     def kill(self) -> None:
         """End what still runs at once."""
-        running = [task for task, trial in self.pending.items() if trial.name in self.begun]
-        if not running:
-            return
-        with contextlib.suppress(self.ray.exceptions.RayError):
-            self.ray.get(self.board.want.remote(KILL), timeout=ENDS)
-            self.ray.wait(running, num_returns=len(running), timeout=ENDS)
+        if self.pending:
+            self.board.want(KILL)
+            with contextlib.suppress(self.ray.exceptions.RayError):
+                self.ended(ENDS)
 
 
 def library() -> Any:
