@@ -55,7 +55,6 @@ def test_a_node_that_is_killed_loses_nothing(
 
     def report(tally: Tally, end: End | None) -> None:
         ends.extend([] if end is None else [end])
-        assert killed or len(tally.running) <= 2, "no node runs more than its share"
 
     def stop() -> bool:
         """Asked again and again; adds a second node, on which the sweep itself is not, and kills it once both run."""
