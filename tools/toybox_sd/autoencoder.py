@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor
 
@@ -39,8 +39,8 @@ def losses(flags: argparse.Namespace, seed: int) -> Callable[[AutoencoderKL], Te
         rows = np.sort(rng.choice(len(shard), flags.batch // flags.workers, replace=False))
         x = to_input(shard[rows]).to(flags.device, memory_format=torch.channels_last)
         with torch.autocast(x.device.type, torch.bfloat16):
-            posterior = vae.encode(x).latent_dist
-            found = vae.decode(posterior.sample()).sample.float()
+            posterior = vae.encode(x, return_dict=False)[0]
+            found = vae.decode(posterior.sample(), return_dict=False)[0].float()
         error = found - x
         reconstruction = error.square().mean() + ABSOLUTE_WEIGHT * error.abs().mean()
         return reconstruction + KL_WEIGHT * posterior.kl().mean()
@@ -54,7 +54,7 @@ def fidelity(vae: AutoencoderKL, folder: Path, batch: int = 32) -> float:
     errors, device = [], next(vae.parameters()).device
     for rgb in _batches(shards(folder), batch):
         x = to_input(rgb).to(device)
-        found = vae.decode(vae.encode(x).latent_dist.mean).sample
+        found = vae.decode(vae.encode(x, return_dict=False)[0].mean, return_dict=False)[0]
         errors.append(((found.clamp(-1, 1) - x) / 2).square().mean((1, 2, 3)))
     return float(-10 * torch.cat(errors).mean().log10())
 
@@ -68,7 +68,8 @@ def write_latents(vae: AutoencoderKL, folder: Path, batch: int = 64) -> None:
         if path.exists():
             continue
         rgb = np.load(name.with_suffix(".npy"), mmap_mode="r")
-        means = [vae.encode(to_input(part).to(device)).latent_dist.mean for part in _batches([rgb], batch)]
+        parts = (to_input(part).to(device) for part in _batches([rgb], batch))
+        means = [vae.encode(part, return_dict=False)[0].mean for part in parts]
         np.save(path, (torch.cat(means) * scale).half().cpu().numpy())
 
 

@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
+from scoredistill.toybox import captions
 from tools.toybox_sd.autoencoder import latents_path
 from tools.toybox_sd.networks import SCHEDULER, TextToNoise
 from tools.toybox_sd.words import tokenizer
 from tools.train_toybox import NULL_SHARE, VIEW_SHARE, Batches
-from scoredistill.toybox import captions
 
 MOST_SNR = 5.0  # of the weight min(SNR, 5) / SNR (Hang et al. 2023), which makes training several times shorter
 

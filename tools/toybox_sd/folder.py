@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 from transformers import CLIPTokenizer
 
 from tools.toybox_sd.networks import SCHEDULER, TextToNoise
@@ -28,9 +30,10 @@ captions and view words; it knows no camera and no 3D.
 | | |
 |---|---|
 | parameters | {millions:.1f} M, stored in float16 |
-| autoencoder | AutoencoderKL, from principal components of 8x8 patches; {vae_images} images, {vae_minutes:.0f} minutes; \
-{psnr:.1f} dB on {held_out} held-out renders |
-| text encoder, U-Net | trained together on {images} latents, {minutes:.0f} minutes, averaged weights |
+| autoencoder | AutoencoderKL, from principal components of 8x8 patches |
+| fidelity | {psnr:.1f} dB on {held_out} held-out renders |
+| training of the autoencoder | {vae_images} images, {vae_minutes:.0f} minutes, averaged weights |
+| training of text encoder and U-Net | together, on {images} latents, {minutes:.0f} minutes, averaged weights |
 | data | {views} renders of random toys at 128x128 pixels |
 | captions | worded anew at every use; {null:.0%} dropped, {view:.0%} of the others name the view |
 | loss | noise prediction, weighted by min(SNR, 5) / SNR (Hang et al. 2023) |
@@ -48,12 +51,13 @@ def write(
     folder: Path, vae: AutoencoderKL, network: TextToNoise, tokenizer: CLIPTokenizer, facts: Mapping[str, Any]
 ) -> None:
     """Write the pipeline that diffusers opens, and a card with `facts`."""
+    scheduler: Any = PNDMScheduler(**SCHEDULER)
     pipeline = StableDiffusionPipeline(
         vae=vae,
         text_encoder=network.text,
         tokenizer=tokenizer,
         unet=network.unet,
-        scheduler=PNDMScheduler(**SCHEDULER),
+        scheduler=scheduler,
         safety_checker=None,  # pyright: ignore[reportArgumentType] (optional, see requires_safety_checker)
         feature_extractor=None,  # pyright: ignore[reportArgumentType]
         requires_safety_checker=False,

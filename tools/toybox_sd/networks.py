@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -25,19 +26,21 @@ SCHEDULER: dict[str, Any] = {  # of Stable Diffusion 2.1-base
 
 def autoencoder() -> AutoencoderKL:
     """128x128 pixels to 16 channels of 16x16, 1.0 M parameters."""
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(16, 32, 64, 64),
-        layers_per_block=1,
-        latent_channels=CHANNELS,
-        norm_num_groups=16,
-        sample_size=SIZE,
-    )
+    settings: dict[str, Any] = {
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "block_out_channels": (16, 32, 64, 64),
+        "layers_per_block": 1,
+        "latent_channels": CHANNELS,
+        "norm_num_groups": 16,
+        "sample_size": SIZE,
+    }
+    return AutoencoderKL(**settings)
 
 
 def text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     """A CLIP text encoder for the words of `tokenizer`, 0.7 M parameters."""
+    ids: dict[str, Any] = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=128,
@@ -45,9 +48,7 @@ def text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
         num_hidden_layers=3,
         num_attention_heads=4,
         max_position_embeddings=tokenizer.model_max_length,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        **ids,
     )
     return CLIPTextModel(config)
 

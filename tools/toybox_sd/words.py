@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
@@ -28,7 +29,7 @@ def tokenizer() -> CLIPTokenizer:
         show_progress=False,
     )
     pairs.train_from_iterator(VOCABULARY[1:], trainer)
-    merges = [(left, right) for left, right in json.loads(pairs.to_str())["model"]["merges"]]
+    merges: Any = [(left, right) for left, right in json.loads(pairs.to_str())["model"]["merges"]]
     endings = [letter + WORD_END for letter in letters]
     tokens = dict.fromkeys([*letters, *endings, *(left + right for left, right in merges), BEGIN, END])
     return CLIPTokenizer({token: index for index, token in enumerate(tokens)}, merges, model_max_length=LENGTH)
