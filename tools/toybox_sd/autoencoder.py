@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +31,11 @@ def to_input(rgb: np.ndarray) -> Float[Tensor, "N 3 H W"]:
     return torch.tensor(rgb).float() / 127.5 - 1
 
 
+def decoded(vae: Any, z: Float[Tensor, "N C h w"]) -> Float[Tensor, "N 3 H W"]:
+    """Latents as pictures in [-1, 1], not clamped."""
+    return vae.decode(z, return_dict=False)[0]
+
+
 def losses(flags: argparse.Namespace, seed: int) -> Callable[[AutoencoderKL], Tensor]:
     """A function that returns the reconstruction loss on the next batch of random pictures."""
     pictures, rng = shards(flags.data), np.random.default_rng(seed)
@@ -40,7 +46,7 @@ def losses(flags: argparse.Namespace, seed: int) -> Callable[[AutoencoderKL], Te
         x = to_input(shard[rows]).to(flags.device, memory_format=torch.channels_last)
         with torch.autocast(x.device.type, torch.bfloat16):
             posterior = vae.encode(x, return_dict=False)[0]
-            found = vae.decode(posterior.sample(), return_dict=False)[0].float()
+            found = decoded(vae, posterior.sample()).float()
         error = found - x
         reconstruction = error.square().mean() + ABSOLUTE_WEIGHT * error.abs().mean()
         return reconstruction + KL_WEIGHT * posterior.kl().mean()
@@ -54,7 +60,7 @@ def fidelity(vae: AutoencoderKL, folder: Path, batch: int = 32) -> float:
     errors, device = [], next(vae.parameters()).device
     for rgb in _batches(shards(folder), batch):
         x = to_input(rgb).to(device)
-        found = vae.decode(vae.encode(x, return_dict=False)[0].mean, return_dict=False)[0]
+        found = decoded(vae, vae.encode(x, return_dict=False)[0].mean)
         errors.append(((found.clamp(-1, 1) - x) / 2).square().mean((1, 2, 3)))
     return float(-10 * torch.cat(errors).mean().log10())
 
