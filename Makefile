@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_PROMPT ?= a purple snowman
+WORKERS ?= auto  # processes of the tests, by default one for each core, at most four; 0 runs them in pytest itself
 
 .PHONY: demo test check clean
 
@@ -17,7 +18,7 @@ demo: $(VENV)/.installed
 	@echo "open demo/index.html or demo/mesh.glb"
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

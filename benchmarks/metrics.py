@@ -4,8 +4,9 @@
 
 A scalar measures a degradation if every step changes its mean in one direction beyond two standard errors, paired by
 toy. Shares of recognized images are thresholds and may have plateaus: then no step may go the other way beyond two
-standard errors, and the last must differ from the first. Meters that were considered for sharpness and not chosen are
-measured beside the chosen one. Writes curves.json, curves.md, curves.html (plots) and degraded.png.
+standard errors, and the last must differ from the first; the plateaus are named. Meters that were considered and not
+chosen are measured beside the chosen ones: four of sharpness, and twins of CLIP-IQA in the judge's features. Writes
+curves.json, curves.md, curves.html (plots) and degraded.png.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from scoredistill.toybox.dataset import random_cameras
 
 RESULTS = Path(__file__).parent / "results" / "metrics"
 SEED = 40_000  # apart from the seeds of every data set
+LEVEL = 1 / 255  # of 8 bits
 CERTAIN = 2.0  # standard errors of a paired difference
 LUMA = (0.299, 0.587, 0.114)
 
@@ -55,9 +57,9 @@ class Toys:
     prompts: list[str]
 
 
-def toys(count: int) -> Toys:
+def toys(count: int, seed: int = SEED) -> Toys:
     """`count` toys of random kinds and colors, one view each; the pixels are rounded to 8 bits."""
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(seed)
     kinds, colors = list(KINDS), list(COLORS)
     views, prompts = [], []
     for index in range(count):
@@ -66,7 +68,7 @@ def toys(count: int) -> Toys:
         hue = colors[(color + int(rng.integers(1, len(colors)))) % len(colors)]
         cameras = random_cameras(rng, 1, RESOLUTION)
         for description in ((kinds[kind], colors[color]), (other, colors[color]), (kinds[kind], hue)):
-            toy = build(Description(*description), np.random.default_rng([SEED, index]))
+            toy = build(Description(*description), np.random.default_rng([seed, index]))
             views.append(render(toy, cameras, torch.tensor(BACKGROUND)).rgb)
         prompts.append(plain(kinds[kind], colors[color]))
     right, wrong_kind, wrong_color = (
@@ -134,6 +136,14 @@ CLAIMS = {
     "color_right": {"wrong color": -1},
 }
 """The degradations that each metric of the package claims to measure, and the direction."""
+TWINS = {
+    "twin of clip-iqa-sharpness": ("blur",),
+    "twin of clip-iqa-quality": ("blur", "noise", "posterization"),
+    "twin of clip-iqa-real": ("posterization", "saturation"),
+}
+"""What each twin would have to fall with. The judge's vocabulary has no texts such as "Blurry photo.", so the opposite
+of an intact render is the mean feature of degraded ones."""
+TWIN_TOYS, TWIN_SEED = 96, 50_000  # of these means, apart from the toys that are measured
 
 
 def convolved(rgb: Images, kernel: list[list[float]]) -> Float[Tensor, "N 1 H W"]:
@@ -175,10 +185,34 @@ def crete(rgb: Images) -> Float[Tensor, "N"]:
 REJECTED = {"Laplacian": laplacian, "Tenengrad": tenengrad, "spectral energy": spectral, "Crete": crete}
 
 
+def twins(judge: Judge) -> dict[str, Callable[[Images], Float[Tensor, "N"]]]:
+    """CLIP-IQA's softmax with mean features of intact and of degraded renders of other toys in place of texts."""
+    given = toys(TWIN_TOYS, TWIN_SEED)
+    intact = prototype(judge, [given.right])
+
+    def twin(degradations: tuple[str, ...]) -> Callable[[Images], Float[Tensor, "N"]]:
+        chosen = [DEGRADATIONS[name] for name in degradations]
+        images = [each.apply(given, step) for each in chosen for step in each.steps]
+        degraded = [each for each in images if (each - given.right).abs().amax() > LEVEL]
+        pair = torch.stack([intact, prototype(judge, degraded)])
+        return lambda rgb: (100 * judge.image_features(rgb) @ pair.T).softmax(-1)[:, 0]
+
+    return {name: twin(degradations) for name, degradations in TWINS.items()}
+
+
+def prototype(judge: Judge, images: list[Images]) -> Float[Tensor, "D"]:
+    """The mean of the judge's features, as a unit vector."""
+    return functional.normalize(torch.cat([judge.image_features(each) for each in images]).mean(0), dim=-1)
+
+
 def measured(
-    judge: Judge, captions: Float[Tensor, "K D"], rgb: Images, prompts: list[str]
+    judge: Judge,
+    captions: Float[Tensor, "K D"],
+    rgb: Images,
+    prompts: list[str],
+    rejected: Mapping[str, Callable[[Images], Float[Tensor, "N"]]],
 ) -> dict[str, Float[Tensor, "N"]]:
-    """Every scalar of every image; `captions` are the features of all plain ones."""
+    """Every scalar of every image, those of `rejected` too; `captions` are the features of all plain ones."""
     seen, similarities = judge.recognize(rgb), judge.image_features(rgb) @ captions.T
     own = torch.tensor([PROMPTS.index(prompt) for prompt in prompts])
     subjects = [expected(prompt) for prompt in prompts]
@@ -190,7 +224,7 @@ def measured(
         "kind_right": torch.tensor([kind == name for (kind, _), name in zip(subjects, seen.kinds, strict=True)]),
         "color_right": torch.tensor([color == name for (_, color), name in zip(subjects, seen.colors, strict=True)]),
     }
-    return scalars | {name: meter(rgb) for name, meter in REJECTED.items()}
+    return scalars | {name: meter(rgb) for name, meter in rejected.items()}
 
 
 def spearman(means: Float[Tensor, "S"]) -> float:
@@ -215,17 +249,26 @@ def curve(values: Float[Tensor, "S N"]) -> dict[str, list[float] | float]:
     }
 
 
+def claims(name: str) -> Mapping[str, int]:
+    """What a scalar measures, or would have to."""
+    return CLAIMS.get(name) or {what: -1 for what in TWINS.get(name, ()) if what != "saturation"}  # worse both ways
+
+
 def verdict(found: Mapping[str, Mapping[str, dict]], name: str) -> str:
-    """Whether a metric is monotone in all that it claims to measure: "yes", "with plateaus" or "no"."""
-    worst = "yes"
-    for what, sign in CLAIMS[name].items():
+    """Whether a scalar is monotone in all that it claims to measure: "yes", "with plateaus: ..." or "no: ..."."""
+    plateaus, wrong = [], []
+    for what, sign in claims(name).items():
         curves = found[what][name]
         steps = [sign * step for step in curves["steps in standard errors"]]
-        if sign * curves["total in standard errors"] <= CERTAIN or min(steps) < -CERTAIN or sign * curves["rho"] < 0.85:
-            return "no"
-        if min(steps) <= CERTAIN:
-            worst = "with plateaus"
-    return worst
+        values = DEGRADATIONS[what].steps
+        spans = [f"{what} {values[i]:g} to {values[i + 1]:g}" for i in range(len(steps))]
+        wrong += [span for span, step in zip(spans, steps, strict=True) if step < -CERTAIN]
+        plateaus += [span for span, step in zip(spans, steps, strict=True) if -CERTAIN <= step <= CERTAIN]
+        if sign * curves["total in standard errors"] <= CERTAIN or sign * curves["rho"] < 0.85:
+            wrong.append(f"{what} as a whole")
+    if wrong:
+        return f"no: {', '.join(wrong)}"
+    return f"with plateaus: {', '.join(plateaus)}" if plateaus else "yes"
 
 
 def table(found: Mapping[str, Mapping[str, dict]]) -> list[dict[str, str]]:
@@ -236,23 +279,27 @@ def table(found: Mapping[str, Mapping[str, dict]]) -> list[dict[str, str]]:
         for what, curves in found.items():
             steps = curves[name]["steps in standard errors"]
             row[what] = f"{curves[name]['rho']:+.2f} ({min(map(abs, steps)):.0f})"
-        judged = verdict(found, name) if name in CLAIMS else "not chosen"
-        rows.append(row | {"claims": ", ".join(CLAIMS.get(name, ())), "monotone in it": judged})
+        judged = verdict(found, name) if claims(name) else ""
+        chosen = "yes" if name in CLAIMS else "no"
+        rows.append(row | {"claims": ", ".join(claims(name)), "monotone in it": judged, "shown": chosen})
     return rows
 
 
 def plots(found: Mapping[str, Mapping[str, dict]]) -> dict[str, Plot]:
-    """One plot a degradation: every scalar relative to its largest mean, against the step."""
+    """Two plots a degradation: the metrics, and what was not chosen, relative to the largest mean, against the step."""
     drawn = {}
-    for what, curves in found.items():
-        lines = []
-        for name, values in curves.items():
-            top = max(map(abs, values["mean"])) or 1.0
-            y, spread = ([each / top for each in values[key]] for key in ("mean", "error"))
-            lines.append(Line(name, list(range(len(y))), y, spread))
-        steps = ", ".join(f"{step:g}" for step in DEGRADATIONS[what].steps)
-        drawn[what] = Plot(lines, f"step: {DEGRADATIONS[what].unit} {steps}")
+    for title, shown in (("{}", True), ("{}: not chosen", False)):
+        for what, curves in found.items():
+            lines = [_line(name, values) for name, values in curves.items() if (name in CLAIMS) == shown]
+            steps = ", ".join(f"{step:g}" for step in DEGRADATIONS[what].steps)
+            drawn[title.format(what)] = Plot(lines, f"step: {DEGRADATIONS[what].unit} {steps}")
     return drawn
+
+
+def _line(name: str, values: Mapping[str, list[float]]) -> Line:
+    top = max(map(abs, values["mean"])) or 1.0
+    y, spread = ([each / top for each in values[key]] for key in ("mean", "error"))
+    return Line(name, list(range(len(y))), y, spread)
 
 
 @torch.no_grad()
@@ -265,10 +312,11 @@ def main() -> None:
     torch.set_flush_denormal(True)  # faint tails of a blur
     given, judge = toys(flags.toys), Judge.load()
     captions = judge.text_features(PROMPTS)
+    rejected = REJECTED | twins(judge)
     found: dict[str, dict[str, dict]] = {}
     for what, degradation in DEGRADATIONS.items():
         images = [degradation.apply(given, step) for step in degradation.steps]
-        values = [measured(judge, captions, rgb, given.prompts) for rgb in images]
+        values = [measured(judge, captions, rgb, given.prompts, rejected) for rgb in images]
         found[what] = {name: curve(torch.stack([each[name].float() for each in values])) for name in values[0]}
         print(what, flush=True)
     flags.out.mkdir(parents=True, exist_ok=True)
@@ -297,7 +345,7 @@ def write_sheet(given: Toys, path: Path) -> None:
 
 def write_page(found: Mapping[str, Mapping[str, dict]], facts: Mapping[str, object], path: Path) -> None:
     """The curves as an offline page."""
-    failed = [name for name in CLAIMS if verdict(found, name) == "no"]
+    failed = [name for name in CLAIMS if verdict(found, name).startswith("no")]
     page = Findings(
         title="The metrics on degraded renders",
         subtitle=f"{facts['toys']} toys at {RESOLUTION} pixels",

@@ -226,7 +226,7 @@ class HasVolume(Protocol):
 
 @runtime_checkable
 class HasDraft(Protocol):
-    """A scene that can also be rendered from values on a lattice, coarser and faster: for videos."""
+    """A scene that can also be rendered from values on a lattice, coarser and faster: for videos and many views."""
 
     def draft(self, cell: float) -> HasViews:
         """The scene as it is now on a lattice whose points are `cell` apart, world units, or as far as memory asks."""

@@ -77,7 +77,14 @@ class OrbitConfig(Config):
     def middle(self) -> tuple[float, float]:
         """Radius and field of view (degrees) in the middle of the ranges: the cameras of previews and metrics."""
         fov_deg, radius = fmean((self.fov_min_deg, self.fov_max_deg)), fmean((self.radius_min, self.radius_max))
-        return radius / math.tan(math.radians(fov_deg) / 2) if self.constant_size else radius, fov_deg
+        return self._distance(radius, fov_deg), fov_deg
+
+    def widest(self) -> tuple[float, float]:
+        """Radius and field of view (degrees) at the ends of the ranges: the official evaluation camera (METHODS 16)."""
+        return self._distance(self.radius_max, self.fov_max_deg), self.fov_max_deg
+
+    def _distance(self, radius: float, fov_deg: float) -> float:
+        return radius / math.tan(math.radians(fov_deg) / 2) if self.constant_size else radius
 
 
 MVDREAM_ORBIT = OrbitConfig(0.0, 30.0, 0.8, 1.0, 15.0, 60.0, constant_size=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for all processes of the tests: workers share the cores
+# isort: split
 import pytest
 import torch
 from tiny import fast, prior_file

@@ -23,9 +23,9 @@ LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the too
 @pytest.mark.parametrize(
     "command",
     [
-        "fuzz.py --cases 8 --files 6 --seed 0",
-        "kill.py --kills 2 --hazards 3 --seed 0 --kinds image",
-        "flips.py --flips 6 --seed 0 --scenes image",
+        "fuzz.py --cases 5 --files 4 --seed 0",
+        "kill.py --kills 2 --hazards 2 --seed 0 --kinds image",
+        "flips.py --flips 4 --seed 0 --scenes image",
     ],
 )
 def test_nothing_fails(command: str) -> None:

@@ -5,28 +5,39 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from tiny import FLAGS, PROMPT, SMALL, empty, fast
+from tiny import FLAGS, PROMPT, SMALL, empty
 
 from scoredistill.cli import main
 from scoredistill.priors.toybox import ToyboxPrior
 from scoredistill.recipes.presets import PRESETS
-from scoredistill.runs import checkpoint, renders
+from scoredistill.runs import checkpoint
 from scoredistill.runs.folder import RunFolder
 
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(PRESETS, "fast", fast)
-    monkeypatch.setattr(renders, "RESOLUTION", 32)
+pytestmark = pytest.mark.usefixtures("toy_presets")
 
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     return tmp_path / "run"
+
+
+@pytest.fixture(scope="module")
+def original(prior: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert main(["generate", PROMPT, "--prior", prior, "--out", str(folder), *FLAGS]) == 0
+    return folder
+
+
+@pytest.fixture
+def finished(original: Path, out: Path) -> Path:
+    """A copy of it, to be damaged."""
+    return Path(shutil.copytree(original, out))
 
 
 @pytest.fixture
@@ -155,30 +166,24 @@ def test_unwritable_folder(capsys: pytest.CaptureFixture[str], generate: list[st
     assert out.read_text() == "a file"
 
 
-def test_another_runs_folder(capsys: pytest.CaptureFixture[str], generate: list[str], out: Path) -> None:
-    assert main([word if word != "6" else "1" for word in generate]) == 0
-    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    capsys.readouterr()
-    assert "holds another run" in complaint(capsys, generate, 2)
-    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+def test_another_runs_folder(capsys: pytest.CaptureFixture[str], generate: list[str], finished: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    assert "holds another run" in complaint(capsys, [word if word != "6" else "7" for word in generate], 2)
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
 
 
-def test_checkpoint_of_another_version(capsys: pytest.CaptureFixture[str], generate: list[str], out: Path) -> None:
-    assert main(generate) == 0
-    for path in (out / "checkpoint").glob("*.safetensors"):
+def test_checkpoint_of_another_version(capsys: pytest.CaptureFixture[str], finished: Path) -> None:
+    for path in (finished / "checkpoint").glob("*.safetensors"):
         path.write_bytes(path.read_bytes().replace(checkpoint.FORMAT.encode(), b"scoredistill-0"))
-    capsys.readouterr()
     for command in ("resume", "export", "render", "evaluate"):
-        assert "of another version" in complaint(capsys, [command, str(out)], 2)
+        assert "of another version" in complaint(capsys, [command, str(finished)], 2)
 
 
-def test_a_run_without_a_checkpoint(capsys: pytest.CaptureFixture[str], generate: list[str], out: Path) -> None:
-    assert main(generate) == 0
-    for path in (out / "checkpoint").iterdir():
+def test_a_run_without_a_checkpoint(capsys: pytest.CaptureFixture[str], finished: Path) -> None:
+    for path in (finished / "checkpoint").iterdir():
         path.unlink()
-    capsys.readouterr()
-    assert "scoredistill resume" in complaint(capsys, ["export", str(out)], 2)
-    assert main(["resume", str(out)]) == 0  # from the start
+    assert "scoredistill resume" in complaint(capsys, ["export", str(finished)], 2)
+    assert main(["resume", str(finished)]) == 0  # from the start
 
 
 @pytest.mark.parametrize(("good", "saved"), [(0, None), (3 * 3, 2)])  # 3 queries a step; saved at 0, 2 and 4
@@ -311,14 +316,10 @@ def test_an_error_of_a_step_loses_nothing(
     assert [record["step"] for record in RunFolder.open(out).log()] == list(range(6))
 
 
-def test_no_memory_outside_a_run(
-    capsys: pytest.CaptureFixture[str], generate: list[str], out: Path, tmp_path: Path
-) -> None:
+def test_no_memory_outside_a_run(capsys: pytest.CaptureFixture[str], finished: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text("import torch\ndef metric(rgb, prompt):\n    return torch.empty(1 << 60, dtype=torch.uint8)\n")
-    assert main(generate) == 0
-    capsys.readouterr()
-    assert "out of memory" in complaint(capsys, ["evaluate", str(out), "--metric", f"{mine}:metric"], 1)
+    assert "out of memory" in complaint(capsys, ["evaluate", str(finished), "--metric", f"{mine}:metric"], 1)
 
 
 def test_a_bug_is_one_line_too(

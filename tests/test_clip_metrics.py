@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from scoredistill.evaluate.clip import Clip
 from scoredistill.evaluate.metrics.clip_iqa import PAIRS
 from scoredistill.evaluate.metrics.clip_score import clip_score
 from scoredistill.runs.clip_metrics import NAMES, ClipMetrics, load_clip
+from scoredistill.runs.metric_weights import missing
 
 PROMPT = "a hamburger"
 
@@ -106,9 +108,11 @@ def test_columns_follow_the_names(folder: Path, views: torch.Tensor) -> None:
 def test_missing_weights_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match=r"HF_HUB_OFFLINE is set.*--clip") as error:
+    with pytest.raises(ValueError, match=r"hf download openai/clip-vit-base-patch32 .*--clip FOLDER") as error:
         load_clip()
     assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="clip must be clip, clip-l, a folder or org/name"):
+        load_clip("clp")
     with pytest.raises(ValueError, match="holds no CLIP model") as error:
         load_clip(str(tmp_path))
     assert "\n" not in str(error.value)
@@ -117,3 +121,17 @@ def test_missing_weights_are_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_an_unknown_metric_is_refused_before_a_run_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(tmp_path), "--metric", "clip-scor"]) == 2
     assert "clip-score" in capsys.readouterr().err
+
+
+def test_an_alias_is_found_in_the_cache(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    place = tmp_path / "models--openai--clip-vit-base-patch32"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("0" * 40)
+    snapshot = Path(shutil.copytree(folder, place / "snapshots" / ("0" * 40)))
+    for name in ("vocab.json", "merges.txt"):
+        shutil.copy(folder / "vocabulary" / name, snapshot)
+    assert load_clip("clip").network.config.vision_config.image_size == 32
+    assert missing("clip-score") == [] and missing("lpips")
+    (snapshot / "model.safetensors").unlink()
+    assert missing("clip-score")[0].startswith("hf download openai/clip-vit-base-patch32 config.json")

@@ -13,7 +13,7 @@ from diffusers import DiffusionPipeline
 from scoredistill.cli import main
 from scoredistill.runs.folder import RunFolder
 from scoredistill.studies import STUDIES
-from tools import write_studies_doc
+from tools import write_metrics_doc, write_studies_doc
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -98,3 +98,9 @@ def test_the_page_of_studies_agrees_with_their_results() -> None:
     page = (ROOT / "docs" / "studies.md").read_text()
     assert page == write_studies_doc.document(write_studies_doc.kept()), "run: python -m tools.write_studies_doc"
     assert set(re.findall(r"^`(\w+)`:", page, re.MULTILINE)) <= STUDIES.keys()
+
+
+def test_the_page_of_metrics_agrees_with_the_metrics() -> None:
+    assert (ROOT / "docs" / "metrics.md").read_text() == write_metrics_doc.document(), (
+        "run: python -m tools.write_metrics_doc"
+    )

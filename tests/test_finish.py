@@ -9,7 +9,7 @@ import pytest
 import torch
 from test_folder import same
 from test_volume import Slab, random_rays
-from tiny import FLAGS, PROMPT
+from tiny import FLAGS, OUTPUT, PROMPT
 
 from scoredistill.cli import main
 from scoredistill.contracts import HasDraft
@@ -20,9 +20,10 @@ from scoredistill.recipes.fast import fast
 from scoredistill.recipes.paper import paper
 from scoredistill.recipes.recipe import changed
 from scoredistill.recipes.text import read_recipe, write_recipe
-from scoredistill.runs import journal
+from scoredistill.runs import journal, mesh_metrics
 from scoredistill.runs.folder import RunFolder
-from scoredistill.runs.renders import film, turntable
+from scoredistill.runs.formats import mesh_of
+from scoredistill.runs.renders import film, four_views, stand_ins, turntable
 from scoredistill.scenes.nerf import GridConfig, NerfConfig
 from scoredistill.scenes.nerf.draft import baked
 
@@ -134,8 +135,28 @@ def test_a_film_from_a_lattice_shows_what_the_field_shows() -> None:
         assert (scene.draft(0.1) is scene) == exact
         output = changed(changed(recipe.output, "turntable_frames", 2), "turntable_resolution", 32)
         short = changed(recipe, "output", output)
-        frames = zip(film(short, scene), turntable(short, scene, 2, 32), strict=True)
+        filmed, _ = stand_ins(short, scene, four_views(short, scene))
+        frames = zip(film(short, filmed), turntable(short, scene, 2, 32), strict=True)
         assert max(float((drawn.rgb - true.rgb).square().mean()) for drawn, true in frames) < 1e-4
+
+
+@pytest.mark.parametrize(("size", "smooth"), [(256, True), (16, False)])
+def test_a_coarse_draft_stands_for_the_scene_only_where_it_shows_the_same(
+    size: int, smooth: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The initial ball, filmed with many pixels and with few: what is measured on its draft agrees with it."""
+    recipe = changed(paper("a red car", prior="toybox", device="cpu"), "output.turntable_resolution", size)
+    config = NerfConfig(
+        grid=GridConfig(1, 4, 4, 2**8), samples=96, occupancy=16, normals_at="samples", shading="albedo"
+    )
+    scene = config.build(rng=stream(0, "scene"), steps=1, resolution=16)
+    filmed, measured = stand_ins(recipe, scene, four_views(recipe, scene))
+    assert filmed is not scene
+    assert measured is (filmed if smooth else scene)
+    monkeypatch.setattr(mesh_metrics, "RESOLUTION", 32)
+    mesh = mesh_of(scene, OUTPUT, "cpu")
+    values = [mesh_metrics.mesh_metrics(recipe, shown, mesh)["mesh_psnr"] for shown in (scene, measured)]
+    assert values[0] == pytest.approx(values[1], abs=0.05)
 
 
 def test_the_film_of_a_small_run_is_small() -> None:

@@ -53,7 +53,7 @@ def test_a_changed_preset_does_not_change_an_older_folder(
 
     def finish(folder: Path) -> None:
         assert main(["resume", str(folder), "--steps", "5"]) == 0
-        assert main(["render", str(folder)]) == 0
+        assert main(["render", str(folder), "--frames", "2", "--resolution", "16"]) == 0
         assert main(["export", str(folder), "--format", "obj"]) == 0
 
     finish(before)

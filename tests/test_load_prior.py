@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -222,84 +223,90 @@ def test_the_list_of_priors_names_all_kinds() -> None:
     assert all(f"\n{name} " in f"\n{listing}" for name in (*EMBEDDED, *ALIASES, "PATH.safetensors", "FOLDER"))
 
 
-@pytest.fixture(params=["refused", "silent", "offline"])
-def environment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """An endpoint of the hub that refuses connections, one that never answers, and HF_HUB_OFFLINE."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        if request.param == "silent":
-            server.listen(16)
-        found = {"HF_ENDPOINT": f"http://127.0.0.1:{server.getsockname()[1]}", "HF_HOME": str(tmp_path)}
-        yield found | ({"HF_HUB_OFFLINE": "1"} if request.param == "offline" else {})
-
-
-def test_without_the_hub_a_missing_model_is_one_line_in_three_seconds(environment: dict[str, str]) -> None:
-    """No retries, no warnings of the hub's library; an alias with several candidates takes as long as one."""
-    code = """
-import json, time
+ENVIRONMENTS = ("refused", "silent", "offline")
+"""An endpoint of the hub that refuses connections, one that never answers, and HF_HUB_OFFLINE."""
+PARTS = [
+    ("text_encoder", ["model.safetensors"]),
+    ("tokenizer", ["tokenizer.json", "vocab.json", "merges.txt"]),
+    ("unet", ["diffusion_pytorch_model.safetensors"]),
+    ("scheduler", ["scheduler_config.json"]),
+]
+WITHOUT_HUB = """
+import json, sys, time
+from pathlib import Path
+import huggingface_hub, torch
+from scoredistill.contracts import Prompt
 from scoredistill.priors.load import load_prior
-found = []
-for name in ("mvdream", "org/none"):
+
+def load(name):
+    load_prior(name, dtype=torch.float32).conditions(Prompt("a"), None, 1)
+
+def attempt(name):
     start = time.monotonic()
     try:
-        load_prior(name)
-    except ValueError as error:
-        found.append([str(error), time.monotonic() - start])
-print(json.dumps(found))
+        load(name)
+    except (ValueError, OSError) as error:
+        return str(error), time.monotonic() - start
+
+missing, partial = [attempt(name) for name in ("mvdream", "org/none")], []
+print("what follows loads a model", file=sys.stderr)
+load("org/tiny")  # its imports take long
+for part, names in json.loads(sys.argv[2]):
+    for name in names:
+        (Path(sys.argv[1]) / part / name).unlink(missing_ok=True)
+    partial.append(attempt("org/tiny"))
+print(json.dumps([missing, partial]))
 """
-    shown = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | environment
-    )
-    assert shown.stderr == ""
-    reason = "HF_HUB_OFFLINE is set" if "HF_HUB_OFFLINE" in environment else "the hub is unreachable"
-    found = json.loads(shown.stdout)
-    assert len(found) == 2
-    for message, seconds in found:
+
+
+@pytest.fixture(scope="module")
+def without_hub(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """Processes without a hub, one for each environment, all at once since they mostly wait for it."""
+    with contextlib.ExitStack() as stack:
+        found = {}
+        for name in ENVIRONMENTS:
+            place = tmp_path_factory.mktemp(name)
+            folder = Path(shutil.copytree(folders["sd15"], place / "model"))
+            tiny_pipelines.in_cache(folder, place / "hub", "org/tiny", REVISION)
+            server = stack.enter_context(socket.socket())
+            server.bind(("127.0.0.1", 0))
+            if name == "silent":
+                server.listen(16)
+            given = {"HF_ENDPOINT": f"http://127.0.0.1:{server.getsockname()[1]}", "HF_HOME": str(place)}
+            given |= {"HF_HUB_CACHE": str(place / "hub")} | ({"HF_HUB_OFFLINE": "1"} if name == "offline" else {})
+            command = [sys.executable, "-c", WITHOUT_HUB, str(folder), json.dumps(PARTS)]
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            process = stack.enter_context(subprocess.Popen(command, env=os.environ | given, **pipes))
+            stack.callback(process.kill)
+            found[name] = process
+        yield {name: (*process.communicate(), process.returncode) for name, process in found.items()}
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_without_the_hub_a_missing_model_is_one_line_in_three_seconds(
+    without_hub: dict[str, Any], environment: str
+) -> None:
+    """No retries, no warnings of the hub's library; an alias with several candidates takes as long as one."""
+    out, errors, code = without_hub[environment]
+    assert code == 0, errors
+    assert errors.startswith("what follows loads a model\n")
+    reason = "HF_HUB_OFFLINE is set" if environment == "offline" else "the hub is unreachable"
+    missing, _ = json.loads(out)
+    assert len(missing) == 2
+    for message, seconds in missing:
         assert "\n" not in message
         assert message.count(f"(not in the cache, and {reason})") == (2 if "mvdream" in message else 1)
         assert seconds < 4.5
 
 
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_a_model_that_is_cached_in_part_is_one_line_in_three_seconds(
-    folders: dict[str, Path], environment: dict[str, str], tmp_path: Path
+    without_hub: dict[str, Any], environment: str
 ) -> None:
     """For each file that is missing; one request, not one for each file that could hold it."""
-    folder = Path(shutil.copytree(folders["sd15"], tmp_path / "model"))
-    tiny_pipelines.in_cache(folder, tmp_path / "hub", "org/tiny", REVISION)
-    code = """
-import json, shutil, sys, time
-from pathlib import Path
-import torch
-from scoredistill.contracts import Prompt
-from scoredistill.priors.load import load_prior
-found = []
-load_prior("org/tiny", dtype=torch.float32).conditions(Prompt("a"), None, 1)  # its imports take long
-for part, names in json.loads(sys.argv[2]):
-    for name in names:
-        (Path(sys.argv[1]) / part / name).unlink(missing_ok=True)
-    start = time.monotonic()
-    try:
-        load_prior("org/tiny", dtype=torch.float32).conditions(Prompt("a"), None, 1)
-    except (ValueError, OSError) as error:
-        found.append([str(error), time.monotonic() - start])
-print(json.dumps(found))
-"""
-    parts = [
-        ("tokenizer", ["tokenizer.json", "vocab.json", "merges.txt"]),
-        ("text_encoder", ["model.safetensors"]),
-        ("unet", ["diffusion_pytorch_model.safetensors"]),
-        ("scheduler", ["scheduler_config.json"]),
-    ]
-    shown = subprocess.run(
-        [sys.executable, "-c", code, str(folder), json.dumps(parts)],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ | environment | {"HF_HUB_CACHE": str(tmp_path / "hub")},
-    )
-    found = json.loads(shown.stdout)
-    assert len(found) == len(parts)
-    for message, seconds in found:
+    _, partial = json.loads(without_hub[environment][0])
+    assert len(partial) == len(PARTS)
+    for message, seconds in partial:
         assert "not in the cache" in message
         assert "\n" not in message
         assert seconds < 12  # three for the hub; retries would take more than twenty

@@ -158,13 +158,13 @@ def test_ctrl_c_while_results_are_written_waits_for_them(prior: str, tmp_path: P
     import imageio_ffmpeg
 
     folder = tmp_path / "run"
-    process = filming(prior, folder, 100)
+    process = filming(prior, folder, 50)
     os.killpg(process.pid, signal.SIGINT)
     out, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, "")
     assert "the results are written first" in out
     assert (folder / "mesh.glb").exists() and (folder / "index.html").exists()
-    assert imageio_ffmpeg.count_frames_and_secs(str(folder / "turntable.mp4"))[0] == 100
+    assert imageio_ffmpeg.count_frames_and_secs(str(folder / "turntable.mp4"))[0] == 50
 
 
 @LINUX

@@ -34,8 +34,10 @@ PICTURED = ("toybox-pose", "zero123")
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_recipe_survives_its_file(preset: str, prior: str) -> None:
+    """Every method with every preset, prior and scene: any two of the last three together."""
     picture = "/nowhere/toy.png" if prior in PICTURED else ""
-    for scene, method in itertools.product(SCENES, METHODS):
+    first = PRIORS.index(prior) + list(PRESETS).index(preset)
+    for method, scene in zip(METHODS, itertools.islice(itertools.cycle(SCENES), first, None), strict=False):
         recipe = PRESETS[preset]("a red car", method=method, scene=scene, prior=prior, picture=picture, device="cpu")
         assert read_recipe(write_recipe(recipe), "here") == recipe
         assert all(value is not None for value in leaves(recipe)), "a preset leaves no gaps"

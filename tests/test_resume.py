@@ -18,7 +18,7 @@ from tiny import FLAGS, PROMPT
 from scoredistill.cli import main
 from scoredistill.runs.folder import RunFolder
 
-STEPS = 40
+STEPS = 24
 KILLS = 3
 ROOT = Path(__file__).parents[1]
 

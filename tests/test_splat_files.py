@@ -216,6 +216,7 @@ def test_export_of_splats_requires_a_scene_of_splats(prior: str, tmp_path: Path,
     count = len(read_ply(folder / "splats.ply"))
     assert len(read_glb(folder / "splats.glb")[1]["POSITION"]) == count
     assert f"{count} splats" in capsys.readouterr().out
+    assert f"{count} splats</figcaption>" in (folder / "index.html").read_text("utf-8")
     field = ["generate", PROMPT, "--prior", prior, "--out", str(tmp_path / "field"), *FLAGS[2:], "--steps", "2"]
     assert main(field) in (0, 1)
     assert main(["export", str(tmp_path / "field"), "--format", "splat-ply"]) == 2

@@ -22,7 +22,7 @@ from scoredistill.cli import main
 from scoredistill.recipes.recipe import changed
 from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.lock import hold
-from scoredistill.sweep import local
+from scoredistill.sweep import process as process_module
 from scoredistill.sweep.conduct import PLAN, Tally, conduct
 from scoredistill.sweep.engine import End, last_line
 from scoredistill.sweep.local import LocalEngine
@@ -193,7 +193,7 @@ sys.exit(143)
 @pytest.fixture
 def light(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "worker.py").write_text(WORKER)
-    monkeypatch.setattr(local, "WORKER", (sys.executable, "-S", str(tmp_path / "worker.py")))
+    monkeypatch.setattr(process_module, "WORKER", (sys.executable, "-S", str(tmp_path / "worker.py")))
 
 
 @pytest.mark.usefixtures("light")

@@ -1,4 +1,4 @@
-"""The cost of a method: evaluations of the denoiser per update, as counted by prior and learner themselves.
+"""The cost of methods and runs: evaluations of the denoiser, as counted by prior and learner themselves.
 
 calls   evaluations that wait for each other
 rows    images that they evaluate: one for each condition, for one image distilled
@@ -7,15 +7,19 @@ rows    images that they evaluate: one for each condition, for one image distill
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 
+from scoredistill import own
 from scoredistill.camera import Cameras
 from scoredistill.contracts import Conditions, Prompt, Query
 from scoredistill.methods.method import MethodConfig
 from scoredistill.priors.analytic import AnalyticPrior, gaussian
 from scoredistill.priors.low_rank_learner import LoraLearner
+from scoredistill.recipes.kinds import name_of
+from scoredistill.recipes.recipe import Recipe
 from scoredistill.schedule import cosine
 
 UPDATES = 50  # enough for a mean over the falling t; what is computed once (DSD's ODE) is spread over them
@@ -23,12 +27,16 @@ UPDATES = 50  # enough for a mean over the falling t; what is computed once (DSD
 
 @dataclass(frozen=True)
 class Cost:
-    """Evaluations per update, the mean over a whole run; those of a learner and of its training included."""
+    """Evaluations, those of a learner and of its training included; of a method per update, the mean over a run."""
 
     calls: float
     rows: float
 
 
+UNCOUNTED = Cost(calls=1, rows=2)  # per update: one call, with and without the prompt
+
+
+@cache
 def cost(config: MethodConfig, negative: str = "") -> Cost:
     """The cost of a method for one flat image, with or without a negative prompt, counted over `UPDATES` updates."""
     prior, rng = OnePixel(), torch.Generator().manual_seed(0)
@@ -44,6 +52,21 @@ def cost(config: MethodConfig, negative: str = "") -> Cost:
             learner.loss(query, gray)
     counters = [prior] if learner is None else [prior, learner]
     return Cost(*(sum(getattr(each, what) for each in counters) / UPDATES for what in ("calls", "rows")))
+
+
+def run_cost(recipe: Recipe) -> Cost:
+    """The evaluations of all steps of a run, and the rows of all of its images.
+
+    A method of one's own may refuse the prior on which others are counted; then `UNCOUNTED` is assumed.
+    """
+    method, steps = recipe.method, recipe.training.steps
+    each = UNCOUNTED if own.is_own(name_of(method)) else cost(method, recipe.prompt.negative)
+    return Cost(each.calls * steps, each.rows * images_of_step(recipe) * steps)
+
+
+def images_of_step(recipe: Recipe) -> int:
+    """The images of an update: views of a 3D scene, or all images of a flat one."""
+    return getattr(recipe.scene, "count", recipe.training.batch) if recipe.flat else recipe.training.batch
 
 
 class OnePixel(AnalyticPrior):

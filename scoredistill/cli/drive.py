@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import traceback
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -15,7 +17,10 @@ from scoredistill.recipes.command import command_line
 from scoredistill.runs.finish import finish, salvage
 from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.journal import record
+from scoredistill.runs.log import Record
 from scoredistill.runs.mesh_metrics import in_words
+from scoredistill.runs.trackers import Trackers
+from scoredistill.viewer.live import Live
 
 
 class RunFailedError(Exception):
@@ -30,32 +35,59 @@ class StoppedError(Exception):
         self.code = code
 
 
-def drive(folder: RunFolder, parts: Parts, *, accept: bool = False) -> None:
+@dataclass(frozen=True)
+class Watchers:
+    """Who follows a run: signals, trackers, and a page in the browser where one was asked for."""
+
+    signals: Signals
+    trackers: Trackers
+    live: Live | None
+
+    def step(self, entry: Record) -> None:
+        """A step is done."""
+        if self.live is not None:
+            self.live(entry)
+
+    def part(self, name: str) -> None:
+        """A part of the results is being written."""
+        if self.live is not None:
+            self.live.finishing(name)
+
+
+def drive(folder: RunFolder, parts: Parts, *, accept: bool = False, server: Any = None) -> None:
     """Run to the end and write all results, with progress; `accept` changes of what the run depends on.
 
+    The run is shown by `server`, where there is one (see `viewer.server`).
     Raises RunFailedError or StoppedError, with everything so far saved.
     """
     again = f"go on with: {command_line('resume', folder.path)}"
-    with folder.held(), Signals() as signals:
+    with folder.held(), Signals() as signals, Trackers(folder) as trackers:
+        live = server and Live(server, folder, parts.scene, signals.request_stop, signals.stop_requested)
         try:
-            _run(folder, parts, signals, again, accept)
+            _run(folder, parts, Watchers(signals, trackers, live), again, accept)
         except KeyboardInterrupt:
             raise StoppedError(f"stopped at once; {again}", signals.code) from None
 
 
-def _run(folder: RunFolder, parts: Parts, signals: Signals, again: str, accept: bool) -> None:
-    steps = folder.recipe.training.steps
-    done = _steps(folder, parts, signals, accept)
+def _run(folder: RunFolder, parts: Parts, watchers: Watchers, again: str, accept: bool) -> None:
+    steps, signals = folder.recipe.training.steps, watchers.signals
+    done = _steps(folder, parts, watchers, accept)
     if signals.ended:
         raise StoppedError(f"stopped after step {done} of {steps}; {again}", signals.code)
     if signals.stop_requested():
         print("finishing with what there is; Ctrl-C once more stops at once", flush=True)
     signals.notice = "the results are written first; Ctrl-C once more stops at once"
     try:
-        with Ticker(pause=0) as show:
+        with Ticker(pause=0) as ticker:
+
+            def show(part: str) -> None:
+                ticker(part)
+                watchers.part(part)
+
             metrics = finish(folder, parts.scene, show=show)
     except Exception as error:
         raise RunFailedError(f"{run_reason(error)}; {folder.path} holds everything else") from error
+    watchers.trackers.pictures(done - 1, {"preview": folder / "preview.png"})
     if "mesh_psnr" in metrics:
         print(f"{folder / 'mesh.glb'}: {in_words(metrics)}")
     print(folder / "index.html")
@@ -63,14 +95,15 @@ def _run(folder: RunFolder, parts: Parts, signals: Signals, again: str, accept: 
         raise StoppedError(f"finished early, after step {done} of {steps}; {again}", signals.code)
 
 
-def _steps(folder: RunFolder, parts: Parts, signals: Signals, accept: bool) -> int:
+def _steps(folder: RunFolder, parts: Parts, watchers: Watchers, accept: bool) -> int:
     """Take the steps; returns how many of the run are done."""
-    steps, done = folder.recipe.training.steps, None
+    steps, done, stop = folder.recipe.training.steps, None, watchers.signals.stop_requested
     try:
         with Progress(steps) as show:
-            for entry in record(folder, parts, signals.stop_requested, accept=accept):
+            for entry in record(folder, parts, stop, accept=accept, trackers=watchers.trackers):
                 show(entry)
                 done = entry["step"] + 1
+                watchers.step(entry)
     except Exception as error:
         if done is None and isinstance(error, ValueError):
             raise  # about what is read before the first step, such as a checkpoint

@@ -11,12 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scoredistill.cli.costs import Cost, cost
-from scoredistill.cli.progress import peak_memory
-from scoredistill.contracts import HasPixels
+from scoredistill.cli.costs import images_of_step, run_cost
 from scoredistill.recipes.build import Parts
 from scoredistill.recipes.command import command
 from scoredistill.recipes.text import write_recipe
+from scoredistill.runs.memory import peak_memory
 
 MEASURED = 2  # steps, after one that warms up
 
@@ -57,15 +56,13 @@ class Metered:
 def forecast(parts: Parts) -> str:
     """The recipe as YAML, which `--config` reads, with what its run costs in comments; nothing is written."""
     recipe = parts.recipe
-    images = len(parts.scene.pixels) if isinstance(parts.scene, HasPixels) else recipe.training.batch
-    each = cost(recipe.method, recipe.prompt.negative)
-    steps = recipe.training.steps
-    whole = Cost(each.calls * steps, each.rows * steps * images)
+    steps, whole = recipe.training.steps, run_cost(recipe)
     found = calibrate(parts)
     seconds = steps * found.step + whole.rows * found.row
     lines = [
         command(recipe),
-        f"denoiser: {whole.calls:,.0f} calls, {whole.rows:,.0f} rows, counted: {steps} steps of {images} images",
+        f"denoiser: {whole.calls:,.0f} calls, {whole.rows:,.0f} rows, counted: {steps} steps of "
+        f"{images_of_step(recipe)} images",
         f"time: about {_span(seconds)} for the steps, measured on this machine with {MEASURED} of them "
         f"({1000 * found.row:.1f} ms per row, {1000 * found.step:.0f} ms per step beside); preview, turntable, mesh "
         "and page follow",

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from scoredistill import __version__
-from scoredistill.cli.commands import COMMANDS, PRINTED, Generate, Resume, command_named
+from scoredistill.cli.commands import COMMANDS, PRINTED, command_named
 from scoredistill.cli.drive import RunFailedError, StoppedError
 from scoredistill.cli.flags import initial_recipe, parse, recipe_of, with_dotted_flags
+from scoredistill.cli.generate import Generate, Resume
 from scoredistill.cli.output import harmless_output
 from scoredistill.cli.reason import out_of_memory, reason, unexpected
 from scoredistill.cli.words import check_words
@@ -45,6 +46,7 @@ def _log_to_stderr() -> None:
     """Show the package's notes and all warnings, each as a line."""
     logging.addLevelName(logging.INFO, "note")
     logging.addLevelName(logging.WARNING, "warning")
+    logging.addLevelName(logging.ERROR, "error")
     logging.basicConfig(format="scoredistill: %(levelname)s: %(message)s", level=logging.WARNING)
     logging.getLogger("scoredistill").setLevel(logging.INFO)
 

@@ -6,14 +6,8 @@ import sys
 import time
 from types import TracebackType
 
-import torch
-
 from scoredistill.runs.log import Record
-
-try:
-    import resource
-except ImportError:  # on Windows
-    resource = None
+from scoredistill.runs.memory import peak_memory
 
 LINES = 20  # printed over a whole run where there is no terminal
 PAUSE = 10.0  # seconds between the lines of a study there
@@ -96,13 +90,3 @@ def _bar(steps: int):
     bar = Rich(*columns, console=console, refresh_per_second=2)
     bar.add_task("", total=steps, about="")
     return bar
-
-
-def peak_memory() -> float | None:
-    """Peak memory so far in MB: the GPU's where one is used, else the process's; None where it is unknown."""
-    if torch.cuda.is_initialized():
-        return torch.cuda.max_memory_allocated() / 2**20
-    if resource is None:
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

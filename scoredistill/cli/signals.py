@@ -25,6 +25,11 @@ class Signals:
         """Whether the run should stop."""
         return self.first is not None
 
+    def request_stop(self) -> None:
+        """Stop the run after its step, as the first Ctrl-C does."""
+        if self.first is None:
+            self.first, self._since = signal.SIGINT, time.monotonic()
+
     @property
     def ended(self) -> bool:
         """Whether the first signal leaves no time for the results: any but Ctrl-C."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -19,11 +19,15 @@ from scoredistill.recipes.recipe import cuda_index
 from scoredistill.recipes.tree import LONGEST
 from scoredistill.runs.names import RUNS
 from scoredistill.sweep.conduct import PLAN, Retries, Tally, conduct
+from scoredistill.sweep.engine import Engine, EngineError
 from scoredistill.sweep.local import LocalEngine, Processes
 from scoredistill.sweep.plan import SweepConfig, combined, read_plan, trials
+from scoredistill.sweep.ray_cluster import Cpus, Gpus, RayEngine
 from scoredistill.sweep.values import assigned
 
 SHOWN = 5  # failed trials in the message at the end; the others have their lines above
+OF_ENGINE = {"processes": "local", "devices": "local", "address": "ray", "cpus": "ray", "gpus": "ray"}
+"""The settings that belong to one engine."""
 
 
 @dataclass(frozen=True)
@@ -37,22 +41,29 @@ class Sweep(Config):
     set_: Annotated[tuple[str, ...], arg(name="set")] = ()  # values of other settings: scene.samples=64,128 prior=sd
     preset: str = ""  # where all other settings come from: fast, paper or low-vram; by default that of the file
     out: Path | None = None  # the folder of the runs' folders; by default runs/sweep-FILE
-    processes: Processes = 1  # trials at a time; they share the cores
-    devices: tuple[str, ...] = ()  # devices that the processes use in turn: cuda:0 cuda:1
+    engine: Literal["local", "ray"] = "local"  # what runs the trials: processes of this machine, or a Ray cluster
+    processes: Processes = 1  # trials at a time; they share the cores (local)
+    devices: tuple[str, ...] = ()  # devices that the processes use in turn: cuda:0 cuda:1 (local)
+    address: str = ""  # HOST:PORT of a running cluster; by default one of this machine, for this sweep (ray)
+    cpus: Cpus = 1.0  # of its node, for each trial (ray)
+    gpus: Gpus = 0.0  # of its node, for each trial: 0.5 lets two trials share one (ray)
     retries: Retries = 0  # further attempts at a trial that fails
     dry_run: bool = False  # only print how many runs, denoiser calls, hours and gigabytes; write nothing
 
     def check(self) -> None:
-        """ValueError for a device that no machine has."""
+        """ValueError for a device that no machine has, or a setting of the other engine."""
         for device in self.devices:
             cuda_index(device)
+        for name, engine in OF_ENGINE.items():
+            if engine != self.engine and getattr(self, name) != getattr(Sweep, name):
+                raise ValueError(f"--{name} is a setting of --engine {engine}: leave it out, or choose that engine")
 
     def __call__(self) -> None:
         plan, folder = self._plan(), self._folder()
         if self.dry_run:
             print(self._forecast(plan, folder))
             return
-        engine = LocalEngine(self.processes, self.devices)
+        engine = self._engine()
         again = self._again(folder, self.retries)
         with Signals() as signals:
             signals.notice = "stopping the trials after their steps; once more ends them at once"
@@ -61,6 +72,8 @@ class Sweep(Config):
                     tally = conduct(
                         plan, folder, engine, retries=self.retries, report=show, stop=signals.stop_requested
                     )
+            except EngineError as error:
+                raise RunFailedError(f"{error}; go on with: {again}") from None
             except KeyboardInterrupt:
                 raise StoppedError(f"stopped at once; go on with: {again}", signals.code) from None
         if not tally.complete and signals.stop_requested():
@@ -88,10 +101,18 @@ class Sweep(Config):
             raise ValueError("name the folder of the sweep: --out DIR")
         return self.out or RUNS / f"sweep-{self.file.stem if self.file else ''}"
 
+    def _engine(self) -> Engine:
+        if self.engine == "local":
+            return LocalEngine(self.processes, self.devices)
+        return RayEngine(self.address, self.cpus, self.gpus)
+
     def _again(self, folder: Path, retries: int) -> str:
         """The command that goes on with the sweep."""
-        words = ["--processes", str(self.processes)] if self.processes > 1 else []
-        words += ["--devices", *self.devices] if self.devices else []
+        words = ["--engine", self.engine] if self.engine != "local" else []
+        for name in OF_ENGINE:
+            value = getattr(self, name)
+            if value != getattr(Sweep, name):
+                words += [f"--{name}", *(value if isinstance(value, tuple) else [f"{value}"])]
         words += ["--retries", str(retries)] if retries else []
         return command_line("sweep", folder / PLAN, "--out", folder, *words)
 
@@ -106,11 +127,14 @@ class Sweep(Config):
             (
                 f"{len(planned)} runs in {folder}, {len(planned) - len(left)} of them done",
                 f"{len(left)} to run: {cost.calls:,.0f} denoiser calls, which evaluate {cost.images:,.0f} images",
-                f"about {cost.hours / self.processes:.2f} hours with --processes {self.processes}",
+                f"about {cost.hours / self.processes:.2f} hours {self._at_a_time()}",
                 f"about {cost.gigabytes:.2f} GB on the disk",
                 ASSUMED,
             )
         )
+
+    def _at_a_time(self) -> str:
+        return f"with --processes {self.processes}" if self.engine == "local" else "divided by the trials at a time"
 
 
 def _read(file: Path) -> SweepConfig:

@@ -8,13 +8,10 @@ from functools import cache
 
 from torch import Tensor
 
-from scoredistill import own
-from scoredistill.cli.costs import Cost, cost
+from scoredistill.cli.costs import run_cost
 from scoredistill.config import Config
-from scoredistill.methods.method import MethodConfig
 from scoredistill.priors.load import describe_prior
 from scoredistill.recipes.build import build_scene
-from scoredistill.recipes.kinds import name_of
 from scoredistill.recipes.recipe import Recipe, changed
 from scoredistill.runs.checkpoint import RETAINED
 from scoredistill.sweep.trial import Trial
@@ -25,7 +22,6 @@ START_SECONDS = 5.0  # imports, weights, kernels
 FINISH_SECONDS, FINISH_IMAGE_SECONDS = 15.0, 1.0  # preview, turntable, mesh and metrics of 3D scenes; of images
 FILES_MB, FILES_IMAGE_MB = 5.0, 1.0  # all files but the checkpoints
 STATES = 3  # tensors in a checkpoint for each of the scene: itself and Adam's two means
-UNCOUNTED = Cost(calls=1, rows=2)  # assumed of a method of one's own: one call with and without the prompt
 ASSUMED = (
     f"assumed: {EMBEDDED_SECONDS:g} s per evaluated image of an embedded prior on one core, {PUBLISHED_SECONDS:g} s of "
     f"a published model on a GPU; {START_SECONDS:g} s to start; {FINISH_SECONDS:g} s and {FILES_MB:g} MB for the "
@@ -57,20 +53,12 @@ def estimate(trials: Sequence[Trial]) -> Estimate:
 
 
 def _run(recipe: Recipe) -> Estimate:
-    each, steps = _cost(recipe.method, recipe.prompt.negative), recipe.training.steps
-    batch = getattr(recipe.scene, "count", recipe.training.batch) if recipe.flat else recipe.training.batch
-    images = each.rows * batch * steps
+    steps = run_cost(recipe)
     published = describe_prior(recipe.prior.name).published
     finish, files = (FINISH_IMAGE_SECONDS, FILES_IMAGE_MB) if recipe.flat else (FINISH_SECONDS, FILES_MB)
-    seconds = START_SECONDS + finish + images * (PUBLISHED_SECONDS if published else EMBEDDED_SECONDS)
+    seconds = START_SECONDS + finish + steps.rows * (PUBLISHED_SECONDS if published else EMBEDDED_SECONDS)
     stored = files * 1e6 + RETAINED * STATES * _scene_bytes(recipe.scene, recipe.training.resolution)
-    return Estimate(each.calls * steps, images, seconds / 3600, stored / 1e9)
-
-
-@cache
-def _cost(method: MethodConfig, negative: str) -> Cost:
-    """The counted cost of a method; of one's own, which may refuse a prior of one pixel, an assumed one."""
-    return UNCOUNTED if own.is_own(name_of(method)) else cost(method, negative)
+    return Estimate(steps.calls, steps.rows, seconds / 3600, stored / 1e9)
 
 
 @cache

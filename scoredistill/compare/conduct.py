@@ -10,27 +10,28 @@ from typing import Annotated
 
 from scoredistill.compare.gather import Gathered, Progress, gather, run_folders
 from scoredistill.compare.page import render
-from scoredistill.config import Config, Pixels, Range
+from scoredistill.config import Pixels, Range
 from scoredistill.export.images import WEBP_SIDE
 from scoredistill.files import check_replaceable, write_safely
 from scoredistill.recipes.command import command_line
 from scoredistill.runs.formats import check_output
+from scoredistill.runs.measures import Measuring
 from scoredistill.runs.table import write_table
 
 NAME = "compare.html"
 
 
 @dataclass(frozen=True)
-class Comparison(Config):
+class Comparison(Measuring):
     """How runs are compared."""
 
-    metric: tuple[str, ...] = ()  # metrics of one's own, FILE.py:NAME of (rgb [V 3 H W], prompt) -> number
     frames: Annotated[int, Range(2, 360)] = 24  # frames of each turntable
     resolution: Pixels = 128  # resolution of the turntables in pixels
     out: Path | None = None  # the page, .html; by default compare.html in the folder that holds all runs
 
     def check(self) -> None:
-        """ValueError where the frames of a turntable side by side are too wide for an image file."""
+        """ValueError as `Measuring`, and where the frames of a turntable side by side are too wide for an image."""
+        super().check()
         if self.frames * self.resolution > WEBP_SIDE:
             raise ValueError(
                 f"frames times resolution must be at most {WEBP_SIDE}, got {self.frames * self.resolution}: "
@@ -49,7 +50,7 @@ def compare(paths: Sequence[Path], how: Comparison, progress: Progress = str) ->
     check_replaceable(page.with_suffix(".csv"))
     if len(folders) < 2:
         raise ValueError(f"nothing to compare: {folders[0]} is a single run; name at least two")
-    gathered = gather(folders, how.frames, how.resolution, how.metric, progress)
+    gathered = gather(folders, how.frames, how.resolution, how.measures(), progress)
     if len(gathered.runs) < 2:
         path, reason = gathered.left_out[0]
         known = f"{len(gathered.runs)} of {len(folders)} runs can be opened"
@@ -70,7 +71,7 @@ def _command(paths: Sequence[Path], how: Comparison) -> str:
     """The command line that makes the page again."""
     default = Comparison()
     words = [word for name in how.metric for word in ("--metric", name)]
-    for name in ("frames", "resolution", "out"):
+    for name in ("protocol", "reference", "clip", "weights", "frames", "resolution", "out"):
         if getattr(how, name) != getattr(default, name):
             words += [f"--{name}", str(getattr(how, name))]
     return command_line("compare", *paths, *words)

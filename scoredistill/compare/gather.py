@@ -17,8 +17,10 @@ from scoredistill.recipes.recipe import Recipe
 from scoredistill.runs.finish import open_scene
 from scoredistill.runs.folder import CONFIG, RunFolder, check_distinct
 from scoredistill.runs.log import Record
+from scoredistill.runs.measures import Measures
 from scoredistill.runs.renders import turntable
-from scoredistill.runs.table import Row, row_of
+from scoredistill.runs.sets import Evaluated, of_sets
+from scoredistill.runs.table import Row, evaluated_scene
 from scoredistill.views import OrbitConfig
 
 RECORDS = 2000  # of a log, at most: enough for curves a few hundred pixels wide
@@ -62,6 +64,7 @@ class Gathered:
 
     runs: Sequence[Run]
     left_out: Sequence[tuple[Path, str]]
+    sets: Sequence[Row] = ()  # of runs that differ in their seeds only
 
 
 def run_folders(paths: Sequence[Path]) -> list[Path]:
@@ -88,14 +91,13 @@ def _inside(path: Path) -> Iterator[Path]:
             yield Path(place)
 
 
-def gather(
-    paths: Sequence[Path], frames: int, resolution: int, own_metrics: Sequence[str], progress: Progress
-) -> Gathered:
+def gather(paths: Sequence[Path], frames: int, resolution: int, measures: Measures, progress: Progress) -> Gathered:
     """Open, render and evaluate the runs; one that cannot be opened is left out, with the reason.
 
     The cameras of all turntables are those of the first 3D scene: at the middle distance of its training views.
     """
     runs: list[Run] = []
+    measured: list[Evaluated] = []
     left_out: list[tuple[Path, str]] = []
     cameras: OrbitConfig | None = None
     for number, path in enumerate(paths, 1):
@@ -107,10 +109,13 @@ def gather(
             picture = _flat_picture(scene) if flat else _frames(recipe, scene, cameras, frames, resolution)
             folder = RunFolder(path, recipe)
             log = folder.log()
-            runs.append(Run(path, recipe, row_of(folder, scene, own_metrics), _thinned(log), picture, not flat))
+            found = evaluated_scene(folder, scene, measures)
+            runs.append(Run(path, recipe, found.row, _thinned(log), picture, not flat))
+            measured.append(found)
         except Exception as error:  # a folder may be damaged in any way, and code of one's own may raise anything
             left_out.append((path, _reason(error)))
-    return Gathered(runs, left_out)
+    progress("sets of runs")
+    return Gathered(runs, left_out, of_sets(measured, measures.sets))
 
 
 def _frames(recipe: Recipe, scene: Any, cameras: OrbitConfig | None, frames: int, resolution: int) -> bytes:

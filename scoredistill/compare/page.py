@@ -16,6 +16,7 @@ from scoredistill.compare.intervals import differences, over_seeds, paired, shor
 from scoredistill.compare.variants import Variant, is_number, metrics, settings_table, variants
 from scoredistill.export.curves import overlaid, series
 from scoredistill.export.page import assemble, details, format_value, section, table, text, uri
+from scoredistill.runs.table import Row
 
 MEANS = (
     "Dots are runs. Mean ± half the 95 % interval by Student's t over seeds: from the variance within prompts, pooled "
@@ -25,6 +26,7 @@ PAIRS = (
     "Differences between runs of the same prompt and seed, first minus second. Mean ± half the 95 % interval by "
     "Student's t, each pair one observation, not corrected for the number of comparisons; bold where it excludes zero."
 )
+SETS = "Runs that differ in their seeds only: metrics of all their results together, of pairs at the same camera."
 VIEWS = "The same cameras for all turntables, rendered from the newest checkpoints. Drag a picture to turn them all."
 CURVES = "Over the runs of a method: their mean as a line, the smallest to the largest value as a band."
 
@@ -40,12 +42,13 @@ def render(gathered: Gathered, frames: int, folder: Path, table_name: str, comma
         section("Left out", table(left_out), "left-out"),
         section("Metrics", _note(MEANS) + _means(runs, found), "forests"),
         section("Paired differences", _noted(PAIRS, _pairs(runs, found)), "forests"),
+        section("Several seeds", _noted(SETS, _sets(gathered.sets)), "results"),
         section("Curves", _noted(CURVES, _curves(found)), "curves"),
         section("Settings that differ", _settings(found), "results"),
         section("Runs", _runs(runs, folder), "results"),
         section("Reproduce", f"<p>All numbers: {_link(table_name, table_name)}</p>" + text(command, "command")),
     ]
-    return assemble(_title(runs), _subtitle(runs), sections, script if turning else "")
+    return assemble(_title(runs), _subtitle(runs), sections, *[script] * turning)
 
 
 def _title(runs: Sequence[Run]) -> str:
@@ -182,6 +185,13 @@ def _runs(runs: Sequence[Run], folder: Path) -> str:
         for run in runs
     ]
     return details(_count(len(runs), "run"), _columns([_spaced(name) for name in names], rows))
+
+
+def _sets(rows: Sequence[Row]) -> str:
+    """Every set of runs with its metrics."""
+    if not rows:
+        return ""
+    return _columns([_spaced(name) for name in rows[0]], [[_value(value) for value in row.values()] for row in rows])
 
 
 def _columns(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -13,11 +13,9 @@ from scoredistill.compare.gather import Run
 from scoredistill.compare.intervals import Values
 from scoredistill.export.page import format_value
 from scoredistill.recipes.kinds import name_of
-from scoredistill.runs.origin import settings
+from scoredistill.runs.origin import SEED, WITHOUT_EFFECT, settings
 
 PROMPT = ("prompt.text", "prompt.picture.file", "prompt.picture.azimuth_deg", "prompt.picture.elevation_deg")
-SEED = ("training.seed", "training.asset_seed")
-WITHOUT_EFFECT = ("training.save_every", "prior.device", "output.")  # on the scene
 COUNTS = ("seed", "steps", "views")  # numbers of a row that measure nothing
 FIRST = ("scene.name", "prior.name")  # in the name of a variant, where they distinguish it
 NAMED = 3  # settings in the name of a variant, at most

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from scoredistill.evaluate.judge import COLORS, KINDS, VIEWS, Judge, Recognition
 from scoredistill.toybox import captions
 
 Row = dict[str, Any]
-AVERAGED = ("similarity", "retrieval", "kind_right", "color_right", "view_right", "sharpness", "diverged")
+AVERAGED = ("similarity", "retrieval", "kind_right", "color_right", "view_right", "sharpness", "saturation", "diverged")
 """The metrics that `summarize` averages over runs, if the rows have them."""
 
 
@@ -51,6 +52,7 @@ def evaluate_views(
         "color_right": _share(right["color"]),
         "seen_as": _seen_as(recognized),
         "sharpness": float(metrics.sharpness(rgb).mean()),
+        "saturation": float(metrics.saturation(rgb).mean()),
         "diverged": bool(diverged),
         "reason": diverged,
     }
@@ -79,20 +81,27 @@ def set_distances(
     judge: Judge, rgb: Float[Tensor, "N 3 H W"], reference: Float[Tensor, "M 3 H W"]
 ) -> dict[str, metrics.Distance]:
     """Frechet and kernel distance to reference images, in the features of the judge at mean square one."""
-    x, y = (judge.image_features(images) for images in (rgb, reference))
-    x, y = x * x.shape[1] ** 0.5, y * y.shape[1] ** 0.5
+    x, y = (mean_square_one(judge, images) for images in (rgb, reference))
     return {"frechet": metrics.frechet_distance(x, y), "kernel": metrics.kernel_distance(x, y)}
 
 
-def summarize(rows: Sequence[Mapping[str, Any]], by: str = "method") -> list[Row]:
+def mean_square_one(judge: Judge, rgb: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N D"]:
+    """The features of the judge at mean square one, which distances between sets assume."""
+    features = judge.image_features(rgb)
+    return features * features.shape[1] ** 0.5
+
+
+def summarize(rows: Sequence[Mapping[str, Any]], by: str = "method", also: Sequence[str] = ()) -> list[Row]:
     """One row per value of `by`, in order of appearance: the number of runs, mean and sd of each metric.
+
+    The metrics are `AVERAGED` and those named in `also`.
 
     sd is the sample standard deviation (n - 1), None for a single run.
     """
     groups: dict[Any, list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault(row[by], []).append(row)
-    return [{by: name, "runs": len(group), **_statistics(group)} for name, group in groups.items()]
+    return [{by: name, "runs": len(group), **_statistics(group, (*AVERAGED, *also))} for name, group in groups.items()]
 
 
 def markdown(rows: Sequence[Mapping[str, Any]], digits: int = 3) -> str:
@@ -123,10 +132,11 @@ def _by_view(true: list[str], right: Mapping[str, list[bool]]) -> dict[str, Row]
     return table
 
 
-def _statistics(group: Sequence[Mapping[str, Any]]) -> Row:
+def _statistics(group: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Row:
     table: Row = {}
-    for name in AVERAGED:
-        values = [float(row[name]) for row in group if row.get(name) is not None]
+    for name in names:
+        known = [float(row[name]) for row in group if row.get(name) is not None]
+        values = [value for value in known if math.isfinite(value)]
         if values:
             table[name] = {
                 "mean": statistics.fmean(values),

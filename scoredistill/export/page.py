@@ -1,7 +1,7 @@
 """The page of a run: one offline HTML file with the mesh, the turntable, the curves and the inputs of the prior.
 
 Everything is embedded. All text is escaped, and the content security policy of the page forbids network requests and
-all scripts but the vendored viewer, which is identified by its hash.
+all scripts but the vendored viewers, which are identified by their hashes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from scoredistill.export import splat_stage
 from scoredistill.export.curves import curve
+from scoredistill.export.splat_stage import SplatStage
 from scoredistill.files import write_safely
 
 EXPOSURE = 0.65  # the lights of the viewer are brighter than `daylight`; with this a mesh looks like its render
@@ -35,6 +37,7 @@ class Page:
     title: str  # the prompt
     subtitle: str = ""  # method, prior, scene, seed
     mesh: Path | None = None  # GLB
+    splats: SplatStage | None = None
     video: Path | None = None  # MP4
     pictures: Mapping[str, Picture] = field(default_factory=dict)
     probes: Sequence[tuple[str, Mapping[str, Picture]]] = ()  # ("step 100, t = 0.71", {"render": ..., ...})
@@ -52,8 +55,9 @@ def write_page(page: Page, path: Path) -> None:
 
 
 def render_page(page: Page) -> str:
-    """The page as HTML; the script of the viewer is included only if there is a mesh."""
-    script = PACKAGE.joinpath("viewer/model-viewer.min.js").read_text("utf-8") if page.mesh else ""
+    """The page as HTML; the viewers of the mesh and of splats are included only if there are any."""
+    scripts = [PACKAGE.joinpath("viewer/model-viewer.min.js").read_text("utf-8")] if page.mesh else []
+    scripts += [splat_stage.script()] if page.splats else []
     sections = [
         section("", _stage(page)),
         section("Views", _figures(page.pictures), "wide"),
@@ -62,17 +66,18 @@ def render_page(page: Page) -> str:
         section("Method", text(page.method, "equation") + text(page.citation, "citation")),
         section("Reproduce", text(page.command, "command") + details("All settings", table(page.config))),
     ]
-    return assemble(page.title, page.subtitle, sections, script)
+    return assemble(page.title, page.subtitle, sections, *scripts)
 
 
-def assemble(title: str, subtitle: str, sections: Sequence[str], script: str = "") -> str:
-    """An offline HTML page of the given HTML sections; only the given script may run on it."""
+def assemble(title: str, subtitle: str, sections: Sequence[str], *scripts: str) -> str:
+    """An offline HTML page of the given HTML sections; only the given scripts, and workers of theirs, may run on it."""
+    digests = (_encode(hashlib.sha256(script.encode()).digest()) for script in scripts)
     return Template(PACKAGE.joinpath("page.html").read_text("utf-8")).substitute(
         title=escape(title),
         subtitle=escape(subtitle),
         sections="\n".join(filter(None, sections)),
-        policy=f"'sha256-{_encode(hashlib.sha256(script.encode()).digest())}'" if script else "",
-        script=f'<script type="module">{script}</script>' if script else "",
+        policy=" ".join(f"'sha256-{digest}'" for digest in digests),
+        scripts="\n".join(f'<script type="module">{script}</script>' for script in scripts),
     )
 
 
@@ -83,7 +88,7 @@ def section(title: str, body: str, kind: str = "") -> str:
 
 
 def _stage(page: Page) -> str:
-    """The mesh in the viewer, next to the turntable and the metrics."""
+    """The mesh and the splats in their viewers, next to the turntable and the metrics."""
     parts = []
     if page.mesh:
         parts.append(
@@ -91,6 +96,8 @@ def _stage(page: Page) -> str:
             'camera-controls auto-rotate camera-orbit="20deg 75deg auto" touch-action="pan-y" '
             f'interaction-prompt="none" exposure="{EXPOSURE}" shadow-intensity="0.7"></model-viewer>'
         )
+    if page.splats:
+        parts.append(splat_stage.stage(page.splats))
     beside = ""
     if page.video:
         source = uri("video/mp4", page.video)

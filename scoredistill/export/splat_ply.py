@@ -28,7 +28,7 @@ AXES = "comment scoredistill: -y up, front +z"
 @torch.no_grad()
 def write_splat_ply(splats: Gaussians, path: Path) -> None:
     """Write splats, rotated so that viewers show them upright; OSError if the file cannot be written."""
-    means, rotations, harmonics = _rotated(splats)
+    means, rotations, harmonics = rotated(splats)
     rest = harmonics[:, 1:].transpose(1, 2).flatten(1)
     opacity = torch.logit(splats.opacities, eps=1e-6)[:, None]
     values = (means, torch.zeros_like(means), harmonics[:, 0], rest, opacity, splats.stds.log(), rotations)
@@ -43,7 +43,7 @@ def _numbered(name: str, count: int) -> list[str]:
     return [f"{name}_{index}" for index in range(count)]
 
 
-def _rotated(splats: Gaussians) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 4"], Float[Tensor, "N K 3"]]:
+def rotated(splats: Gaussians) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 4"], Float[Tensor, "N K 3"]]:
     """Means, unit rotations and harmonics in the axes of the file; a harmonic of order m changes by (-1)^m."""
     w, x, y, z = torch.nn.functional.normalize(splats.rotations, dim=-1).unbind(-1)
     degree = math.isqrt(splats.harmonics.shape[1]) - 1

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scoredistill.export.surface import filled
+
 HALF = math.log(2)  # optical depth at which the transmittance is 1/2
 CANDIDATES = 64  # thresholds evaluated; over four decades, neighbors differ by a sixth
 FAR = 4.0  # cells at which the depth error saturates
@@ -34,9 +36,11 @@ def render_threshold(grid: Float[Tensor, "R R R"], cell: float) -> float:
     fields; a third of it or three times as much costs a quarter of a dB.
 
     Candidates lie between ln 2 / side, the smallest density that can make a ray half opaque, and the largest density.
+    Rays that pass beside the volume differ for no candidate, so they are left out.
     ValueError if no ray becomes half opaque.
     """
-    profiles = _profiles(grid)
+    some = filled(grid)
+    profiles = _profiles(grid[some, some, some])
     steps = 0.5 * cell * (profiles[:, 1:] + profiles[:, :-1])
     optical = torch.cat([torch.zeros_like(steps[:, :1]), steps.cumsum(1)], 1)
     peak, deepest = float(grid.max()), float(optical.max())

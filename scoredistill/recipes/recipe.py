@@ -36,6 +36,7 @@ TurntablePixels = Annotated[int, ZeroOr(8, 4096)]
 Threshold = Annotated[float, ZeroOr(1e-3, 1e4)]
 Faces = Annotated[int, ZeroOr(4, 10_000_000)]
 Texels = Annotated[int, ZeroOr(16, 8192)]
+Tracker = Literal["tensorboard", "wandb", "trackio"]
 
 GRAY = (0.5, 0.5, 0.5)
 BACKGROUNDS = {"toybox": BACKGROUND, "white": (1.0, 1.0, 1.0), "gray": GRAY, "black": (0.0, 0.0, 0.0)}
@@ -115,6 +116,11 @@ class OutputConfig(Config):
     mesh_faces: Faces = 5_000  # triangles of the mesh, about; 0: all of them
     texture: Texels = 512  # texture resolution in texels; 0: vertex colors instead
     preview_every: Natural = 100  # optimization steps between previews (preview.png, index.html); 0: none
+    log: tuple[Tracker, ...] = ()  # where the run is logged to as well: tensorboard, wandb, trackio
+
+    def check(self) -> None:
+        if len(set(self.log)) < len(self.log):
+            raise ValueError(f"log must name each tracker once, got {', '.join(self.log)}")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from scoredistill.recipes.tree import read_tree, write_tree
 FORMAT = 1
 """To be raised when a recipe written before could not be read right any more."""
 
-ADDED: dict[str, Any] = {"output.preview_every": 0}
+ADDED: dict[str, Any] = {"output.preview_every": 0, "output.log": []}
 """Settings that recipes of this format did not always hold, with the values that mean what happened without them."""
 
 

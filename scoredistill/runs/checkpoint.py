@@ -46,13 +46,20 @@ def write(folder: Path, checkpoint: dict[str, Any]) -> None:
     _drop_old(folder, checkpoint["index"])
 
 
-def read(folder: Path) -> dict[str, Any] | None:
+def indices(folder: Path) -> list[int]:
+    """The steps of the checkpoints, in order; whether they are whole is not examined."""
+    return sorted(map(_index, _numbered(folder)))
+
+
+def read(folder: Path, index: int | None = None) -> dict[str, Any] | None:
     """The newest checkpoint that is whole, on the CPU, or None; logs one warning if a newer one is damaged.
 
-    ValueError if the only ones are damaged or of another format.
+    With `index` only the one of that step. ValueError if the only ones are damaged or of another format.
     """
     damaged: list[str] = []
     for path in sorted(_numbered(folder), key=_index, reverse=True):
+        if index not in (None, _index(path)):
+            continue
         try:
             found = _read(path)
         except _DamagedError as error:

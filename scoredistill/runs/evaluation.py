@@ -2,57 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from scoredistill import own
-from scoredistill.contracts import HasPixels
 from scoredistill.evaluate import metrics
 from scoredistill.evaluate.judge import Judge
 from scoredistill.evaluate.report import evaluate_views
 from scoredistill.priors.load import is_toybox
 from scoredistill.recipes.recipe import Recipe
-from scoredistill.runs import renders
-from scoredistill.runs.clip_metrics import ClipMetrics
+from scoredistill.runs.measures import Measures
+from scoredistill.runs.protocol import Views, measured_views
 
-VIEWS = 8  # evaluated views, evenly around
+WITHOUT_JUDGE = {"sharpness": metrics.sharpness, "saturation": metrics.saturation}
+
+
+def evaluate(recipe: Recipe, scene: Any, measures: Measures | None = None) -> dict[str, Any]:
+    """The metrics of a scene, by default those that need no weights; see `measured`."""
+    measures = measures or Measures()
+    return measured(recipe, measured_views(recipe, scene, measures.protocol), measures)
 
 
 @torch.no_grad()
-def evaluate(
-    recipe: Recipe, scene: Any, own_metrics: Sequence[str] = (), published: ClipMetrics | None = None
-) -> dict[str, Any]:
+def measured(recipe: Recipe, views: Views, measures: Measures) -> dict[str, Any]:
     """The judge's metrics, or where it does not apply (why: "judge") those that need none; own and published ones.
 
     The judge knows the toys of Toybox only, so it sees runs of Toybox's priors only.
 
     An own metric is FILE.py:NAME of a function (rgb [V 3 H W] in [0, 1], prompt) -> number.
     """
-    if isinstance(scene, HasPixels):
-        rgb, opacity, cameras = scene.pixels.detach().cpu(), None, None
-    else:
-        cameras = renders.ring_cameras(recipe, VIEWS, renders.RESOLUTION)
-        frames = list(renders.turntable(recipe, scene, VIEWS, renders.RESOLUTION))
-        rgb, opacity = (torch.cat([getattr(frame, name) for frame in frames]).cpu() for name in ("rgb", "opacity"))
-    prompt = recipe.prompt.text
-    found = {name.rpartition(":")[2]: _measured(name, rgb, prompt) for name in own_metrics}
-    if published is not None:
-        found |= published(rgb.nan_to_num(0, 0, 0).clamp(0, 1), prompt)
+    rgb, prompt = views.rgb.nan_to_num(0, 0, 0).clamp(0, 1), recipe.prompt.text
+    found = {name.rpartition(":")[2]: _own(name, rgb, prompt) for name in measures.own}
+    for metric in measures.views:
+        found |= metric(rgb, prompt)
     try:
         if not is_toybox(recipe.prior.name):
             raise ValueError(f"the judge knows the toys of Toybox only, and the prior is {recipe.prior.name}")
-        return evaluate_views(Judge.load(), rgb, opacity, prompt, cameras) | found
+        return evaluate_views(Judge.load(), views.rgb, views.opacity, prompt, views.cameras) | found
     except ValueError as error:
-        reason = metrics.divergence(rgb, opacity)
-        sharpness = float(metrics.sharpness(rgb.nan_to_num(0, 0, 0).clamp(0, 1)).mean())
-        return {"sharpness": sharpness, "diverged": bool(reason), "reason": reason, "judge": str(error)} | found
+        reason = metrics.divergence(views.rgb, views.opacity)
+        plain = {name: float(meter(rgb).mean()) for name, meter in WITHOUT_JUDGE.items()}
+        return plain | {"diverged": bool(reason), "reason": reason, "judge": str(error)} | found
 
 
-def _measured(name: str, rgb: torch.Tensor, prompt: str) -> float:
+def _own(name: str, rgb: torch.Tensor, prompt: str) -> float:
     """The value of an own metric; ValueError where it gives no number."""
-    value = own.load_own(name)(rgb.nan_to_num(0, 0, 0).clamp(0, 1), prompt)
+    value = own.load_own(name)(rgb, prompt)
     try:
         return float(value)
     except (TypeError, ValueError):

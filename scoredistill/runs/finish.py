@@ -12,10 +12,11 @@ from typing import Any
 import torch
 
 from scoredistill.config import dotted, to_plain
-from scoredistill.contracts import HasPixels, HasVolume
+from scoredistill.contracts import Frame, HasGaussians, HasPixels, HasVolume
 from scoredistill.export.glb import write_glb
 from scoredistill.export.images import enlarge, grid, preview, write_png, write_turntable
 from scoredistill.export.page import Page, write_page
+from scoredistill.export.splat_stage import SplatStage
 from scoredistill.files import json_bytes, write_safely
 from scoredistill.recipes.build import background_color, build_scene
 from scoredistill.recipes.command import command, command_line
@@ -25,8 +26,9 @@ from scoredistill.recipes.recipe import Recipe, changed
 from scoredistill.runs.evaluation import evaluate
 from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.formats import mesh_of
+from scoredistill.runs.memory import peak_memory
 from scoredistill.runs.mesh_metrics import mesh_metrics
-from scoredistill.runs.renders import RESOLUTION, film, four_views
+from scoredistill.runs.renders import RESOLUTION, film, four_views, stand_ins
 
 SHOWN = 128  # pixels, at least, of an image in the preview
 
@@ -44,26 +46,27 @@ def finish(
     why the run broke off, if it did; then no mesh is made of it. Raises DivergedError, after everything else is
     written, where the scene is empty.
     """
-    recipe = folder.recipe
+    recipe, peak = folder.recipe, peak_memory()
     folder.check_config()
     show("preview")
-    write_preview(recipe, scene, folder / "preview.png")
+    views = write_preview(recipe, scene, folder / "preview.png")
     show("metrics")
-    metrics, empty = _summary(folder) | evaluate(recipe, scene), ""
+    filmed, measured = (scene, scene) if views is None else stand_ins(recipe, scene, views)
+    metrics, empty = _summary(folder) | {"peak_mb": peak} | evaluate(recipe, measured), ""
     if not isinstance(scene, HasPixels):
         show("turntable")
-        write_turntable(film(recipe, scene), folder / "turntable.mp4", background=background_color(recipe))
+        write_turntable(film(recipe, filmed), folder / "turntable.mp4", background=background_color(recipe))
         (folder / "mesh.glb").unlink(missing_ok=True)  # of an earlier state of this run
         show("mesh")
         try:
-            metrics |= _write_mesh(folder, scene) if isinstance(scene, HasVolume) and not trouble else {}
+            metrics |= _write_mesh(folder, scene, measured) if isinstance(scene, HasVolume) and not trouble else {}
         except ValueError as error:
             empty = str(error)
         if trouble or empty:
             metrics |= {"diverged": True, "reason": trouble or empty}
     show("page")
     write_safely(folder / "metrics.json", json_bytes(metrics))
-    write_page(page(folder, metrics), folder / "index.html")
+    write_page(page(folder, metrics, scene), folder / "index.html")
     if metrics["diverged"] and not trouble:
         raise DivergedError(empty or f"the run has diverged: its views are {metrics['reason']}")
     return metrics
@@ -86,32 +89,35 @@ def salvage(folder: RunFolder, scene: Any, why: str) -> str:
 def show_so_far(folder: RunFolder, scene: Any) -> None:
     """Renew the preview and the page during a run; of its end they hold nothing. No random stream is touched."""
     write_preview(folder.recipe, scene, folder / "preview.png", min(folder.recipe.training.resolution, RESOLUTION))
-    so_far = page(folder, _summary(folder))
+    so_far = page(folder, _summary(folder), scene)
     write_page(replace(so_far, mesh=None, video=None), folder / "index.html")
 
 
-def write_preview(recipe: Recipe, scene: Any, path: Path, resolution: int | None = None) -> None:
-    """Front, side, back and top with their normals; of a flat scene its images."""
+def write_preview(recipe: Recipe, scene: Any, path: Path, resolution: int | None = None) -> Frame | None:
+    """Write front, side, back and top with their normals and return them; of a flat scene its images, and None."""
     if isinstance(scene, HasPixels):
         write_png(grid(enlarge(scene.pixels.detach().cpu().clamp(0, 1), SHOWN)), path)
-    else:
-        write_png(preview(four_views(recipe, scene, resolution), background_color(recipe)), path)
+        return None
+    views = four_views(recipe, scene, resolution)
+    write_png(preview(views, background_color(recipe)), path)
+    return views
 
 
-def page(folder: RunFolder, metrics: dict[str, Any]) -> Page:
-    """The page of a run from the files in its folder."""
+def page(folder: RunFolder, metrics: dict[str, Any], scene: Any) -> Page:
+    """The page of a run from the files in its folder, and the splats of its scene if it has any."""
     recipe, log = folder.recipe, folder.log()
     times = {record["step"]: record.get("t") for record in log}
     probes = [
         (f"step {index}" + (f", t = {times[index]:.2f}" if times.get(index) else ""), _titled(pictures))
         for index, pictures in folder.traces().items()
     ]
-    method, scene = name_of(recipe.method), name_of(recipe.scene)
+    method, kind = name_of(recipe.method), name_of(recipe.scene)
     return Page(
         title=recipe.prompt.text,
-        subtitle=f"{method}, {scene} scene, prior {Path(recipe.prior.name).name}, seed {recipe.training.seed}",
+        subtitle=f"{method}, {kind} scene, prior {Path(recipe.prior.name).name}, seed {recipe.training.seed}",
         mesh=_existing(folder / "mesh.glb"),
         video=_existing(folder / "turntable.mp4"),
+        splats=_splats(recipe, scene) if isinstance(scene, HasGaussians) else None,
         pictures={"images" if recipe.flat else "front, side, back, top": folder / "preview.png"},
         probes=probes,
         log=log,
@@ -124,15 +130,20 @@ def page(folder: RunFolder, metrics: dict[str, Any]) -> Page:
 
 
 @torch.no_grad()
-def _write_mesh(folder: RunFolder, scene: Any) -> dict[str, Any]:
-    """Write mesh.glb; returns its metrics, ValueError where the volume is empty."""
+def _write_mesh(folder: RunFolder, scene: Any, measured: Any) -> dict[str, Any]:
+    """Write mesh.glb; returns its metrics against renders of `measured`, ValueError where the volume is empty."""
     recipe = folder.recipe
     mesh = mesh_of(scene, recipe.output, recipe.prior.device)
     text, seed = recipe.prompt.text, recipe.training.seed
     write_glb(
         mesh, folder / "mesh.glb", name=text, extras={"prompt": text, "method": name_of(recipe.method), "seed": seed}
     )
-    return mesh_metrics(recipe, scene, mesh)
+    return mesh_metrics(recipe, measured, mesh)
+
+
+def _splats(recipe: Recipe, scene: HasGaussians) -> SplatStage:
+    """The splats as they are, seen from the middle distance of the training views."""
+    return SplatStage(scene.gaussians(), *recipe.views.middle(), tuple(background_color(recipe).tolist()))
 
 
 def _summary(folder: RunFolder) -> dict[str, Any]:

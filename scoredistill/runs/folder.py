@@ -139,13 +139,17 @@ class RunFolder:
         """Write a checkpoint with what it depends on; see `checkpoint.write`."""
         checkpoint.write(self / CHECKPOINTS, state)
 
-    def load(self, *, accept: bool = False) -> dict[str, Any] | None:
-        """Read the newest complete checkpoint; see `checkpoint.read`.
+    def checkpoints(self) -> list[int]:
+        """The steps of the checkpoints that are there."""
+        return checkpoint.indices(self / CHECKPOINTS)
+
+    def load(self, *, accept: bool = False, index: int | None = None) -> dict[str, Any] | None:
+        """Read the newest complete checkpoint, or that of step `index`; see `checkpoint.read`.
 
         ValueError, unless changes are accepted, where it was made with other settings than the recipe's: such as
         `resume` must not change, or where config.yaml was edited any.
         """
-        state = checkpoint.read(self / CHECKPOINTS)
+        state = checkpoint.read(self / CHECKPOINTS, index)
         if state is not None and not accept:
             changes = changed_settings(state["origin"], self.recipe, all_of_them=self.edited)
             self.refuse(state, [f"{CONFIG} ({'; '.join(changes)})"] if changes else [])
@@ -159,11 +163,13 @@ class RunFolder:
                 f"that, or go on all the same: {command_line('resume', self.path, '--accept-changes')}"
             )
 
-    def trace(self, index: int, pictures: Mapping[str, Tensor]) -> None:
-        """Write small pictures [3 h w] of the prior's input and output at step `index`."""
+    def trace(self, index: int, pictures: Mapping[str, Tensor]) -> dict[str, Path]:
+        """Write small pictures [3 h w] of the prior's input and output at step `index`; returns their files."""
         (self / TRACES).mkdir(exist_ok=True)
+        files = {name: self / TRACES / f"{index:06d}-{name}.png" for name in pictures}
         for name, rgb in pictures.items():
-            write_png(rgb, self / TRACES / f"{index:06d}-{name}.png")
+            write_png(rgb, files[name])
+        return files
 
     def traces(self) -> dict[int, dict[str, Path]]:
         """The pictures that `trace` wrote, by step and name; logs a warning for those that are damaged."""

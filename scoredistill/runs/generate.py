@@ -31,6 +31,7 @@ from scoredistill.runs.journal import record
 from scoredistill.runs.log import Record
 from scoredistill.runs.names import default_path
 from scoredistill.runs.renders import four_views, render_views
+from scoredistill.runs.trackers import Trackers, check_installed
 
 Progress = Callable[[Record], object]
 CHOICES = ("method", "scene", "prior", "picture", "device", "seed")
@@ -92,7 +93,7 @@ def generate(
     """Generate a 3D model (or with scene="image" images) from a text prompt, or run a complete recipe.
 
     Args: `settings` are `method`, `scene`, `prior`, `picture`, `device`, `seed` of the preset, then short names as on
-    the command line (`steps`, `batch`, `resolution`, `scale`, `negative`) or dotted fields with two underscores
+    the command line (`steps`, `batch`, `resolution`, `scale`, `negative`, `log`) or dotted fields with two underscores
     (`scene__samples=64`). With `out` the run is saved in that folder, as the command line does (out="" chooses one);
     without it nothing is written. `progress` is a callback for each step's record, True for a progress bar.
     """
@@ -132,17 +133,20 @@ SHORT = {
     "resolution": "training.resolution",
     "scale": "method.scale",
     "negative": "prompt.negative",
+    "log": "output.log",
 }
 """Short names of settings, in Python and on the command line, and the fields that they set."""
 
 
 def _saved(parts: Parts, path: Path, show: Progress) -> Result:
     """Run into a folder."""
+    check_installed(parts.recipe.output.log)
     folder = RunFolder.create(parts.recipe, path)
-    with folder.held():
-        for entry in record(folder, parts):
+    with folder.held(), Trackers(folder) as trackers:
+        for entry in record(folder, parts, trackers=trackers):
             show(entry)
         metrics = finish(folder, parts.scene)
+        trackers.pictures(parts.recipe.training.steps - 1, {"preview": folder / "preview.png"})
     return Result(folder.recipe, parts.scene, parts.prior, metrics, folder.path)
 
 

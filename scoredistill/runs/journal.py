@@ -6,6 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from scoredistill.runs.finish import show_so_far
 from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.log import Record
 from scoredistill.runs.origin import changed_inputs, origin
+from scoredistill.runs.trackers import Trackers
 
 MOMENTS = 8  # steps, evenly over the run, at which pictures are written
 SHOWN = 4  # views of a step in a picture
@@ -27,13 +29,18 @@ log = logging.getLogger(__name__)
 
 
 def record(
-    folder: RunFolder, parts: Parts, stop: Callable[[], bool] = lambda: False, *, accept: bool = False
+    folder: RunFolder,
+    parts: Parts,
+    stop: Callable[[], bool] = lambda: False,
+    *,
+    accept: bool = False,
+    trackers: Trackers | None = None,
 ) -> Iterator[Record]:
     """Run the loop from the newest checkpoint to the end, or until `stop()` is true after a step.
 
     Yields the log's record of each step. Checkpoints: the first step, every `save_every` and the last one; a
     resumed run continues bit for bit on a CPU, with the number of threads that it began with. A preview every
-    `preview_every` steps.
+    `preview_every` steps. `trackers` log the rows and the pictures too.
     ValueError where something that the run depends on has changed since the checkpoint, unless that is accepted.
     Raises as `optimize` does, or OSError; what was saved stays.
     """
@@ -54,14 +61,21 @@ def record(
             entry = _entry(step, time.monotonic() - began)
             folder.check_config()
             folder.append(entry)
+            pictures: dict[str, Path] = {}
             if step.index in moments:
-                folder.trace(step.index, _pictures(step, parts.prior))
+                pictures |= folder.trace(step.index, _pictures(step, parts.prior))
             last = stop() or step.index == training.steps - 1
             if last or step.index % training.save_every == 0:
                 folder.save(step.checkpoint() | {"origin": now})
             if not last and every and (step.index + 1) % every == 0:
                 show_so_far(folder, parts.scene)
+                pictures["preview"] = folder / "preview.png"
+            if trackers is not None:
+                trackers.row(entry)
+                trackers.pictures(step.index, pictures)
+            paused = time.monotonic()
             yield entry
+            began += time.monotonic() - paused  # what the caller does meanwhile is no time of the run
             if last:
                 return
 

@@ -1,4 +1,8 @@
-"""One process at a time works on a run folder."""
+"""One process at a time works on a run folder, on this machine and on others that share its storage.
+
+On one machine the system's lock says who that is. Shared storage may have no locks that reach to other machines, so a
+holder renews the time of its file as long as it lives: one of another machine that does not is dead.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,17 @@ import json
 import logging
 import os
 import platform
+import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 NAME = ".lock"
+BEAT = 5.0  # seconds between two signs of life
+SILENCE = 60.0  # seconds without one after which a holder on another machine is dead
+BOOT = Path("/proc/sys/kernel/random/boot_id")  # of this machine since it was started, in its containers too
 
 log = logging.getLogger(__name__)
 
@@ -20,16 +30,22 @@ log = logging.getLogger(__name__)
 def hold(folder: Path) -> Iterator[None]:
     """Hold a folder for this process; the system ends the hold of a process that dies.
 
-    ValueError that names the process which holds it; a disk without locks is worked on with a warning.
+    ValueError that names the process which holds it, on this machine or, within the last `SILENCE`, on another one; a
+    disk without locks is worked on with a warning. A process that stood still so long that another machine has taken
+    over ends, with a line: it must write nothing more.
     """
-    handle = _locked(folder)
+    handle, path, released = _locked(folder), folder / NAME, threading.Event()
+    if handle is None:
+        yield
+        return
+    threading.Thread(target=_beat, args=(handle, path, released), daemon=True).start()
     try:
         yield
     finally:
-        if handle is not None:
-            with contextlib.suppress(OSError):
-                (folder / NAME).unlink(missing_ok=True)
-            os.close(handle)
+        released.set()
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        os.close(handle)
 
 
 def _locked(folder: Path) -> int | None:
@@ -49,10 +65,54 @@ def _locked(folder: Path) -> int | None:
         if _is_current(handle, path):
             break
         os.close(handle)  # its last holder has just removed it
+    if _lives_elsewhere(path):
+        os.close(handle)
+        way_out = f"wait for it to end, or stop it; one that is dead holds it for {SILENCE:.0f} s more"
+        raise ValueError(f"{folder} is in use by {_owner(path)}: {way_out}")
     about = {"process": os.getpid(), "host": platform.node(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
     os.truncate(handle, 0)
-    os.write(handle, json.dumps(about).encode())
+    os.write(handle, json.dumps(about | {"machine": _machine()}).encode())
     return handle
+
+
+def _beat(handle: int, path: Path, released: threading.Event) -> None:
+    """Renew the time of the held file until it is released; end this process if it names another holder."""
+    while not released.wait(BEAT):
+        with contextlib.suppress(OSError, ValueError):  # a moved folder, a file that was emptied
+            holder = _about(path)
+            if (holder.get("machine"), holder.get("process")) != (_machine(), os.getpid()):
+                log.error("%s was taken over by %s while this process stood still", path.parent, _owner(path))
+                os._exit(1)
+            os.utime(handle if os.utime in os.supports_fd else path)
+
+
+def _lives_elsewhere(path: Path) -> bool:
+    """Whether the file names a holder on another machine that lives, by the clock of the storage."""
+    try:
+        if _about(path).get("machine", _machine()) == _machine():
+            return False
+        with tempfile.TemporaryFile(dir=path.parent) as fresh:
+            fresh.write(b"now")
+            fresh.flush()
+            return os.fstat(fresh.fileno()).st_mtime - path.stat().st_mtime < SILENCE
+    except (OSError, ValueError):
+        return False
+
+
+def _machine() -> str:
+    """What tells this machine from others that share its storage."""
+    try:
+        return BOOT.read_text().strip()
+    except OSError:
+        return platform.node()
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """What a holder has written; OSError or ValueError where there is nothing like that."""
+    found = json.loads(path.read_text())
+    if not isinstance(found, dict):
+        raise ValueError("not what a holder writes")
+    return found
 
 
 def _lock(handle: int) -> None:
@@ -77,7 +137,7 @@ def _is_current(handle: int, path: Path) -> bool:
 def _owner(path: Path) -> str:
     """Who holds the lock, as far as its file tells."""
     try:
-        about = json.loads(path.read_text())
+        about = _about(path)
         return f"process {about['process']} on {about['host']} since {about['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError):
         return "another process"

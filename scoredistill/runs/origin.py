@@ -19,6 +19,10 @@ from scoredistill.recipes.text import ADDED
 RESUMABLE = ("training.steps", "training.save_every", "prior.device", "prior.dtype", "prior.compile", "output.")
 """Settings that `resume` may change: none of them is a change of what is distilled into what, and how."""
 
+SEED = ("training.seed", "training.asset_seed")
+WITHOUT_EFFECT = ("training.save_every", "prior.device", "output.")
+"""Settings without effect on the scene."""
+
 Origin = dict[str, dict[str, Any]]
 """`settings` (dotted names), `files` (SHA-256 by what they are), `machine`"""
 

@@ -13,11 +13,13 @@ from typing import Any
 from scoredistill.config import dotted
 from scoredistill.files import json_bytes, read_limited, write_safely
 from scoredistill.recipes.kinds import name_of
-from scoredistill.runs.clip_metrics import ClipMetrics
-from scoredistill.runs.evaluation import evaluate
+from scoredistill.runs.evaluation import measured
 from scoredistill.runs.finish import open_scene
 from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.formats import check_output
+from scoredistill.runs.measures import Measures
+from scoredistill.runs.protocol import measured_views
+from scoredistill.runs.sets import Evaluated
 
 Row = dict[str, Any]
 
@@ -26,13 +28,18 @@ STORED = ("mesh_", "peak_")  # metrics of metrics.json that a checkpoint alone d
 LARGEST = 1 << 20  # bytes of metrics.json that are read
 
 
-def row(path: Path, own_metrics: Sequence[str] = (), published: ClipMetrics | None = None) -> Row:
-    """The row of the run in a folder, evaluated at its newest checkpoint; ValueError where it cannot be opened."""
+def row(path: Path, measures: Measures | None = None) -> Row:
+    """The row of the run in a folder; see `evaluated`."""
+    return evaluated(path, measures).row
+
+
+def evaluated(path: Path, measures: Measures | None = None) -> Evaluated:
+    """The run in a folder, evaluated at its newest checkpoint; ValueError where it cannot be opened."""
     recipe, scene = open_scene(path)
-    return row_of(RunFolder(path, recipe), scene, own_metrics, published)
+    return evaluated_scene(RunFolder(path, recipe), scene, measures or Measures())
 
 
-def row_of(folder: RunFolder, scene: Any, own_metrics: Sequence[str] = (), published: ClipMetrics | None = None) -> Row:
+def evaluated_scene(folder: RunFolder, scene: Any, measures: Measures) -> Evaluated:
     """The same for a scene that is open already."""
     recipe = folder.recipe
     about = {
@@ -44,7 +51,9 @@ def row_of(folder: RunFolder, scene: Any, own_metrics: Sequence[str] = (), publi
         "scene": name_of(recipe.scene),
         **folder.progress(),
     }
-    return about | _stored(folder / METRICS, about["steps"]) | evaluate(recipe, scene, own_metrics, published)
+    views = measured_views(recipe, scene, measures.protocol)
+    found = about | _stored(folder / METRICS, about["steps"]) | measured(recipe, views, measures)
+    return Evaluated(found, recipe, (255 * views.rgb.nan_to_num(0, 0, 0).clamp(0, 1)).round().byte())
 
 
 def _stored(path: Path, steps: int) -> Row:

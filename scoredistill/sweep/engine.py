@@ -8,7 +8,12 @@ from typing import Protocol, runtime_checkable
 
 from scoredistill.sweep.trial import Trial
 
+KILLED = -9  # the exit code of a process that SIGKILL ended
 ERROR = "scoredistill: error: "  # how the command line begins the line that it ends with
+
+
+class EngineError(Exception):
+    """The engine itself cannot go on; what is done stays, and the same sweep goes on later."""
 
 
 @dataclass(frozen=True)
@@ -46,5 +51,6 @@ def last_line(stderr: str) -> str:
 def why_ended(code: int, stderr: str) -> str:
     """Why an attempt ended that did not end well, in one line."""
     if code < 0:
-        return f"its process was killed by signal {-code}: a lack of memory is the usual reason"
+        reason = ": a lack of memory is the usual reason" if code == KILLED else ""
+        return f"its process was killed by signal {-code}{reason}"
     return last_line(stderr) or f"its process ended with exit code {code}"

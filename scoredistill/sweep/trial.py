@@ -37,6 +37,11 @@ class Trial:
     path: Path
     recipe: Recipe
 
+    @classmethod
+    def open(cls, path: Path) -> Trial:
+        """The trial in a folder that `prepare` has made; ValueError in one line if it is no run folder."""
+        return cls(path, RunFolder.open(path).recipe)
+
     @property
     def name(self) -> str:
         """The name of its folder."""

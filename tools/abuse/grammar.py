@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from tyro.conf import Positional
 
-from scoredistill.cli.commands import COMMANDS, Generate, Resume
+from scoredistill.cli.commands import COMMANDS
+from scoredistill.cli.generate import Generate, Resume
 from scoredistill.config import Config, Range, hints
 from scoredistill.methods.catalogue import METHODS
 from scoredistill.recipes.recipe import Recipe

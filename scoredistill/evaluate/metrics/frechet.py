@@ -47,8 +47,24 @@ def frechet_distance(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Distan
     if min(len(x), len(y)) < 2:
         raise ValueError(f"the Frechet distance needs two images or more in each set, got {len(x)} and {len(y)}")
     x, y = x.double(), y.double()
-    value = frechet_gaussians(x.mean(0), torch.cov(x.T), y.mean(0), torch.cov(y.T))
+    if len(x) + len(y) > x.shape[1]:
+        value = frechet_gaussians(x.mean(0), torch.cov(x.T), y.mean(0), torch.cov(y.T))
+    else:
+        value = _of_few(x, y)
     return Distance(value, len(x), len(y))
+
+
+def _of_few(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> float:
+    """The same for fewer images than features, without matrices of the features.
+
+    The square root's trace is the sum of the singular values of Cx^1/2 Cy^1/2, which are those of X Y^T / sqrt((N - 1)
+    (M - 1)) for centered X and Y.
+    """
+    centered, other = x - x.mean(0), y - y.mean(0)
+    n, m = len(x) - 1, len(y) - 1
+    cross = torch.linalg.svdvals(centered @ other.T).sum() / math.sqrt(n * m)
+    traces = centered.square().sum() / n + other.square().sum() / m
+    return float((x.mean(0) - y.mean(0)).square().sum() + traces - 2 * cross)
 
 
 def frechet_gaussians(

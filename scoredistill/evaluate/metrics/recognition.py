@@ -15,7 +15,7 @@ SIMILARITY = Metric(
     high=1,
     higher_is_better=True,
     priors="toybox",
-    validation="falls with a wrong kind and with a wrong color; blind to blur",
+    validation="falls with every quarter of a wrong kind, and of a wrong color but for the last; blind to blur",
 )
 KIND_RIGHT = Metric(
     name="kind_right",
@@ -26,7 +26,7 @@ KIND_RIGHT = Metric(
     high=1,
     higher_is_better=True,
     priors="toybox",
-    validation="falls with a wrong kind, a threshold with plateaus; blind to blur",
+    validation="falls with a wrong kind between a quarter and three quarters of it, a threshold; blind to blur",
 )
 COLOR_RIGHT = Metric(
     name="color_right",
@@ -37,7 +37,7 @@ COLOR_RIGHT = Metric(
     high=1,
     higher_is_better=True,
     priors="toybox",
-    validation="falls with a wrong color, a threshold with plateaus; blind to blur",
+    validation="falls with every quarter of a wrong color but for the last, a threshold; blind to blur",
 )
 VIEW_RIGHT = Metric(
     name="view_right",

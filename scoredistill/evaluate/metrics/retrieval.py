@@ -19,7 +19,8 @@ RETRIEVAL = Metric(
     high=1,
     higher_is_better=True,
     priors="toybox",
-    validation="falls with a wrong kind or color, a threshold with plateaus; blind to blur",
+    validation="falls with a wrong kind between a quarter and three quarters of it, a wrong color but for the last "
+    "quarter, a threshold; blind to blur",
 )
 
 

@@ -31,13 +31,15 @@ COMPOSITE = """
             part[axis] = wp::min(wp::max(place - corner, 0.f), 1.f);
             at = at * sides[axis] + (int)corner;
         }
-        const float* low = values.data + at * 8;
-        for (int c = 0; c < 8; ++c) found[c] = 0.f;
-        for (int k = 0; k < 8; ++k) {
-            const float weight = (k & 4 ? part[0] : 1.f - part[0]) * (k & 2 ? part[1] : 1.f - part[1])
-                * (k & 1 ? part[2] : 1.f - part[2]);
-            const float* corner = low + (k & 4 ? plane : 0) + (k & 2 ? row : 0) + (k & 1 ? 8 : 0);
-            for (int c = 0; c < 8; ++c) found[c] += weight * corner[c];
+        const float* corner = values.data + at * 8;
+        const float x = part[0], y = part[1];
+        const float w00 = (1.f - x) * (1.f - y), w01 = (1.f - x) * y, w10 = x * (1.f - y), w11 = x * y;
+        for (int c = 0; c < 8; ++c) {
+            const float near = w00 * corner[c] + w01 * corner[row + c] + w10 * corner[plane + c]
+                + w11 * corner[plane + row + c];
+            const float far = w00 * corner[8 + c] + w01 * corner[row + 8 + c] + w10 * corner[plane + 8 + c]
+                + w11 * corner[plane + row + 8 + c];
+            found[c] = near + part[2] * (far - near);
         }
     };
     auto unit = [](const float* v) {

@@ -1,4 +1,4 @@
-"""A NeRF on a lattice: its field, evaluated once, for videos of many views.
+"""A NeRF on a lattice: its field, evaluated once, for many views.
 
 X Y Z points along the axes of the lattice   P points in occupied cells
 """
@@ -33,6 +33,7 @@ class Draft:
     lattice: Lattice
     step: float
     composed: Callable[[RayColors, Cameras, Tensor], Frame]
+    lit: bool = False  # renders are multiplied by the fixed daylight shading
 
     @torch.no_grad()
     def render(self, cameras: Cameras, background: Float[Tensor, "3"]) -> Frame:

@@ -29,4 +29,8 @@ class Environment(nn.Module):
         chance, *color = torch.rand(4, generator=rng).tolist()
         if chance < self.config.random_share:
             return v.new_tensor(color).expand_as(v)
+        return self.color(v)
+
+    def color(self, v: Float[Tensor, "R 3"]) -> Float[Tensor, "R 3"]:
+        """The environment itself."""
         return torch.sigmoid(self.network(basis(v, DEGREE)))

@@ -150,7 +150,7 @@ class NeRF(nn.Module):
             return self
         self.field.active = self._active_levels()
         lattice = baked(self.field, self.grid.occupied(), cell)
-        return Draft(lattice, self.step_length, self.composed)
+        return Draft(lattice, max(self.step_length, lattice.cell), self.composed, self.lit)
 
     def param_groups(self) -> list[dict[str, Any]]:
         """The hash grid, the networks and the environment, each at its learning rate."""

@@ -1,0 +1,57 @@
+"""Reference pictures of the distances FID and KID: a folder of them, or samples of the runs' own prior."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from scoredistill.contracts import Prompt
+from scoredistill.priors.load import is_toybox
+from scoredistill.recipes.recipe import Recipe
+from scoredistill.runs.samples import samples
+from scoredistill.scenes.pixels import read_pixels
+
+PRIOR = "prior"
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+STEPS = 30  # evaluations of the prior for each sample
+SCALES = {True: 4.0, False: 7.5}  # guidance of samples of Toybox's and of other priors, as in `scoredistill sample`
+
+Features = Callable[[Float[Tensor, "B 3 H W"]], Float[Tensor, "B D"]]
+
+
+def check_reference(name: str) -> None:
+    """ValueError unless this is "prior" or a folder with two pictures or more."""
+    if name != PRIOR:
+        _pictures(Path(name))
+
+
+def of_reference(name: str, recipe: Recipe, count: int, features: Features) -> Float[Tensor, "M D"]:
+    """The features of the pictures of a folder, or of `count` samples of the prior for the prompt of a run.
+
+    Transparent pictures are seen before white.
+    """
+    if name == PRIOR:
+        prompt = Prompt(recipe.prompt.text, recipe.prompt.negative)
+        scale = SCALES[is_toybox(recipe.prior.name)]
+        return features(samples(recipe.prior, prompt, count, scale=scale, steps=STEPS, seed=0))
+    return torch.cat([features(_opaque(path)[None]) for path in _pictures(Path(name))])
+
+
+def _opaque(path: Path) -> Float[Tensor, "3 H W"]:
+    rgb, alpha = read_pixels(path)
+    return rgb * alpha + 1 - alpha
+
+
+def _pictures(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise ValueError(f"reference must be a folder of pictures, or {PRIOR}, got {str(folder)!r}")
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if len(found) < 2:
+        raise ValueError(
+            f"{folder} holds {len(found)} pictures ({', '.join(SUFFIXES)}), and a distance needs two or more"
+        )
+    return found
