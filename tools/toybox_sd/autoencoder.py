@@ -1,0 +1,90 @@
+"""Training of the autoencoder from its linear start, and the latents of a dataset by the trained one."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from jaxtyping import Float
+from torch import Tensor
+
+KL_WEIGHT = 1e-6  # as in Stable Diffusion's autoencoder
+ABSOLUTE_WEIGHT = 0.2  # of the absolute error beside the squared one: edges count
+START_VIEWS = 1024  # from which the linear start is computed
+
+
+def shards(folder: Path) -> list[np.ndarray]:
+    """The pictures of a dataset as they lie on the disk, uint8 [n 3 H W] a shard; ValueError if there are none."""
+    names = sorted(name.with_suffix(".npy") for name in folder.glob("shard-*.json"))
+    if not names:
+        raise ValueError(f"no Toybox data in {folder}: run the stage data first")
+    return [np.load(name, mmap_mode="r") for name in names]
+
+
+def to_input(rgb: np.ndarray) -> Float[Tensor, "N 3 H W"]:
+    """uint8 pictures in [-1, 1]."""
+    return torch.tensor(rgb).float() / 127.5 - 1
+
+
+def decoded(vae: Any, z: Float[Tensor, "N C h w"]) -> Float[Tensor, "N 3 H W"]:
+    """Latents as pictures in [-1, 1], not clamped."""
+    return vae.decode(z, return_dict=False)[0]
+
+
+def losses(flags: argparse.Namespace, seed: int) -> Callable[[AutoencoderKL], Tensor]:
+    """A function that returns the reconstruction loss on the next batch of random pictures."""
+    pictures, rng = shards(flags.data), np.random.default_rng(seed)
+
+    def loss(vae: AutoencoderKL) -> Tensor:
+        shard = pictures[int(rng.integers(len(pictures)))]
+        rows = np.sort(rng.choice(len(shard), flags.batch // flags.workers, replace=False))
+        x = to_input(shard[rows]).to(flags.device, memory_format=torch.channels_last)
+        with torch.autocast(x.device.type, torch.bfloat16):
+            posterior = vae.encode(x, return_dict=False)[0]
+            found = decoded(vae, posterior.sample()).float()
+        error = found - x
+        reconstruction = error.square().mean() + ABSOLUTE_WEIGHT * error.abs().mean()
+        return reconstruction + KL_WEIGHT * posterior.kl().mean()
+
+    return loss
+
+
+@torch.no_grad()
+def fidelity(vae: AutoencoderKL, folder: Path, batch: int = 32) -> float:
+    """PSNR in dB of all pictures of a dataset, over all of their pixels, decoded from the posterior's mean."""
+    errors, device = [], next(vae.parameters()).device
+    for rgb in _batches(shards(folder), batch):
+        x = to_input(rgb).to(device)
+        found = decoded(vae, vae.encode(x, return_dict=False)[0].mean)
+        errors.append(((found.clamp(-1, 1) - x) / 2).square().mean((1, 2, 3)))
+    return float(-10 * torch.cat(errors).mean().log10())
+
+
+@torch.no_grad()
+def write_latents(vae: AutoencoderKL, folder: Path, batch: int = 64) -> None:
+    """Write, beside each shard, the scaled means of its latents in half precision; those that are there stay."""
+    device, scale = next(vae.parameters()).device, vae.config["scaling_factor"]
+    for name in sorted(folder.glob("shard-*.json")):
+        path = latents_path(name)
+        if path.exists():
+            continue
+        rgb = np.load(name.with_suffix(".npy"), mmap_mode="r")
+        parts = (to_input(part).to(device) for part in _batches([rgb], batch))
+        means = [vae.encode(part, return_dict=False)[0].mean for part in parts]
+        np.save(path, (torch.cat(means) * scale).half().cpu().numpy())
+
+
+def latents_path(shard: Path) -> Path:
+    """The file of the latents of a shard."""
+    return shard.with_name(f"{shard.stem}-latents.npy")
+
+
+def _batches(pictures: list[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    for shard in pictures:
+        for first in range(0, len(shard), size):
+            yield shard[first : first + size]

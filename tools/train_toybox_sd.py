@@ -1,0 +1,125 @@
+"""Train toybox-sd, a Stable Diffusion of Toybox: data, autoencoder, latents, text encoder and U-Net, folder.
+
+    python tools/train_toybox_sd.py --minutes 150 --views 49152
+
+Every stage goes on from what is there: after an interruption, the same command continues. --begin starts the networks
+from an earlier folder, with as much time as --minutes and --vae-minutes say. Runs on a CPU, in bf16 if supported, or a
+GPU; requires the extra [sd].
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from transformers import CLIPTextModel
+
+from scoredistill.toybox import dataset
+from tools.fitting import fit, launch
+from tools.toybox_sd import autoencoder, denoising, folder, linear, networks
+from tools.toybox_sd.words import tokenizer
+from tools.train_toybox import NULL_SHARE, VIEW_SHARE
+from tools.training import saved_progress, training_flags
+
+ROOT = Path(__file__).parents[1]
+WEIGHTS = ROOT / "scoredistill" / "weights" / "toybox-sd"
+VIEWS_PER_TOY = 8
+
+
+def vae_flags(flags: argparse.Namespace) -> argparse.Namespace:
+    """The flags of the autoencoder's training."""
+    changed = {"out": flags.out / "vae", "minutes": flags.vae_minutes, "batch": flags.vae_batch, "rate": flags.vae_rate}
+    return argparse.Namespace(**vars(flags) | changed)
+
+
+def train_vae(rank: int, flags: argparse.Namespace) -> None:
+    """Train the autoencoder in worker `rank`; the first one writes it."""
+    torch.manual_seed(flags.seed)
+    if flags.begin:
+        vae = AutoencoderKL.from_pretrained(flags.begin, subfolder="vae", torch_dtype=torch.float32)
+    else:
+        vae = networks.autoencoder()
+        first = autoencoder.shards(flags.data)[0]
+        linear.start(vae, autoencoder.to_input(first[: autoencoder.START_VIEWS]))
+    average = fit(rank, flags, vae, autoencoder.losses)
+    if average:
+        average.shadow.save_pretrained(flags.out / "trained")
+
+
+def train_denoiser(rank: int, flags: argparse.Namespace) -> None:
+    """Train text encoder and U-Net in worker `rank`; the first one writes the folder."""
+    torch.manual_seed(flags.seed)
+    words = tokenizer()
+    if flags.begin:
+        options: dict[str, Any] = {"pretrained_model_name_or_path": flags.begin}
+        text = CLIPTextModel.from_pretrained(flags.begin, subfolder="text_encoder", dtype=torch.float32)
+        unet = UNet2DConditionModel.from_pretrained(**options, subfolder="unet", torch_dtype=torch.float32)
+    else:
+        text, unet = networks.text_encoder(words), networks.denoiser()
+    average = fit(rank, flags, networks.TextToNoise(text, unet), denoising.losses)
+    if average:
+        vae = AutoencoderKL.from_pretrained(vae_flags(flags).out / "trained")
+        folder.write(flags.weights, vae.to(flags.device), average.shadow, words, facts(flags, vae))
+        print(f"wrote {flags.weights}")
+
+
+def facts(flags: argparse.Namespace, vae: AutoencoderKL) -> dict[str, Any]:
+    """What the card says of the training."""
+    of_vae, done = saved_progress(vae_flags(flags).out), saved_progress(flags.out)
+    names = ("minutes", "vae_minutes", "views", "batch", "vae_batch", "rate", "vae_rate", "workers", "seed")
+    words = [f"--{name.replace('_', '-')} {getattr(flags, name):g}" for name in names]
+    return {
+        "psnr": autoencoder.fidelity(vae.to(flags.device), others(flags)),
+        "held_out": flags.held_out,
+        "vae_images": of_vae.step * flags.vae_batch,
+        "vae_minutes": of_vae.seconds / 60,
+        "images": done.step * flags.batch,
+        "minutes": done.seconds / 60,
+        "views": flags.views,
+        "null": NULL_SHARE,
+        "view": VIEW_SHARE,
+        "flags": " ".join([*words, *(["--begin", str(flags.begin)] if flags.begin else [])]),
+    }
+
+
+def others(flags: argparse.Namespace) -> Path:
+    """The folder of renders that are not trained on."""
+    return flags.data.with_name(f"{flags.data.name}-held-out")
+
+
+def main() -> None:
+    parser = training_flags(__doc__ or "", "sd", WEIGHTS, minutes=150, views=49_152, batch=64, rate=5e-4, every=100)
+    parser.add_argument("--workers", type=int, default=1, help="processes that share a batch; on a CPU, one per core")
+    parser.add_argument("--vae-minutes", type=float, default=40, help="training time of the autoencoder in minutes")
+    parser.add_argument("--vae-batch", type=int, default=8, help="images per step of the autoencoder")
+    parser.add_argument("--vae-rate", type=float, default=1e-3, help="peak learning rate of the autoencoder")
+    parser.add_argument("--held-out", type=int, default=512, help="renders of other toys that judge the autoencoder")
+    parser.add_argument("--begin", type=Path, help="folder of an earlier toybox-sd to start from")
+    run(parser.parse_args())
+
+
+def run(flags: argparse.Namespace) -> None:
+    """All stages, each of which goes on from what is there."""
+    size = {"size": networks.SIZE, "workers": flags.workers}
+    dataset.make(flags.data, flags.views, seed=5000 + flags.seed, views_per_toy=VIEWS_PER_TOY, **size)
+    dataset.make(others(flags), flags.held_out, seed=6000 + flags.seed, views_per_toy=1, **size)
+    of_vae = vae_flags(flags)
+    launch(of_vae, train_vae)
+    vae = AutoencoderKL.from_pretrained(of_vae.out / "trained").to(flags.device)
+    print(
+        f"autoencoder: {autoencoder.fidelity(vae, others(flags)):.2f} dB on {flags.held_out} held-out renders",
+        flush=True,
+    )
+    autoencoder.write_latents(vae, flags.data)
+    launch(flags, train_denoiser)
+
+
+if __name__ == "__main__":
+    main()
