@@ -35,10 +35,10 @@ def train_task(
     )
     flags = parser.parse_args()
     flags.more = "" if flags.begin == begin else f" --begin {flags.begin}"
-    dataset.make(
-        flags.data, flags.views, seed=3000 + flags.seed, views_per_toy=RINGS * VIEWS, ring=VIEWS, workers=flags.workers
-    )
-    launch(flags, train)
+    made = {"views_per_toy": RINGS * VIEWS, "ring": VIEWS, "workers": flags.renderers}
+    dataset.make(flags.data, flags.views, seed=3000 + flags.seed, **made)
+    if not flags.only_data:
+        launch(flags, train)
 
 
 def fit_from_prior(

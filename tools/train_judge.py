@@ -31,7 +31,7 @@ from scoredistill.evaluate.judge_network import SIZE, JudgeNetwork, Shape
 from scoredistill.toybox import captions, dataset
 from tools.training import Average, load_checkpoint, progress_rate, save_checkpoint, training_flags
 
-HELD_OUT = 2000  # views at the end of the folder, excluded from training together with all views of their toys
+HELD_OUT = 2000  # views at the end of the folder, a quarter at most, whose toys are excluded from training
 VIEWS_PER_TOY = 8  # rendering eight views of a toy at once costs two thirds as much per view as rendering four
 VIEW_SHARE = 0.5  # captions that name the view
 RETRIEVAL = 500  # held-out views whose captions compete
@@ -62,7 +62,7 @@ class Batches:
 
     def __call__(self, step: int) -> Batch:
         rng = np.random.default_rng([self.seed, step])
-        rows = rng.choice(len(self.views) - HELD_OUT, self.size, replace=False)
+        rows = rng.choice(len(self.views) - held_out(self.views), self.size, replace=False)
         tokens = torch.tensor([captions.tokenize(self._caption(int(row), rng)) for row in rows])
         longest = int((tokens != captions.PAD).sum(1).max())
         noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
@@ -71,6 +71,11 @@ class Batches:
     def _caption(self, row: int, rng: np.random.Generator) -> str:
         view = self.words[row] if rng.random() < VIEW_SHARE else ""
         return captions.caption(self.views.descriptions[row], rng, view)
+
+
+def held_out(views: dataset.Views) -> int:
+    """The number of views that judge the judge."""
+    return min(HELD_OUT, len(views) // 4)
 
 
 def pictures(views: dataset.Views, rows: np.ndarray) -> Tensor:
@@ -177,7 +182,7 @@ def train(flags: argparse.Namespace, views: dataset.Views) -> tuple[JudgeNetwork
 
 def assess(judge: judges.Judge, views: dataset.Views) -> dict[str, float]:
     """Fractions of held-out views that the judge recognizes correctly, and R-precision among their full captions."""
-    rows = np.arange(len(views) - HELD_OUT, len(views))
+    rows = np.arange(len(views) - held_out(views), len(views))
     rgb = pictures(views, rows).to(judge.network.log_scale.device)
     toys = [views.descriptions[row] for row in rows.tolist()]
     words = [view_words(views, row) for row in rows.tolist()]
@@ -206,7 +211,7 @@ def card(flags: argparse.Namespace, net: JudgeNetwork, steps: int, shares: dict[
         parameters=sum(value.numel() for value in net.parameters()) / 1e6,
         shape=net.shape,
         views=flags.views,
-        held_out=HELD_OUT,
+        held_out=min(HELD_OUT, flags.views // 4),
         steps=steps,
         batch=flags.batch,
         minutes=flags.minutes,
@@ -250,7 +255,10 @@ def main() -> None:
     )
     flags = parser.parse_args()
     # the seeds of the text-to-image prior start at 1000
-    dataset.make(flags.data, flags.views, seed=2000 + flags.seed, views_per_toy=VIEWS_PER_TOY)
+    made = {"views_per_toy": VIEWS_PER_TOY, "workers": flags.renderers}
+    dataset.make(flags.data, flags.views, seed=2000 + flags.seed, **made)
+    if flags.only_data:
+        return
     views = dataset.load(flags.data)
     net, steps = train(flags, views)
     judges.save(net, flags.weights)

@@ -127,8 +127,10 @@ def main() -> None:
     )
     parser.add_argument("--workers", type=int, default=1, help="processes that share a batch; on a CPU, one per core")
     flags = parser.parse_args()
-    dataset.make(flags.data, flags.views, seed=1000 + flags.seed, views_per_toy=VIEWS_PER_TOY)
-    launch(flags, train)
+    made = {"views_per_toy": VIEWS_PER_TOY, "workers": flags.renderers}
+    dataset.make(flags.data, flags.views, seed=1000 + flags.seed, **made)
+    if not flags.only_data:
+        launch(flags, train)
 
 
 if __name__ == "__main__":

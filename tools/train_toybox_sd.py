@@ -107,9 +107,11 @@ def main() -> None:
 
 def run(flags: argparse.Namespace) -> None:
     """All stages, each of which goes on from what is there."""
-    size = {"size": networks.SIZE, "workers": flags.workers}
+    size = {"size": networks.SIZE, "workers": flags.renderers}
     dataset.make(flags.data, flags.views, seed=5000 + flags.seed, views_per_toy=VIEWS_PER_TOY, **size)
     dataset.make(others(flags), flags.held_out, seed=6000 + flags.seed, views_per_toy=1, **size)
+    if flags.only_data:
+        return
     of_vae = vae_flags(flags)
     launch(of_vae, train_vae)
     vae = AutoencoderKL.from_pretrained(of_vae.out / "trained").to(flags.device)

@@ -97,6 +97,8 @@ def training_flags(
     parser.add_argument("--rate", type=float, default=rate, help="peak learning rate")
     parser.add_argument("--every", type=int, default=every, help="steps between log lines and checkpoints")
     parser.add_argument("--seed", type=int, default=0, help="seed of the data, the initialization and the batches")
+    parser.add_argument("--renderers", type=int, default=2, help="processes that render the views")
+    parser.add_argument("--only-data", action="store_true", help="render the views, and train nothing")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--data", type=Path, default=Path(f"data/toybox-{name}"), help="folder of the rendered views")
     parser.add_argument("--out", type=Path, default=Path(f"data/train-{name}"), help="folder of the checkpoints")
