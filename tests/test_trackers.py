@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import resource
 import struct
 import sys
 from pathlib import Path
@@ -18,6 +20,7 @@ from scoredistill.recipes.recipe import Recipe, changed
 from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.journal import record
 from scoredistill.runs.trackers import Trackers, tracked
+from scoredistill.runs.trackers.tensorboard import TensorBoard
 from scoredistill.runs.trackers.tracker import Tracked
 
 pytestmark = pytest.mark.usefixtures("toy_presets")
@@ -67,6 +70,21 @@ def test_tensorboard_holds_every_step_once_and_the_pictures(folder: Path) -> Non
         assert found == [(record["step"], np.float32(record[name])) for record in log]
     assert {"preview", "render", "denoised"} <= set(events.Tags()["images"])
     assert max(picture.step for picture in events.Images("preview")) == PREVIEW
+
+
+def test_tensorboard_fails_in_the_step_that_the_disk_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Not in a thread, whose traceback would be printed; and what it could not write is not tried again."""
+    tracker = TensorBoard(Tracked(tmp_path, {}, 0))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (tracker.file.stat().st_size + 20, limits[1]))
+    try:
+        with pytest.raises(OSError, match="large"):
+            tracker.scalars(0, {"grad_norm": 1.0})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    tracker.close()
+    gc.collect()
+    assert capfd.readouterr().err == ""
 
 
 def test_wandb_is_offline_and_both_processes_are_one_run(folder: Path) -> None:
