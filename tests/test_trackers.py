@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import resource
+import shutil
 import struct
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -144,6 +147,34 @@ def test_another_tracker_is_no_other_run(folder: Path, capsys: pytest.CaptureFix
     assert RunFolder.open(folder).recipe.output.log == ()
     assert main(["resume", str(folder), "--log", "tensorbord"]) == 2
     assert "tensorboard" in capsys.readouterr().err
+
+
+LOSS = """
+import os, signal, subprocess, sys
+from pathlib import Path
+from scoredistill.runs.trackers.tracker import Tracked
+from scoredistill.runs.trackers.wandb import WandB
+
+tracker = WandB(Tracked(Path(sys.argv[1]), {}, 0))
+tracker.scalars(0, {"t": 0.0})
+children = subprocess.run(["pgrep", "-P", str(os.getpid()), "wandb"], capture_output=True, text=True).stdout.split()
+for child in children:
+    os.kill(int(child), signal.SIGKILL)
+for step in range(1, 1000):
+    try:
+        tracker.scalars(step, {"t": 0.0})
+    except OSError:
+        sys.exit(len(children))
+"""
+
+
+@pytest.mark.skipif(shutil.which("pgrep") is None, reason="needs pgrep")
+def test_a_lost_process_of_wandb_is_an_error_of_its_tracker_and_nothing_at_exit(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    found = subprocess.run(
+        [sys.executable, "-c", LOSS, str(tmp_path)], capture_output=True, text=True, check=False, env=environment
+    )
+    assert (found.returncode, found.stderr) == (1, "")
 
 
 class Broken:
