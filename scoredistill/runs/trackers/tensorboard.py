@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
-import socket
+import platform
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from scoredistill.files import append
 from scoredistill.runs.trackers.tracker import Tracked
 
 FOLDER = "tensorboard"
@@ -29,7 +31,7 @@ class TensorBoard:
         self.summary: Any = summary
         folder = run.folder / FOLDER
         folder.mkdir(exist_ok=True)
-        name = f"events.out.tfevents.{time.time_ns() // 1000:016d}.{socket.gethostname()}.{os.getpid()}"
+        name = f"events.out.tfevents.{time.time_ns() // 1000:016d}.{platform.node()}.{os.getpid()}"
         self.file = folder / name  # readers take the files of a folder in the order of their names
         self._add(run.first, file_version=VERSION)
         self._add(run.first, session_log=SessionLog(status=SessionLog.START))  # readers drop later steps
@@ -51,6 +53,6 @@ class TensorBoard:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        event = Event(wall_time=time.time(), step=step, **content)
-        with self.file.open("ab") as file:
-            RecordWriter(file).write(event.SerializeToString())
+        written = io.BytesIO()
+        RecordWriter(written).write(Event(wall_time=time.time(), step=step, **content).SerializeToString())
+        append(self.file, written.getvalue())
