@@ -25,16 +25,18 @@ class TensorBoard:
     """
 
     def __init__(self, run: Tracked) -> None:
-        from tensorboard.compat.proto.event_pb2 import SessionLog
+        from tensorboard.compat.proto import event_pb2
         from torch.utils.tensorboard import summary
 
         self.summary: Any = summary
+        self.proto: Any = event_pb2
         folder = run.folder / FOLDER
         folder.mkdir(exist_ok=True)
         name = f"events.out.tfevents.{time.time_ns() // 1000:016d}.{platform.node()}.{os.getpid()}"
         self.file = folder / name  # readers take the files of a folder in the order of their names
+        start = self.proto.SessionLog(status=self.proto.SessionLog.START)
         self._add(run.first, file_version=VERSION)
-        self._add(run.first, session_log=SessionLog(status=SessionLog.START))  # readers drop later steps
+        self._add(run.first, session_log=start)  # readers drop later steps
         table = "\n".join(f"    {name}: {value}" for name, value in run.settings.items())  # indented: not markdown
         self._add(run.first, summary=summary.text("settings", table))
 
@@ -50,9 +52,8 @@ class TensorBoard:
 
     def _add(self, step: int, **content: Any) -> None:
         """Append an event."""
-        from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        written = io.BytesIO()
-        RecordWriter(written).write(Event(wall_time=time.time(), step=step, **content).SerializeToString())
+        event, written = self.proto.Event(wall_time=time.time(), step=step, **content), io.BytesIO()
+        RecordWriter(written).write(event.SerializeToString())
         append(self.file, written.getvalue())

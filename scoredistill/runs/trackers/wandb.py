@@ -6,6 +6,7 @@ With WANDB_API_KEY or WANDB_MODE=online in the environment the run is sent as it
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from scoredistill.runs.trackers.tracker import Tracked
 
 FOLDER = "wandb"
 PROJECT = "scoredistill"
+SILENT = logging.CRITICAL + 1
 STARTED = re.compile(r"(?:offline-)?run-\d{8}_\d{6}-(\w+)")
 
 
@@ -48,6 +50,8 @@ class WandB:
             config=dict(run.settings),
             settings=settings,
         )
+        for handler in logging.getLogger("wandb").handlers:
+            handler.setLevel(SILENT)  # of its debug.log: on a full disk logging prints a traceback for every line
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         with _without_lost_service():
