@@ -40,9 +40,10 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         _replaceable(path)  # it may have changed meanwhile
         part.replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+        _name(error, path)
         raise
     _sync_folder(path.parent)
 
@@ -53,10 +54,28 @@ def write_safely(path: Path, content: bytes) -> None:
         part.write_bytes(content)
 
 
+def append(path: Path, content: bytes) -> None:
+    """Add to the end of a file, which is made unless it is there; OSError if the disk refuses, perhaps in part."""
+    try:
+        with path.open("ab") as file:
+            file.write(content)
+    except OSError as error:
+        _name(error, path)
+        raise
+
+
+def _name(error: BaseException, path: Path) -> None:
+    """Name the file in an error of the disk that names none, as one of a write."""
+    if isinstance(error, OSError) and error.errno and not error.filename:
+        error.filename = str(path)
+
+
 def check_replaceable(path: Path) -> None:
-    """ValueError in one line unless `path` can become a file: there is nothing, or a regular file, and its folder."""
+    """ValueError in one line unless `path` can be written: nothing or a regular file, in a writable folder."""
     if not path.parent.is_dir():
         raise ValueError(f"there is no folder {path.parent} to write {path.name} into")
+    if not os.access(path.parent, os.W_OK):
+        raise ValueError(f"{path.parent} cannot be written to: choose another folder for {path.name}")
     _replaceable(path)
 
 

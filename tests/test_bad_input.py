@@ -328,7 +328,7 @@ def test_a_bug_is_one_line_too(
     def broken(*_: object, **__: object) -> None:
         raise KeyError("oops")
 
-    monkeypatch.setattr("scoredistill.cli.commands.build", broken)
+    monkeypatch.setattr("scoredistill.cli.generate.build", broken)
     assert "this is a bug" in complaint(capsys, generate, 1)
     monkeypatch.setenv("SCOREDISTILL_DEBUG", "1")
     with pytest.raises(KeyError, match="oops"):

@@ -135,6 +135,10 @@ def test_evaluate_prints_a_row_for_each_run(finished: Path, tmp_path: Path, caps
     assert capsys.readouterr().out.count("| run |") == 3  # the head, and two runs in a folder named "run"
     rows = json.loads((tmp_path / "rows.json").read_text(), parse_constant=pytest.fail)
     assert [row["nothing"] for row in rows] == [None, None]
+    shutil.rmtree(tmp_path / "run" / "checkpoint")
+    assert main(["evaluate", str(finished), str(tmp_path / "run")]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and "run has no checkpoint yet" in printed.err
 
 
 def test_resume_of_a_finished_run_changes_nothing(finished: Path) -> None:

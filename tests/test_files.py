@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
 from pathlib import Path
 
 import pytest
 
-from scoredistill.files import PART, digest, read_limited, remove_unfinished, replacing, write_safely
+from scoredistill.files import PART, append, digest, read_limited, remove_unfinished, replacing, write_safely
 
 
 def test_a_file_is_replaced_whole_and_keeps_its_permissions(tmp_path: Path) -> None:
@@ -60,6 +61,18 @@ def test_a_missing_folder_is_an_error_about_the_file_itself(tmp_path: Path) -> N
     with pytest.raises(FileNotFoundError) as error:
         write_safely(path, b"")
     assert error.value.filename == str(path)
+
+
+def test_a_disk_that_refuses_is_an_error_about_the_file_itself(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        for write in (write_safely, append):
+            with pytest.raises(OSError, match="large") as caught:
+                write(tmp_path / "file.txt", bytes(20))
+            assert caught.value.filename == str(tmp_path / "file.txt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:

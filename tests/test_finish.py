@@ -53,7 +53,8 @@ def test_a_dry_run_counts_the_rows_of_all_images_and_steps(prior: str, capsys: p
     """SDS asks for two conditions of each image, in one call."""
     flags = ["--method", "sds", "--steps", "5", "--scene.count", "3", "--dry-run"]
     assert main(["image", PROMPT, "--prior", prior, *flags]) == 0
-    assert "denoiser: 5 calls, 30 rows" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "denoiser: 5 calls, 30 rows" in out and "; preview and page follow" in out
 
 
 def test_previews_come_during_the_run_and_change_nothing(

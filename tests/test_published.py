@@ -53,9 +53,9 @@ def test_the_background_color_of_renders(folder: Path) -> None:
     ("flags", "message"),
     [
         (("--prior", "sdx"), "unknown prior 'sdx'; nearest known: sdxl"),
-        (("--prior", "sd", "--prior.view-prompting", "word"), "invalid choice 'word'"),
+        (("--prior", "sd", "--prior.view-prompting", "word"), "--prior.view-prompting must be among 'words', "),
         (("--prior.view-prompting", "perp-neg"), "has no view-dependent prompting"),
-        (("--training.background", "grey"), "invalid choice 'grey'"),
+        (("--training.background", "grey"), "'black', got 'grey'; see"),
         (("--device", "cuda:99"), "no CUDA device 99 here, "),
         (("--device", "cuda:"), "unknown device 'cuda:'; known: auto, cpu, cuda, cuda:N"),
         (("--device", "cpu:1"), "unknown device 'cpu:1'"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from statistics import fmean
 
@@ -154,11 +155,10 @@ def read(path: Path) -> Tensor:
     return torch.from_numpy(np.array(Image.open(path))).movedim(-1, 0) / 255
 
 
-def test_lpips_of_a_single_result_is_said_to_have_no_value(
+def test_metrics_of_several_results_have_no_value_for_one(
     prior: str,
     weights: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     recipe = fast(PROMPT, method="sds", scene="image", prior=prior)
@@ -169,8 +169,20 @@ def test_lpips_of_a_single_result_is_said_to_have_no_value(
     assert main(["evaluate", str(tmp_path / "run"), "--metric", "lpips", "--weights", str(weights)]) == 0
     assert "lpips has no value: it compares results of several seeds" in caplog.text
     flags = ["--metric", "kernel", "--reference", "prior"]
-    assert main(["evaluate", str(tmp_path / "run"), *flags]) == 2
-    assert "at least 2 images in each set, got 1 and 1" in capsys.readouterr().err
+    assert main(["evaluate", str(tmp_path / "run"), *flags]) == 0
+    assert "kernel has no value: a distance needs two views or more" in caplog.text
+
+
+def test_a_damaged_reference_picture_is_an_error_before_any_run_is_rendered(
+    runs: list[Path], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = tmp_path / "pictures"
+    shutil.copytree(pictures, damaged)
+    (damaged / "z.png").write_bytes(next(pictures.glob("*.png")).read_bytes()[:100])
+    assert main(["evaluate", *map(str, runs), "--metric", "kernel", "--reference", str(damaged)]) == 2
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert "z.png is no picture that can be read" in printed.err
 
 
 def test_compare_shows_sets(runs: list[Path], weights: Path, tmp_path: Path) -> None:
@@ -178,6 +190,7 @@ def test_compare_shows_sets(runs: list[Path], weights: Path, tmp_path: Path) -> 
     flags = ["--metric", "lpips", "frechet", "--reference", "prior", "--weights", str(weights), "--out", str(page)]
     assert main(["compare", *map(str, runs), "--frames", "2", "--resolution", "16", *flags]) == 0
     assert "Several seeds" in page.read_text() and "<th>lpips</th>" in page.read_text()
+    assert f"--metric lpips frechet --reference prior --weights {weights}" in page.read_text()  # the command
     assert "set.lpips" in page.with_suffix(".csv").read_text()
 
 

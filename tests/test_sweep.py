@@ -250,6 +250,7 @@ def test_a_dry_run_writes_nothing(prior: str, tmp_path: Path, capsys: pytest.Cap
         (["sweep", "--out", "x", "--prompts", "toybox20", "--set", "scene.samples"], "'scene.samples' is no setting"),
         (["sweep", "--out", "x", "--prompts", "toybox20", "--set", "seed=1", "--seeds", "2"], "seed is given twice"),
         (["sweep", "--out", "x", "--prompts", "toybox20", "--devices", "gpu"], "unknown device 'gpu'"),
+        (["sweep", "--out", "x", "--prompts", "toybox20", "--devices", "cuda:99"], "no CUDA device 99 here"),
     ],
 )
 def test_bad_flags_are_one_line(
@@ -260,6 +261,15 @@ def test_bad_flags_are_one_line(
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_the_folder_of_a_run_is_not_swept(prior: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = trials(tiny_plan(prior, prompt="a red car"), tmp_path)[0].recipe
+    run = RunFolder.create(recipe, tmp_path / "run").path
+    before = sorted(run.iterdir())
+    assert main(flags(prior, run)) == 2
+    assert "run is the folder of a run: choose another for the sweep" in capsys.readouterr().err
+    assert sorted(run.iterdir()) == before
 
 
 def test_a_killed_command_leaves_no_process_and_goes_on(prior: str, tmp_path: Path) -> None:

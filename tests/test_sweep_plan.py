@@ -87,7 +87,7 @@ def test_flags_replace_settings_of_the_file() -> None:
         ("scene.samples=64,128", "scene.samples", [64, 128]),
         ("training.save-every=1..3,9", "training.save_every", [1, 2, 3, 9]),
         ("scene.lit=true", "scene.lit", [True]),
-        ("method.scale=7.5, 1e1", "method.scale", [7.5, "1e1"]),  # as YAML 1.1 has it; 1.0e+1 is a number
+        ("method.scale=7.5, 1e1", "method.scale", [7.5, 10.0]),
         ("prior.lora=[[a, b], []]", "prior.lora", [["a", "b"], []]),
         ("prompt=2..3", "prompt", ["2..3"]),
     ],

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import os
+import resource
+import shutil
 import struct
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +23,7 @@ from scoredistill.recipes.recipe import Recipe, changed
 from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.journal import record
 from scoredistill.runs.trackers import Trackers, tracked
+from scoredistill.runs.trackers.tensorboard import TensorBoard
 from scoredistill.runs.trackers.tracker import Tracked
 
 pytestmark = pytest.mark.usefixtures("toy_presets")
@@ -67,6 +73,21 @@ def test_tensorboard_holds_every_step_once_and_the_pictures(folder: Path) -> Non
         assert found == [(record["step"], np.float32(record[name])) for record in log]
     assert {"preview", "render", "denoised"} <= set(events.Tags()["images"])
     assert max(picture.step for picture in events.Images("preview")) == PREVIEW
+
+
+def test_tensorboard_fails_in_the_step_that_the_disk_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Not in a thread, whose traceback would be printed; and what it could not write is not tried again."""
+    tracker = TensorBoard(Tracked(tmp_path, {}, 0))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (tracker.file.stat().st_size + 20, limits[1]))
+    try:
+        with pytest.raises(OSError, match="large"):
+            tracker.scalars(0, {"grad_norm": 1.0})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    tracker.close()
+    gc.collect()
+    assert capfd.readouterr().err == ""
 
 
 def test_wandb_is_offline_and_both_processes_are_one_run(folder: Path) -> None:
@@ -126,6 +147,34 @@ def test_another_tracker_is_no_other_run(folder: Path, capsys: pytest.CaptureFix
     assert RunFolder.open(folder).recipe.output.log == ()
     assert main(["resume", str(folder), "--log", "tensorbord"]) == 2
     assert "tensorboard" in capsys.readouterr().err
+
+
+LOSS = """
+import os, signal, subprocess, sys
+from pathlib import Path
+from scoredistill.runs.trackers.tracker import Tracked
+from scoredistill.runs.trackers.wandb import WandB
+
+tracker = WandB(Tracked(Path(sys.argv[1]), {}, 0))
+tracker.scalars(0, {"t": 0.0})
+children = subprocess.run(["pgrep", "-P", str(os.getpid()), "wandb"], capture_output=True, text=True).stdout.split()
+for child in children:
+    os.kill(int(child), signal.SIGKILL)
+for step in range(1, 1000):
+    try:
+        tracker.scalars(step, {"t": 0.0})
+    except OSError:
+        sys.exit(len(children))
+"""
+
+
+@pytest.mark.skipif(shutil.which("pgrep") is None, reason="needs pgrep")
+def test_a_lost_process_of_wandb_is_an_error_of_its_tracker_and_nothing_at_exit(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    found = subprocess.run(
+        [sys.executable, "-c", LOSS, str(tmp_path)], capture_output=True, text=True, check=False, env=environment
+    )
+    assert (found.returncode, found.stderr) == (1, "")
 
 
 class Broken:

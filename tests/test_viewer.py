@@ -291,3 +291,7 @@ def test_a_folder_is_followed_without_a_trace(prior: str, server: Any, tmp_path:
     watch._refresh()
     assert not same(parts.scene.state_dict(), dict(watch.scene.state_dict()))
     assert {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")} == before
+    folder.path.rename(tmp_path / "moved")
+    with pytest.raises(ValueError, match="run is gone"):  # which `run` shows
+        watch._refresh()
+    assert not folder.path.exists()

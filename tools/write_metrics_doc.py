@@ -44,7 +44,7 @@ seeds. A 3D scene is one result, seen by the cameras of the protocol; each image
 Pairwise metrics compare results at the same camera and need two of them. Distances compare all views of a set to
 reference pictures: `--reference FOLDER`, its pictures as they are (transparent ones before white), or `--reference
 prior`, as many DDIM samples of the runs' own prior for the prompt as there are views (30 evaluations, guidance 7.5;
-Toybox 4). FID depends on the number of pictures: compare equal counts only.
+Toybox 4). Both need two or more. FID depends on the number of pictures: compare equal counts only.
 """
 VIEWS = """\
 ## The measured views

@@ -23,6 +23,19 @@ from scoredistill.runs.generate import SHORT
 
 CHOICES = {"method": "sdi", "scene": "nerf", "prior": "auto", "preset": "fast", "device": "auto", "image": ""}
 SIMILAR = ("Perhaps you meant", "Arguments similar to")  # how tyro introduces the flags that were meant
+REWORDED = (
+    (r"^(?:(?:Value|Parsing) error )?(?:-+ )?", ""),
+    (r" Argument helptext: .*", ""),
+    (r"^(Unrecognized options) \1:", r"\1:"),  # the title of the box, and its text
+    (r"^Error parsing (--\S+): .*with base 10: (.*)$", r"\1 must be a whole number, got \2"),
+    (r"^Error parsing (--\S+): .*to float: (.*)$", r"\1 must be a number, got \2"),
+    (r"^Error parsing (--\S+): .*: \[(.*)\] does not match choices \((.*?),?\)$", r"\1 must be among \3, got \2"),
+    (r"^.*nvalid choice ('.*') for argument '(.*)'\. Expected one of \((.*?),?\)$", r"\2 must be among \3, got \1"),
+    (r"^(--\S+ must be among .*?)(?:'None', |, 'None')", r"\1"),  # of an empty list
+    (r"^Error parsing [A-Z]\w*: ", ""),  # a command's own fields
+    (r"^Error parsing (\w+?)[_-]*: ", r"--\1: "),
+)
+"""Patterns of tyro's complaints, and what stands for them in one line."""
 SECTIONS = [section.name for section in fields(Recipe)]
 
 
@@ -104,9 +117,8 @@ def one_line(box: str, prog: str) -> str:
         elif not similar and not rule:
             stated.append(line)
     words = re.sub(r"\s+", " ", " ".join(stated)).rstrip(".")
-    words = re.sub(r"^(?:(?:Value|Parsing) error )?-* ?", "", words)
-    words = re.sub(r"^Error parsing [A-Z]\w*: ", "", words)  # a command's own fields
-    words = re.sub(r"^Error parsing (\w+?)[_-]*: ", r"--\1: ", words)
+    for pattern, words_instead in REWORDED:
+        words = re.sub(pattern, words_instead, words)
     if meant:
         words += f"; did you mean {' or '.join(dict.fromkeys(meant))}?"
     return f"{words}; see: {prog} --help"

@@ -64,8 +64,8 @@ def forecast(parts: Parts) -> str:
         f"denoiser: {whole.calls:,.0f} calls, {whole.rows:,.0f} rows, counted: {steps} steps of "
         f"{images_of_step(recipe)} images",
         f"time: about {_span(seconds)} for the steps, measured on this machine with {MEASURED} of them "
-        f"({1000 * found.row:.1f} ms per row, {1000 * found.step:.0f} ms per step beside); preview, turntable, mesh "
-        "and page follow",
+        f"({1000 * found.row:.1f} ms per row, {1000 * found.step:.0f} ms per step beside); "
+        f"{'preview' if recipe.flat else 'preview, turntable, mesh'} and page follow",
         "memory: " + (f"at least {found.memory:,.0f} MB, the peak of these steps" if found.memory else "unknown"),
     ]
     return "".join(f"# {line}\n" for line in lines) + write_recipe(recipe)

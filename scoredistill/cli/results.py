@@ -16,7 +16,7 @@ from scoredistill.export.images import preview, write_png, write_turntable
 from scoredistill.files import check_replaceable
 from scoredistill.recipes.build import background_color
 from scoredistill.recipes.recipe import Faces, Frames, MeshResolution, OutputConfig, Texels, Threshold, changed
-from scoredistill.runs.finish import open_3d_scene
+from scoredistill.runs.finish import open_3d_scene, open_scene
 from scoredistill.runs.folder import check_distinct
 from scoredistill.runs.formats import check_output, file_name, format_of, write
 from scoredistill.runs.measures import Measuring
@@ -98,6 +98,8 @@ class Evaluate(Measuring):
         if self.out:
             check_table(self.out)
         check_distinct(self.folders)
+        for folder in self.folders:
+            open_scene(folder)  # one that cannot be opened is an error before the others are measured
         measures = self.measures()
         found: list[Evaluated] = []
         for folder in self.folders:

@@ -15,6 +15,7 @@ from scoredistill.cli.sweep_progress import SweepProgress, summary
 from scoredistill.config import Config
 from scoredistill.files import read_limited
 from scoredistill.recipes.command import command_line
+from scoredistill.recipes.preset import resolved_device
 from scoredistill.recipes.recipe import cuda_index
 from scoredistill.recipes.tree import LONGEST
 from scoredistill.runs.names import RUNS
@@ -102,7 +103,10 @@ class Sweep(Config):
         return self.out or RUNS / f"sweep-{self.file.stem if self.file else ''}"
 
     def _engine(self) -> Engine:
+        """The engine; ValueError for a device that this machine does not have."""
         if self.engine == "local":
+            for device in self.devices:
+                resolved_device(device)
             return LocalEngine(self.processes, self.devices)
         return RayEngine(self.address, self.cpus, self.gpus)
 
@@ -125,7 +129,7 @@ class Sweep(Config):
         cost = estimate(left)
         return "\n".join(
             (
-                f"{len(planned)} runs in {folder}, {len(planned) - len(left)} of them done",
+                f"{_runs(len(planned))} in {folder}, {len(planned) - len(left)} of them done",
                 f"{len(left)} to run: {cost.calls:,.0f} denoiser calls, which evaluate {cost.images:,.0f} images",
                 f"about {cost.hours / self.processes:.2f} hours {self._at_a_time()}",
                 f"about {cost.gigabytes:.2f} GB on the disk",
@@ -142,6 +146,10 @@ def _read(file: Path) -> SweepConfig:
         return read_plan(read_limited(file, LONGEST).decode(), str(file))
     except UnicodeDecodeError:
         raise ValueError(f"{file} is not YAML: write it in UTF-8") from None
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
 
 
 def _failures(tally: Tally) -> str:

@@ -70,7 +70,7 @@ def write(gathered: Gathered, paths: Sequence[Path], how: Comparison, page: Path
 def _command(paths: Sequence[Path], how: Comparison) -> str:
     """The command line that makes the page again."""
     default = Comparison()
-    words = [word for name in how.metric for word in ("--metric", name)]
+    words = ["--metric", *how.metric] if how.metric else []
     for name in ("protocol", "reference", "clip", "weights", "frames", "resolution", "out"):
         if getattr(how, name) != getattr(default, name):
             words += [f"--{name}", str(getattr(how, name))]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
 
 LONGEST = 1_000_000  # bytes of a file
 DEEPEST = 32  # levels; a recipe has six
+SCIENTIFIC = re.compile(r"[-+]?\d+(?:\.\d*)?[eE][-+]?\d+$", re.ASCII)
 MOST = 5000  # values; a recipe has about 200
 
 
@@ -84,6 +86,8 @@ _PlainLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in rules if tag.rpartition(":")[2] in ("null", "bool", "int", "float")]
     for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }  # dates and merge keys are texts
+for kind in (_PlainLoader, _QuotingDumper):  # 1e-3 is a number, as in YAML 1.2; in 1.1 it is a text
+    kind.add_implicit_resolver("tag:yaml.org,2002:float", SCIENTIFIC, list("-+0123456789"))
 
 
 def _refusal(problem: str, mark: Any) -> yaml.MarkedYAMLError:

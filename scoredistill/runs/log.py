@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from scoredistill import files
 from scoredistill.files import read_limited, write_safely
 
 Record = dict[str, Any]
@@ -21,8 +22,7 @@ log = logging.getLogger(__name__)
 
 def append(path: Path, record: Record) -> None:
     """Add a record to the log."""
-    with path.open("ab") as file:
-        file.write(_line(record))
+    files.append(path, _line(record))
 
 
 def read(path: Path) -> list[Record]:

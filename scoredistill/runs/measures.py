@@ -24,7 +24,6 @@ from scoredistill.runs.clip_metrics import ClipMetrics, load_clip
 from scoredistill.runs.metric_weights import ALEXNET, BERT, IMAGE_REWARD, INCEPTION
 from scoredistill.runs.protocol import PROTOCOLS
 from scoredistill.runs.protocol import Protocol as Views
-from scoredistill.runs.references import check_reference
 from scoredistill.runs.sets import Diversity, PairwiseLpips, SetMetric, ToReference
 
 DISTANCES = {
@@ -126,8 +125,6 @@ class Measuring(Config):
         sets: list[SetMetric] = [Diversity(judge)]
         if self._some(["lpips"]):
             sets.append(PairwiseLpips(Lpips(*ALEXNET.found(self.weights))))
-        if self.reference:
-            check_reference(self.reference)
         if names := self._some(IN_INCEPTION):
             features = Inception(*INCEPTION.found(self.weights)).features
             sets.append(ToReference({name: DISTANCES[name] for name in names}, features, self.reference, "all"))
@@ -139,7 +136,8 @@ class Measuring(Config):
     def without_value(self, sets: Sequence[Mapping[str, object]]) -> list[str]:
         """What to say of each named metric of sets that no set of runs has."""
         reasons = {"lpips": "it compares results of several seeds, and every run here differs in more than its seed"}
-        reasons |= dict.fromkeys(IN_JUDGE, "the judge knows the toys of Toybox only")
+        reasons |= dict.fromkeys(IN_INCEPTION, "a distance needs two views or more")
+        reasons |= dict.fromkeys(IN_JUDGE, "a distance needs two views or more, and the judge knows Toybox's toys only")
         absent = [name for name in self._some(reasons) if not any(name in row for row in sets)]
         return [f"{name} has no value: {reasons[name]}" for name in absent]
 

@@ -23,22 +23,16 @@ SCALES = {True: 4.0, False: 7.5}  # guidance of samples of Toybox's and of other
 Features = Callable[[Float[Tensor, "B 3 H W"]], Float[Tensor, "B D"]]
 
 
-def check_reference(name: str) -> None:
-    """ValueError unless this is "prior" or a folder with two pictures or more."""
-    if name != PRIOR:
-        _pictures(Path(name))
+def of_folder(folder: Path, features: Features) -> Float[Tensor, "M D"]:
+    """The features of the pictures of a folder, transparent ones before white; ValueError for fewer than two."""
+    return torch.cat([features(_opaque(path)[None]) for path in _pictures(folder)])
 
 
-def of_reference(name: str, recipe: Recipe, count: int, features: Features) -> Float[Tensor, "M D"]:
-    """The features of the pictures of a folder, or of `count` samples of the prior for the prompt of a run.
-
-    Transparent pictures are seen before white.
-    """
-    if name == PRIOR:
-        prompt = Prompt(recipe.prompt.text, recipe.prompt.negative)
-        scale = SCALES[is_toybox(recipe.prior.name)]
-        return features(samples(recipe.prior, prompt, count, scale=scale, steps=STEPS, seed=0))
-    return torch.cat([features(_opaque(path)[None]) for path in _pictures(Path(name))])
+def of_prior(recipe: Recipe, count: int, features: Features) -> Float[Tensor, "M D"]:
+    """The features of `count` samples of a run's prior for its prompt."""
+    prompt = Prompt(recipe.prompt.text, recipe.prompt.negative)
+    scale = SCALES[is_toybox(recipe.prior.name)]
+    return features(samples(recipe.prior, prompt, count, scale=scale, steps=STEPS, seed=0))
 
 
 def _opaque(path: Path) -> Float[Tensor, "3 H W"]:

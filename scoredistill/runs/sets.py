@@ -23,12 +23,12 @@ from scoredistill.evaluate.metrics.metric import Priors
 from scoredistill.priors.load import is_toybox
 from scoredistill.recipes.recipe import Recipe
 from scoredistill.runs.origin import SEED, WITHOUT_EFFECT, settings
-from scoredistill.runs.references import PRIOR, Features, of_reference
+from scoredistill.runs.references import PRIOR, Features, of_folder, of_prior
 
 Row = dict[str, Any]
 Results = Float[Tensor, "S V 3 H W"]
 Distances = Callable[[Float[Tensor, "N D"], Float[Tensor, "M D"]], metrics.Distance]
-FEW = 2  # results, without which there is no pair
+FEW = 2  # results or views, without which there is no pair and no covariance
 
 
 @dataclass(frozen=True)
@@ -81,23 +81,33 @@ class Diversity:
 
 
 class ToReference:
-    """Distances of all views to reference pictures, in the features of one network."""
+    """Distances of all views to reference pictures, in the features of one network.
+
+    ValueError for a folder of fewer than two pictures, or with one that cannot be read.
+    """
 
     def __init__(self, distances: Mapping[str, Distances], features: Features, reference: str, priors: Priors) -> None:
         self.distances, self.features = distances, features
-        self.reference, self.priors = reference, priors
-        self.known: dict[tuple[Any, ...], Tensor] = {}
+        self.priors = priors
+        self.pictures = None if reference == PRIOR else of_folder(Path(reference), features)
+        self.samples: dict[tuple[Any, ...], Tensor] = {}
 
     def __call__(self, results: Results, recipe: Recipe) -> dict[str, float]:
-        """Nothing for priors that the features do not know; ValueError for fewer than two views or pictures."""
-        if self.priors == "toybox" and not is_toybox(recipe.prior.name):
-            return {}
+        """Nothing for priors that the features do not know, and for fewer than two views."""
         rgb = results.flatten(0, 1)
-        key = (recipe.prior, recipe.prompt, len(rgb)) if self.reference == PRIOR else ()
-        if key not in self.known:
-            self.known[key] = of_reference(self.reference, recipe, len(rgb), self.features)
-        found, other = self.features(rgb), self.known[key]
+        if len(rgb) < FEW or (self.priors == "toybox" and not is_toybox(recipe.prior.name)):
+            return {}
+        found, other = self.features(rgb), self._reference(recipe, len(rgb))
         return {name: distance(found, other).value for name, distance in self.distances.items()}
+
+    def _reference(self, recipe: Recipe, count: int) -> Float[Tensor, "M D"]:
+        """The features of the folder's pictures, or of as many samples of the prior as there are views."""
+        if self.pictures is not None:
+            return self.pictures
+        key = (recipe.prior, recipe.prompt, count)
+        if key not in self.samples:
+            self.samples[key] = of_prior(recipe, count, self.features)
+        return self.samples[key]
 
 
 def of_sets(evaluated: Sequence[Evaluated], measures: Sequence[SetMetric]) -> list[Row]:

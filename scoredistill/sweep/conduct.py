@@ -11,6 +11,7 @@ from typing import Annotated
 
 from scoredistill.config import Range
 from scoredistill.files import check_replaceable, remove_unfinished, write_safely
+from scoredistill.runs.folder import CONFIG
 from scoredistill.runs.lock import hold
 from scoredistill.sweep.engine import End, Engine
 from scoredistill.sweep.plan import SweepConfig, trials, with_prompts, write_plan
@@ -55,10 +56,12 @@ def conduct(
     """Run the trials of a plan that are not done yet; returns how far that came.
 
     A trial that fails is tried again up to `retries` times, this and earlier sweeps in the folder together. ValueError,
-    before anything runs, for a plan that cannot be run, a folder that another process sweeps, or one that holds other
-    runs under the names of the trials.
+    before anything runs, for a plan that cannot be run, a folder that is a run's, that another process sweeps, or that
+    holds other runs under the names of the trials.
     """
     planned = trials(plan, folder)
+    if (folder / CONFIG).exists():
+        raise ValueError(f"{folder} is the folder of a run: choose another for the sweep")
     folder.mkdir(parents=True, exist_ok=True)
     with hold(folder):
         remove_unfinished(folder)

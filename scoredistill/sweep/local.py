@@ -27,7 +27,7 @@ class LocalEngine(Config):
     devices: tuple[str, ...] = ()  # one for each process, in turn; none: the device of the trial's recipe
 
     def check(self) -> None:
-        """ValueError for a device that does not exist."""
+        """ValueError for a device that no machine has."""
         for device in self.devices:
             cuda_index(device)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from scoredistill.recipes.build import build_scene
 from scoredistill.recipes.preset import resolved_device
 from scoredistill.recipes.recipe import changed
-from scoredistill.runs.folder import RunFolder
+from scoredistill.runs.folder import CONFIG, RunFolder
 from scoredistill.runs.log import Record
 from scoredistill.viewer.panel import progress
 from scoredistill.viewer.server import Server
@@ -59,6 +59,8 @@ class Watch:
     def _refresh(self) -> None:
         """Take over what is new in the folder."""
         panel, folder = self.viewer.panel, self.folder
+        if not (folder / CONFIG).is_file():
+            raise ValueError(f"{folder.path} is gone: what was read of it before is shown")
         indices = folder.checkpoints()
         panel.states(indices)
         wanted = panel.chosen()

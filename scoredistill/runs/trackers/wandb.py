@@ -5,9 +5,11 @@ With WANDB_API_KEY or WANDB_MODE=online in the environment the run is sent as it
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from scoredistill.runs.trackers.tracker import Tracked
 
 FOLDER = "wandb"
 PROJECT = "scoredistill"
+SILENT = logging.CRITICAL + 1
 STARTED = re.compile(r"(?:offline-)?run-\d{8}_\d{6}-(\w+)")
 
 
@@ -47,17 +50,35 @@ class WandB:
             config=dict(run.settings),
             settings=settings,
         )
+        for handler in logging.getLogger("wandb").handlers:
+            handler.setLevel(SILENT)  # of its debug.log: on a full disk logging prints a traceback for every line
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        self.run.log(dict(values), step=step)
+        with _without_lost_service():
+            self.run.log(dict(values), step=step)
 
     def picture(self, step: int, name: str, rgb: np.ndarray) -> None:
         import wandb
 
-        self.run.log({name: wandb.Image(rgb)}, step=step)
+        with _without_lost_service():
+            self.run.log({name: wandb.Image(rgb)}, step=step)
 
     def close(self) -> None:
-        self.run.finish()
+        with _without_lost_service():
+            self.run.finish()
+
+
+@contextlib.contextmanager
+def _without_lost_service() -> Iterator[None]:
+    """If wandb's own process is lost within the context, forget it: at exit wandb would print a traceback about it."""
+    try:
+        yield
+    except OSError:
+        import wandb
+
+        with contextlib.suppress(OSError):
+            wandb.teardown()
+        raise
 
 
 def _earlier_id(folder: Path) -> str | None:
