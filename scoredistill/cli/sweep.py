@@ -71,14 +71,14 @@ class Sweep(Config):
 
     def __call__(self) -> None:
         plan, folder = self._plan(), self._folder()
-        place = Place(Storage.open(folder), self.scratch, self.upload_every) if is_url(folder) else None
+        place = self._place(folder)
         if self.dry_run:
             print(self._forecast(plan, folder, place))
             return
         engine = self._engine()
         again = self._again(folder, self.retries)
         if place is not None:
-            print(f"{folder} is worked on in {home(folder, self.scratch)}, and in folders beside it", flush=True)
+            print(f"{folder} is worked on in {home(folder, place.scratch)}, and in folders beside it", flush=True)
         with Signals() as signals:
             signals.notice = "stopping the trials after their steps; once more ends them at once"
             try:
@@ -119,6 +119,13 @@ class Sweep(Config):
         if is_url(self.out):
             return self.out.rstrip("/")
         return str(Path(self.out) if self.out else RUNS / f"sweep-{Path(self.file).stem}")
+
+    def _place(self, folder: str) -> Place | None:
+        """The storage at a URL; None for a folder."""
+        if not is_url(folder):
+            return None
+        scratch = str(Path(self.scratch).absolute()) if self.scratch else ""
+        return Place(Storage.open(folder), scratch, self.upload_every)
 
     def _engine(self) -> Engine:
         if self.engine == "local":

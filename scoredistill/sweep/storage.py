@@ -110,8 +110,11 @@ class Storage:
             self.fs.invalidate_cache()
             try:
                 self.fs.pipe_file(whole, content, mode="create")
-            except FileExistsError:
-                return False
+            except Exception:  # each implementation has its own for a file that is there
+                self.fs.invalidate_cache()
+                if self.fs.exists(whole):
+                    return False
+                raise
         return True
 
     def upload(self, file: Path, name: str) -> None:
