@@ -109,6 +109,13 @@ def test_a_half_upload_is_not_done_and_is_made_whole_by_the_next(
     assert storage.files() == local_files(run)
 
 
+def test_what_the_run_has_removed_is_removed_and_nothing_else(fs: Recorded, storage: Storage, run: Path) -> None:
+    for name in ("mesh.glb", "checkpoint/000001.safetensors", "notes.txt", "failed.json"):
+        storage.write(name, b"x")
+    Upload(run, storage).complete()
+    assert storage.files() == local_files(run) | {"notes.txt", "failed.json"}
+
+
 def test_a_fetch_that_fails_leaves_the_folder_as_it_is(
     storage: Storage, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

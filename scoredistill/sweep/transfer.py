@@ -19,6 +19,7 @@ from scoredistill.sweep.storage import NAME, Storage, StorageError
 from scoredistill.sweep.trial import FAILURE, METRICS, PAGE, Trial
 
 CHECKPOINT = re.compile(rf"{CHECKPOINTS}/(\d{{6,18}})\.safetensors")
+REMOVED = ("mesh.glb",)  # files that a run removes where it ends without them
 FETCHED = ".fetched-"  # begins the names of folders that are being fetched
 OF_SWEEP = (FAILURE,)  # files of the trial in the storage that the sweep itself writes
 
@@ -39,10 +40,11 @@ class Upload:
             self._store(last=[])
 
     def complete(self) -> None:
-        """Store everything, what makes the run done last, and remove what the folder has no more."""
+        """Store everything, what makes the run done last, and remove what the run has removed."""
         with self.turn:
             self._store(last=[PAGE, METRICS])
-            self.storage.remove(sorted(self.storage.files() - local_files(self.folder) - {*OF_SWEEP}))
+            gone = self.storage.files() - local_files(self.folder)
+            self.storage.remove(sorted(name for name in gone if CHECKPOINT.fullmatch(name) or name in REMOVED))
 
     @contextlib.contextmanager
     def every(self, seconds: float) -> Iterator[None]:
