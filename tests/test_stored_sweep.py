@@ -124,8 +124,9 @@ def test_the_command_with_processes(prior: str, tmp_path: Path, capsys: pytest.C
     assert not list((tmp_path / "scratch").glob("**/checkpoint")), "what is stored needs no room here"
 
 
-def test_on_ray(prior: str, tmp_path: Path) -> None:
+def test_on_ray(prior: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     url, there = f"file://{tmp_path}/there", tmp_path / "there"
     more = ["--engine", "ray", "--scratch", str(tmp_path / "scratch")]
     assert main(["sweep", "--out", url, *more, *flags(prior, tmp_path)[3:], "method=sds"]) == 0
