@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,30 +25,36 @@ from scoredistill.sweep.engine import Engine, EngineError
 from scoredistill.sweep.local import LocalEngine, Processes
 from scoredistill.sweep.plan import SweepConfig, combined, read_plan, trials
 from scoredistill.sweep.ray_cluster import Cpus, Gpus, RayEngine
+from scoredistill.sweep.storage import Storage, is_url
+from scoredistill.sweep.stored import Place, UploadEvery, conduct_stored, home
 from scoredistill.sweep.values import assigned
 
 SHOWN = 5  # failed trials in the message at the end; the others have their lines above
 OF_ENGINE = {"processes": "local", "devices": "local", "address": "ray", "cpus": "ray", "gpus": "ray"}
 """The settings that belong to one engine."""
+OF_URL = ("scratch", "upload_every")
+"""The settings that belong to an --out that is a URL."""
 
 
 @dataclass(frozen=True)
 class Sweep(Config):
     """Run many trials: prompts by methods by seeds by any settings, from a YAML file or flags; repeated, it goes on."""
 
-    file: Positional[Path | None] = None  # a YAML file: preset, prompts, base, grid, list (docs/sweeps.md)
+    file: Positional[str] = ""  # a YAML file or its URL: preset, prompts, base, grid, list (docs/sweeps.md)
     prompts: tuple[str, ...] = ()  # prompt sets: sdi43, toybox20, toybox43, or text files with one prompt a line
     methods: tuple[str, ...] = ()  # score-distillation methods
     seeds: tuple[str, ...] = ()  # seeds: 0 1 2, or 0..9
     set_: Annotated[tuple[str, ...], arg(name="set")] = ()  # values of other settings: scene.samples=64,128 prior=sd
     preset: str = ""  # where all other settings come from: fast, paper or low-vram; by default that of the file
-    out: Path | None = None  # the folder of the runs' folders; by default runs/sweep-FILE
+    out: str = ""  # the folder of the runs' folders, or its URL, as s3://BUCKET/sweep; by default runs/sweep-FILE
     engine: Literal["local", "ray"] = "local"  # what runs the trials: processes of this machine, or a Ray cluster
     processes: Processes = 1  # trials at a time; they share the cores (local)
     devices: tuple[str, ...] = ()  # devices that the processes use in turn: cuda:0 cuda:1 (local)
     address: str = ""  # HOST:PORT of a running cluster; by default one of this machine, for this sweep (ray)
     cpus: Cpus = 1.0  # of its node, for each trial (ray)
     gpus: Gpus = 0.0  # of its node, for each trial: 0.5 lets two trials share one (ray)
+    scratch: str = ""  # a folder of every machine's own disk, to work in; by default one of the user's cache (URL)
+    upload_every: UploadEvery = 60.0  # seconds between two uploads of a run that goes on (URL)
     retries: Retries = 0  # further attempts at a trial that fails
     dry_run: bool = False  # only print how many runs, denoiser calls, hours and gigabytes; write nothing
 
@@ -58,21 +65,30 @@ class Sweep(Config):
         for name, engine in OF_ENGINE.items():
             if engine != self.engine and getattr(self, name) != getattr(Sweep, name):
                 raise ValueError(f"--{name} is a setting of --engine {engine}: leave it out, or choose that engine")
+        for name in OF_URL:
+            if not is_url(self.out) and getattr(self, name) != getattr(Sweep, name):
+                flag = f"--{name.replace('_', '-')}"
+                raise ValueError(f"{flag} is a setting for results at a URL: leave it out, or name one by --out")
 
     def __call__(self) -> None:
         plan, folder = self._plan(), self._folder()
+        place = self._place(folder)
         if self.dry_run:
-            print(self._forecast(plan, folder))
+            print(self._forecast(plan, folder, place))
             return
         engine = self._engine()
         again = self._again(folder, self.retries)
+        if place is not None:
+            print(f"{folder} is worked on in {home(folder, place.scratch)}, and in folders beside it", flush=True)
         with Signals() as signals:
             signals.notice = "stopping the trials after their steps; once more ends them at once"
             try:
                 with SweepProgress() as show:
-                    tally = conduct(
-                        plan, folder, engine, retries=self.retries, report=show, stop=signals.stop_requested
-                    )
+                    stop = signals.stop_requested
+                    if place is None:
+                        tally = conduct(plan, Path(folder), engine, retries=self.retries, report=show, stop=stop)
+                    else:
+                        tally = conduct_stored(plan, place, engine, retries=self.retries, report=show, stop=stop)
             except EngineError as error:
                 raise RunFailedError(f"{error}; go on with: {again}") from None
             except KeyboardInterrupt:
@@ -86,7 +102,7 @@ class Sweep(Config):
 
     def _plan(self) -> SweepConfig:
         """The plan of the file, with the settings of the flags in place of its own."""
-        plan = SweepConfig() if self.file is None else _read(self.file)
+        plan = _read(self.file) if self.file else SweepConfig()
         given = [("method", list(self.methods))] if self.methods else []
         given += [assigned(f"seed={','.join(self.seeds)}")] if self.seeds else []
         given += map(assigned, self.set_)
@@ -97,10 +113,20 @@ class Sweep(Config):
             axes[name] = values
         return combined(plan, axes, prompts=self.prompts, preset=self.preset)
 
-    def _folder(self) -> Path:
-        if self.out is None and self.file is None:
+    def _folder(self) -> str:
+        """The folder of the sweep, or its URL."""
+        if not self.out and not self.file:
             raise ValueError("name the folder of the sweep: --out DIR")
-        return self.out or RUNS / f"sweep-{self.file.stem if self.file else ''}"
+        if is_url(self.out):
+            return self.out.rstrip("/")
+        return str(Path(self.out) if self.out else RUNS / f"sweep-{Path(self.file).stem}")
+
+    def _place(self, folder: str) -> Place | None:
+        """The storage at a URL; None for a folder."""
+        if not is_url(folder):
+            return None
+        scratch = str(Path(self.scratch).absolute()) if self.scratch else ""
+        return Place(Storage.open(folder), scratch, self.upload_every)
 
     def _engine(self) -> Engine:
         """The engine; ValueError for a device that this machine does not have."""
@@ -110,22 +136,23 @@ class Sweep(Config):
             return LocalEngine(self.processes, self.devices)
         return RayEngine(self.address, self.cpus, self.gpus)
 
-    def _again(self, folder: Path, retries: int) -> str:
+    def _again(self, folder: str, retries: int) -> str:
         """The command that goes on with the sweep."""
         words = ["--engine", self.engine] if self.engine != "local" else []
-        for name in OF_ENGINE:
+        for name in (*OF_ENGINE, *OF_URL):
             value = getattr(self, name)
             if value != getattr(Sweep, name):
-                words += [f"--{name}", *(value if isinstance(value, tuple) else [f"{value}"])]
+                words += [f"--{name.replace('_', '-')}", *(value if isinstance(value, tuple) else [f"{value}"])]
         words += ["--retries", str(retries)] if retries else []
-        return command_line("sweep", folder / PLAN, "--out", folder, *words)
+        return command_line("sweep", f"{folder}/{PLAN}", "--out", folder, *words)
 
-    def _forecast(self, plan: SweepConfig, folder: Path) -> str:
+    def _forecast(self, plan: SweepConfig, folder: str, place: Place | None) -> str:
         """How many runs are done and to be done, and what these cost."""
-        planned = trials(plan, folder)
-        for trial in planned:
-            trial.check()
-        left = [trial for trial in planned if trial.state() != "done"]
+        with tempfile.TemporaryDirectory() as copies:
+            planned = trials(plan, Path(folder)) if place is None else place.trials(plan, Path(copies))
+            for trial in planned:
+                trial.check()
+            left = [trial for trial in planned if trial.state() != "done"]
         cost = estimate(left)
         return "\n".join(
             (
@@ -141,15 +168,26 @@ class Sweep(Config):
         return f"with --processes {self.processes}" if self.engine == "local" else "divided by the trials at a time"
 
 
-def _read(file: Path) -> SweepConfig:
+def _read(file: str) -> SweepConfig:
     try:
-        return read_plan(read_limited(file, LONGEST).decode(), str(file))
+        return read_plan(_content(file).decode(), file)
     except UnicodeDecodeError:
         raise ValueError(f"{file} is not YAML: write it in UTF-8") from None
 
 
 def _runs(count: int) -> str:
     return "1 run" if count == 1 else f"{count} runs"
+
+
+def _content(file: str) -> bytes:
+    """The content of a file, or of a URL; ValueError or OSError in one line."""
+    if not is_url(file):
+        return read_limited(Path(file), LONGEST)
+    folder, _, name = file.rpartition("/")
+    content = Storage.open(folder).read(name)
+    if content is None:
+        raise ValueError(f"there is no file {file}")
+    return content
 
 
 def _failures(tally: Tally) -> str:

@@ -69,10 +69,13 @@ def conduct(
             trial.check()
         check_replaceable(folder / PLAN)
         write_safely(folder / PLAN, write_plan(with_prompts(plan)).encode())
-        return _conduct(planned, engine, retries, report, stop)
+        return run_trials(planned, engine, retries=retries, report=report, stop=stop)
 
 
-def _conduct(planned: Sequence[Trial], engine: Engine, retries: int, report: Report, stop: Callable[[], bool]) -> Tally:
+def run_trials(
+    planned: Sequence[Trial], engine: Engine, *, retries: int, report: Report, stop: Callable[[], bool]
+) -> Tally:
+    """Run those of the trials that are not done yet; returns how far that came."""
     tally = Tally(len(planned))
     waiting = []
     for trial in planned:

@@ -35,12 +35,12 @@ class LocalEngine(Config):
         self, trials: Sequence[Trial], started: Callable[[Trial], object], stop: Callable[[], bool]
     ) -> Iterator[End]:
         """As `Engine.run`. A trial on which another process works waits until that ends."""
-        waiting, running = list(trials), dict[Attempt, str]()
+        waiting, running = list(trials), dict[Attempt, tuple[Trial, str]]()
         try:
             while running or (waiting and not stop()):
                 for attempt in [each for each in running if not each.running]:
-                    del running[attempt]
-                    yield attempt.end()
+                    trial, _ = running.pop(attempt)
+                    yield End(trial, *attempt.end())
                 if stop():
                     for attempt in running:
                         attempt.stop()
@@ -50,8 +50,8 @@ class LocalEngine(Config):
                         yield End(trial, 0, "", 0.0)
                         continue
                     trial.prepare()
-                    device = self._device(list(running.values()))
-                    running[Attempt.launch(trial, self._threads(), device)] = device
+                    device = self._device([device for _, device in running.values()])
+                    running[Attempt.launch(trial.words(device), self._threads())] = (trial, device)
                     started(trial)
                     continue
                 time.sleep(PAUSE)

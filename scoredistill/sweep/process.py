@@ -1,4 +1,4 @@
-"""An attempt at a trial in a process of its own: `scoredistill resume` on its folder, which every engine starts."""
+"""An attempt at a trial in a process of its own, which every engine starts."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
-from scoredistill.sweep.engine import End, why_ended
-from scoredistill.sweep.trial import Trial
+from scoredistill.sweep.engine import why_ended
 
 WORKER = (sys.executable, "-m", "scoredistill.cli.worker")
 """The command line, for a process that stops when its standard input ends."""
@@ -23,15 +22,13 @@ STDERR = 20_000  # bytes of a trial's standard error that are read, from its end
 class Attempt:
     """A run that goes on; it stops after its step when this process ends."""
 
-    trial: Trial
     popen: subprocess.Popen[bytes]
     stderr: IO[bytes]
     began: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def launch(cls, trial: Trial, environment: Mapping[str, str], device: str = "") -> Attempt:
-        """Go on with the run in the trial's folder, with these variables set, on a device or on that of its recipe."""
-        words = ["resume", str(trial.path), *(["--prior.device", device] if device else [])]
+    def launch(cls, words: Sequence[str], environment: Mapping[str, str]) -> Attempt:
+        """Start the process with the words of `Trial.words` and these variables set."""
         stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `end` and `kill`)
         popen = subprocess.Popen(
             [*WORKER, *words],
@@ -41,7 +38,7 @@ class Attempt:
             env=os.environ | environment,
             start_new_session=True,  # Ctrl-C is for the sweep, which stops its trials
         )
-        return cls(trial, popen, stderr)
+        return cls(popen, stderr)
 
     @property
     def running(self) -> bool:
@@ -60,15 +57,15 @@ class Attempt:
         self.popen.wait()
         self.stderr.close()
 
-    def end(self) -> End:
-        """How it ended, once it has."""
+    def end(self) -> tuple[int, str, float]:
+        """How it ended, once it has: code, line and seconds, as in `End`."""
         self.stop()
         length = self.stderr.seek(0, os.SEEK_END)
         self.stderr.seek(max(length - STDERR, 0))
         text = self.stderr.read().decode(errors="replace")
         self.stderr.close()
         code = self.popen.returncode
-        return End(self.trial, code, why_ended(code, text) if code else "", time.monotonic() - self.began)
+        return code, why_ended(code, text) if code else "", time.monotonic() - self.began
 
 
 def threads(count: int) -> dict[str, str]:

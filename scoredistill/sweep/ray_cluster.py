@@ -14,13 +14,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from scoredistill.config import Config, Range
 from scoredistill.sweep.board import KILL, STOP, Board
 from scoredistill.sweep.engine import End, EngineError, last_line
 from scoredistill.sweep.ray_task import Share, attempt
+from scoredistill.sweep.storage import StorageError
 from scoredistill.sweep.trial import Trial
 
 INSTALL = 'pip install "scoredistill[cluster]"'
@@ -60,7 +61,7 @@ class RayEngine(Config):
         ray = library()
         with _connected(ray, self.address):
             self._check_nodes(ray)
-            board = Board.beside(trials[0].path)
+            board = Board.beside(_words(trials[0])[1])
             board.open()
             tasks = _Tasks(ray, Share(self.cpus, self.gpus), board)
             try:
@@ -83,7 +84,8 @@ class RayEngine(Config):
         fits = time.monotonic()
         while tasks.pending:
             if stop():
-                tasks.board.want(STOP)
+                with contextlib.suppress(StorageError):  # it is tried again
+                    tasks.board.want(STOP)
             ended = tasks.ended()
             for trial in tasks.newly_begun():
                 started(trial)
@@ -114,7 +116,7 @@ class _Tasks:
 
     def submit(self, trial: Trial) -> None:
         """Queue a trial."""
-        task = self.task.options(name=trial.name).remote(str(trial.path.absolute()), self.share)
+        task = self.task.options(name=trial.name).remote(_words(trial), self.share)
         self.pending[task] = trial
 
     def ended(self, wait: float = PAUSE) -> list[Any]:
@@ -141,9 +143,14 @@ class _Tasks:
     def kill(self) -> None:
         """End what still runs at once."""
         if self.pending:
-            self.board.want(KILL)
-            with contextlib.suppress(self.ray.exceptions.RayError):
+            with contextlib.suppress(self.ray.exceptions.RayError, StorageError):
+                self.board.want(KILL)
                 self.ended(ENDS)
+
+
+def _words(trial: Trial) -> list[str]:
+    """The command for an attempt on any node."""
+    return replace(trial, path=trial.path.absolute()).words()
 
 
 def library() -> Any:

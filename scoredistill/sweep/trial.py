@@ -53,6 +53,10 @@ class Trial:
             (self.path / FAILURE).unlink(missing_ok=True)
             RunFolder.create(self.recipe, self.path)
 
+    def words(self, device: str = "") -> list[str]:
+        """The command that goes on with the run, on a device or on that of its recipe."""
+        return ["resume", str(self.path), *(["--prior.device", device] if device else [])]
+
     def check(self) -> None:
         """ValueError in one line if the folder holds another run than this one; on which device does not matter."""
         if not (self.path / CONFIG).is_file():
@@ -79,6 +83,9 @@ class Trial:
         if complete and not metrics.get("diverged"):
             return "done"
         return "interrupted" if self.failure() is None else "failed"
+
+    def renew(self) -> None:
+        """Bring the folder up to date after an attempt: it is, since the attempt has worked in it."""
 
     def failure(self) -> Failure | None:
         """The failure that was recorded, if any."""
