@@ -116,7 +116,7 @@ def test_the_command_with_processes(prior: str, tmp_path: Path, capsys: pytest.C
     os.kill(process.pid or 0, signal.SIGKILL)
     process.join(60)
     assert main(["sweep", f"{url}/{PLAN}", "--out", url, *more, "--dry-run"]) == 0
-    assert "1 runs in file://" in capsys.readouterr().out
+    assert "1 run in file://" in capsys.readouterr().out
     assert main(["sweep", f"{url}/{PLAN}", "--out", url, *more]) == 0
     run = RunFolder.open(next(there.glob("*/config.yaml")).parent)
     assert [record["step"] for record in run.log()] == list(range(40))
