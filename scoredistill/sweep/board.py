@@ -13,7 +13,7 @@ RUN, STOP, KILL = "run", "stop", "kill"
 NAME = ".board"  # of the folder, in that of the sweep
 OPEN = "open"
 BEGUN = "begun-"
-PAUSE = 3.0  # seconds between two looks at storage behind a URL
+PAUSE = 3.0  # seconds between two reads of storage behind a URL
 
 
 class Board:

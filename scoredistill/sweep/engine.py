@@ -41,6 +41,11 @@ class Engine(Protocol):
         ...
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error of a library, or its type where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def last_line(stderr: str) -> str:
     """The error in what a command wrote to standard error, or the last line; in one line."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]

@@ -19,14 +19,14 @@ from typing import Annotated, Any
 
 from scoredistill.config import Config, Range
 from scoredistill.sweep.board import KILL, STOP, Board
-from scoredistill.sweep.engine import End, EngineError, last_line
+from scoredistill.sweep.engine import End, EngineError, first_line, last_line
 from scoredistill.sweep.ray_task import Share, attempt
 from scoredistill.sweep.storage import StorageError
 from scoredistill.sweep.trial import Trial
 
 INSTALL = 'pip install "scoredistill[cluster]"'
 LOSSES = 3  # times that Ray starts a trial again whose node or worker was lost, before that counts as a failure
-PAUSE = 0.2  # seconds between two looks at the tasks
+PAUSE = 0.2  # seconds between two checks of the tasks
 ANSWERS = 60.0  # seconds in which a cluster must answer
 NO_NODE = 60.0  # seconds to wait for a node that can run a trial, once all such nodes are lost
 ENDS = 10.0  # seconds for processes to end that are to end at once
@@ -135,9 +135,9 @@ class _Tasks:
         try:
             found = self.ray.get(task)
         except self.ray.exceptions.RayTaskError as error:
-            return End(trial, 1, _first_line(error.cause), 0.0)
+            return End(trial, 1, first_line(error.cause), 0.0)
         except self.ray.exceptions.RayError as error:
-            return End(trial, 1, f"its node or Ray worker was lost {LOSSES + 1} times: {_first_line(error)}", 0.0)
+            return End(trial, 1, f"its node or Ray worker was lost {LOSSES + 1} times: {first_line(error)}", 0.0)
         return None if found is None else End(trial, *found)
 
     def kill(self) -> None:
@@ -193,7 +193,7 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
         )
     except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
         where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
-        raise ValueError(f"{where} cannot be used: {_first_line(error)}") from None
+        raise ValueError(f"{where} cannot be used: {first_line(error)}") from None
     finally:
         _restore(handler)  # Ray's would end the sweep at once
     try:
@@ -229,7 +229,3 @@ def _nodes(ray: Any) -> list[tuple[float, float]]:
 def _fits(ray: Any, cpus: float, gpus: float) -> bool:
     """Whether a node is large enough for a trial."""
     return any(have >= cpus and held >= gpus for have, held in _nodes(ray))
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

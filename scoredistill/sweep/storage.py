@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scoredistill.files import replacing
+from scoredistill.sweep.engine import first_line
 
 PART = ".part"  # of the names of files that are being uploaded
 NAME = re.compile(r"[^./\\:\0][^/\\:\0]*(/[^./\\:\0][^/\\:\0]*)*")
@@ -43,9 +44,9 @@ class Storage:
         try:
             fs, root = fsspec.url_to_fs(url)
         except ImportError as error:
-            raise ValueError(f"{url} needs a package: {_first_line(error)} (pip install)") from None
+            raise ValueError(f"{url} needs a package: {first_line(error)} (pip install)") from None
         except Exception as error:
-            raise ValueError(f"{url} cannot be used: {_first_line(error)}") from None
+            raise ValueError(f"{url} cannot be used: {first_line(error)}") from None
         if protocol in OWN_MEMORY:
             raise ValueError(f"{url} is the memory of one process, which no run sees: name a shared place")
         storage = cls(fs, root.rstrip("/"), url)
@@ -151,7 +152,7 @@ class Storage:
             bucket = self.root.partition("/")[0]
             found = not bucket or self.fs.exists(bucket) or self.fs.exists(self.root)
         except Exception as error:
-            raise ValueError(f"{self.url} cannot be read: {_first_line(error)}") from None
+            raise ValueError(f"{self.url} cannot be read: {first_line(error)}") from None
         if not found:
             raise ValueError(f"{self.url}: there is no bucket {bucket}, or no access to it: create it first")
 
@@ -174,7 +175,7 @@ class Storage:
         try:
             yield
         except Exception as error:
-            raise StorageError(f"{self.url} cannot be reached: {_first_line(error)}") from error
+            raise StorageError(f"{self.url} cannot be reached: {first_line(error)}") from error
 
 
 def is_url(text: str) -> bool:
@@ -192,7 +193,3 @@ def _protocol(url: str) -> str:
     if not rest.strip("/"):
         raise ValueError(f"{url} names no folder: name one, as in s3://BUCKET/sweep")
     return protocol
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -15,7 +15,7 @@ from scoredistill.viewer.viewer import Viewer
 
 SHARE = 0.2  # of the time, at most, for pictures that no camera asked for
 EVERY = 1.0  # seconds between two updates of the curves
-PAUSE = 0.05  # seconds between two looks at the cameras while the run is paused
+PAUSE = 0.05  # seconds between two checks of the cameras while the run is paused
 
 log = logging.getLogger(__name__)
 

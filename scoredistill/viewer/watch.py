@@ -18,8 +18,8 @@ from scoredistill.viewer.panel import progress
 from scoredistill.viewer.server import Server
 from scoredistill.viewer.viewer import Viewer
 
-EVERY = 1.0  # seconds between two looks into the folder
-PAUSE = 0.05  # seconds between two looks at the cameras
+EVERY = 1.0  # seconds between two reads of the folder
+PAUSE = 0.05  # seconds between two checks of the cameras
 
 
 class Watch:
