@@ -11,7 +11,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
 from scoredistill.toybox import captions
-from tools.toybox_sd.autoencoder import latents_path
+from tools.toybox_sd.autoencoder import latent_shards
 from tools.toybox_sd.networks import SCHEDULER, TextToNoise
 from tools.toybox_sd.words import tokenizer
 from tools.train_toybox import NULL_SHARE, VIEW_SHARE, Batches
@@ -24,8 +24,7 @@ class LatentBatches(Batches):
 
     def __init__(self, flags: argparse.Namespace, seed: int):
         super().__init__(flags.data, flags.batch // flags.workers, seed)
-        shards = sorted(flags.data.glob("shard-*.json"))
-        self.latents = torch.cat([torch.from_numpy(np.load(latents_path(shard))) for shard in shards])
+        self.latents = torch.cat([torch.from_numpy(np.array(shard)) for shard in latent_shards(flags.data)])
         self.tokenizer = tokenizer()
 
     def __call__(self) -> tuple[Tensor, ...]:
