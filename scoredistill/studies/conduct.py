@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
+import torch
+
 from scoredistill.config import Config, Iterations, Range, Seed, named
 from scoredistill.evaluate.judge import Judge
-from scoredistill.priors.load import full_prior_name, load_prior
+from scoredistill.priors.diffusers.network import PublishedPrior
+from scoredistill.priors.load import full_prior_name, is_toybox, load_prior
 from scoredistill.priors.toybox import ToyboxPrior
 from scoredistill.recipes.command import command_line
 from scoredistill.recipes.preset import resolved_device
@@ -30,7 +33,7 @@ class Order(Config):
     captions: Captions | None = None  # number of toys, one caption each; by default the study's own
     seeds: Iterations | None = None  # images for each caption
     steps: StudySteps | None = None  # updates of a distillation
-    prior: str = "toybox"  # toybox, or the path of Toybox weights (.safetensors)
+    prior: str = "toybox"  # toybox, toybox-sd, or the path of weights or of a folder of such a prior
     seed: Seed = 0  # seed of everything random
     device: str = "auto"  # cpu, cuda or auto
     out: Path | None = None  # the folder of the page; by default runs/study-NAME-SEED
@@ -45,17 +48,30 @@ def conduct(order: Order, progress: Callable[[str], object] = str) -> tuple[Find
     device = resolved_device(order.device)
     folder = order.out or RUNS / f"study-{study.name}-{order.seed}"
     _claim(folder)
-    prior = load_prior(full_prior_name(order.prior), device)
-    if not isinstance(prior, ToyboxPrior):
-        raise ValueError(f"studies run on Toybox's priors, not on {order.prior!r}: use --prior toybox")
+    prior = study_prior(order.prior, device)
     bench = replace(bench_of(study, order, prior, Judge.load(device=device)), cache=folder / "cache", progress=progress)
     finding = study.run(bench)
-    about = {"prior": order.prior, "device": device, "precision": str(prior.dtype)}
+    about = {"prior": order.prior, "device": device, "precision": str(precision(prior))}
     write_report(study, bench, finding, folder, about, command(study, bench, order))
     return finding, folder / "index.html"
 
 
-def bench_of(study: Study, order: Order, prior: ToyboxPrior, judge: Judge) -> Bench:
+def study_prior(name: str, device: str) -> ToyboxPrior | PublishedPrior:
+    """The prior of a study; ValueError if it draws no toys, which the judge could not recognize."""
+    full = full_prior_name(name)
+    if is_toybox(full):
+        prior = load_prior(full, device)
+        if isinstance(prior, ToyboxPrior | PublishedPrior):
+            return prior
+    raise ValueError(f"studies run on Toybox's priors, not on {name!r}: use --prior toybox or toybox-sd")
+
+
+def precision(prior: ToyboxPrior | PublishedPrior) -> torch.dtype:
+    """The precision in which the network runs."""
+    return prior.dtype if isinstance(prior, ToyboxPrior) else prior.net.dtype
+
+
+def bench_of(study: Study, order: Order, prior: ToyboxPrior | PublishedPrior, judge: Judge) -> Bench:
     """The bench of an order, with the study's own size where the order has none."""
     captions, seeds, steps = (
         getattr(study, name) if getattr(order, name) is None else getattr(order, name)
