@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Callable
 
 import numpy as np
@@ -18,9 +19,6 @@ from tools.toybox_sd.words import tokenizer
 from tools.train_toybox import NULL_SHARE, VIEW_SHARE, Batches
 
 MOST_SNR = 5.0  # of the weight min(SNR, 5) / SNR (Hang et al. 2023), which makes training several times shorter
-
-ATTENTION = {"cpu": [SDPBackend.MATH], "cuda": [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]}
-"""Kernels of attention; for so few tokens a CPU's fused one is four times slower backwards than plain products."""
 
 
 class LatentBatches(Batches):
@@ -47,6 +45,11 @@ class LatentBatches(Batches):
         return captions.caption(self.views.descriptions[row], self.rng, view)
 
 
+def attention_of(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """The kernel of attention: for so few tokens a CPU's fused one is four times slower backwards than products."""
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else contextlib.nullcontext()
+
+
 def losses(flags: argparse.Namespace, seed: int) -> Callable[[TextToNoise], Tensor]:
     """A function that returns E min(SNR, 5) / SNR |eps(x_t, t, y) - eps|^2 on the next batch."""
     batches = LatentBatches(flags, seed)
@@ -58,7 +61,7 @@ def losses(flags: argparse.Namespace, seed: int) -> Callable[[TextToNoise], Tens
         alpha = alphas[t][:, None, None, None]
         eps = torch.randn_like(x)
         x_t = alpha.sqrt() * x + (1 - alpha).sqrt() * eps
-        with torch.autocast(x.device.type, torch.bfloat16), sdpa_kernel(ATTENTION[x.device.type]):
+        with torch.autocast(x.device.type, torch.bfloat16), attention_of(x.device):
             found = network(x_t, t, tokens)
         weight = ((1 - alpha) / alpha * MOST_SNR).clamp(max=1)
         return (weight * (found.float() - eps).square()).mean()
