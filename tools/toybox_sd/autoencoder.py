@@ -48,7 +48,7 @@ def losses(flags: argparse.Namespace, seed: int) -> Callable[[nn.Module], Tensor
     def loss(decoder: nn.Module) -> Tensor:
         shard = int(rng.integers(len(pictures)))
         rows = np.sort(rng.choice(len(pictures[shard]), flags.batch // flags.workers, replace=False))
-        x = to_input(pictures[shard][rows]).to(flags.device, memory_format=torch.channels_last)
+        x = to_input(pictures[shard][rows]).to(flags.device)
         z = torch.tensor(latents[shard][rows]).to(flags.device).float()
         z = z + linear.POSTERIOR * torch.randn_like(z)
         with torch.autocast(x.device.type, torch.bfloat16):
