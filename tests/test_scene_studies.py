@@ -64,7 +64,7 @@ def test_every_arm_is_a_recipe_and_every_statement_names_arms(study, published: 
     grid = {"prompt": list(runs.captions), "seed": [0, 1]}
     plan = SweepConfig("study", (), {"prior": "toybox"}, grid, tuple(runs.arms.values()))
     found = [(trial.recipe.prompt.text, trial.recipe.training.seed) for trial in trials(plan, tmp_path)]
-    assert found == [(runs.captions[caption], seed) for _, caption, seed in runs.keys()]
+    assert found == [(runs.captions[caption], seed) for _, caption, seed in runs]
 
 
 def test_tables_have_a_place_for_every_run() -> None:

@@ -47,7 +47,8 @@ def conduct(order: Order, progress: Callable[[str], object] = str) -> tuple[Find
 
     ValueError for an unknown study, a bad size, or a folder that holds other files.
     """
-    study, order = STUDIES[order.name], replace(order, prior=order.prior or "toybox")
+    study = STUDIES[order.name]
+    order = replace(order, prior=order.prior or study.prior)
     device = resolved_device(order.device)
     folder = order.out or RUNS / f"study-{study.name}-{order.seed}"
     claim(folder)

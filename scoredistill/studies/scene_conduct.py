@@ -46,7 +46,7 @@ class Runs:
         """The runs of a study on a prior with these needs."""
         return cls(study, study.arms(Terms(needs.published)), captions, seeds)
 
-    def keys(self) -> Iterator[tuple[str, int, int]]:
+    def __iter__(self) -> Iterator[tuple[str, int, int]]:
         """(arm, caption, seed) of every run, in the order of a sweep's list, prompts and seeds."""
         return product(self.arms, range(len(self.captions)), range(self.seeds))
 
@@ -68,9 +68,9 @@ class Found:
 def gathered(
     runs: Runs, folders: Sequence[Path], cache: Path, protocol: str, progress: Callable[[str], object]
 ) -> Found:
-    """Measure the runs in `folders`, in the order of `Runs.keys`; ValueError where an arm has no result at all."""
+    """Measure the runs in `folders`, in the order of `Runs`; ValueError where an arm has no result at all."""
     meter, results = Meter(protocol=protocol), dict[tuple[str, int, int], Result]()
-    for key, folder in zip(runs.keys(), folders, strict=True):
+    for key, folder in zip(runs, folders, strict=True):
         progress(f"measuring {folder.name}")
         if (result := meter(folder, cache / slug(folder.name))) is not None:
             results[key] = result

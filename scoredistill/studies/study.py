@@ -137,3 +137,4 @@ class Study:
     captions: int = 4
     seeds: int = 3
     steps: int = 60
+    prior: str = "toybox"  # where it runs unless asked otherwise
