@@ -79,9 +79,10 @@ def shape_of(scene: HasViews, device: torch.device | str = "cpu") -> Shape:
     """The shape of a scene."""
     cameras = views(device)
     parts = [scene.render(cameras[i : i + AZIMUTHS], torch.zeros(3, device=device)) for i in _chunks(len(cameras))]
-    frame = Frame(
-        *(torch.cat([getattr(part, name) for part in parts]) for name in ("rgb", "opacity", "depth", "normal"))
+    rgb, opacity, depth, normal = (
+        torch.cat([getattr(part, name) for part in parts]) for name in ("rgb", "opacity", "depth", "normal")
     )
+    frame = Frame(rgb, opacity, depth, normal)
     return Shape.of(frame, cameras)
 
 

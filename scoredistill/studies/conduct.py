@@ -7,11 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-import torch
-
 from scoredistill.config import Config, Iterations, Range, Seed
 from scoredistill.evaluate.judge import Judge
-from scoredistill.priors.diffusers.network import PublishedPrior
+from scoredistill.priors.diffusers.prior import DiffusersPrior
 from scoredistill.priors.load import full_prior_name, is_toybox, load_prior
 from scoredistill.priors.toybox import ToyboxPrior
 from scoredistill.recipes.command import command_line
@@ -55,28 +53,23 @@ def conduct(order: Order, progress: Callable[[str], object] = str) -> tuple[Find
     prior = study_prior(order.prior, device)
     bench = replace(bench_of(study, order, prior, Judge.load(device=device)), cache=folder / "cache", progress=progress)
     finding = study.run(bench)
-    about = {"prior": order.prior, "device": device, "precision": str(precision(prior))}
+    about = {"prior": order.prior, "device": device, "precision": str(prior.dtype)}
     size = Size(bench.captions, bench.seeds, bench.steps, bench.seed)
     write_report(study, size, finding, folder, about, command(study, bench, order))
     return finding, folder / "index.html"
 
 
-def study_prior(name: str, device: str) -> ToyboxPrior | PublishedPrior:
+def study_prior(name: str, device: str) -> ToyboxPrior | DiffusersPrior:
     """The prior of a study; ValueError if it draws no toys, which the judge could not recognize."""
     full = full_prior_name(name)
     if is_toybox(full):
         prior = load_prior(full, device)
-        if isinstance(prior, ToyboxPrior | PublishedPrior):
+        if isinstance(prior, ToyboxPrior | DiffusersPrior):
             return prior
     raise ValueError(f"studies run on Toybox's priors, not on {name!r}: use --prior toybox or toybox-sd")
 
 
-def precision(prior: ToyboxPrior | PublishedPrior) -> torch.dtype:
-    """The precision in which the network runs."""
-    return prior.dtype if isinstance(prior, ToyboxPrior) else prior.net.dtype
-
-
-def bench_of(study: Study, order: Order, prior: ToyboxPrior | PublishedPrior, judge: Judge) -> Bench:
+def bench_of(study: Study, order: Order, prior: ToyboxPrior | DiffusersPrior, judge: Judge) -> Bench:
     """The bench of an order, with the study's own size where the order has none."""
     captions, seeds, steps = (
         getattr(study, name) if getattr(order, name) is None else getattr(order, name)

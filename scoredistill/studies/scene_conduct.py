@@ -82,9 +82,9 @@ def gathered(
             raise ValueError(f"no run of {arm!r} came to a result: see the sweep's messages")
         size = len(runs.captions), runs.seeds
         views[arm] = _pictures(own, *size)
-        values[arm] = {**stacked({key: result.values for key, result in own.items()}, *size)}
         apart = [diversity(meter.judge, each) if runs.seeds > 1 else math.nan for each in views[arm]]
-        values[arm] |= {"diversity": torch.tensor(apart, dtype=torch.float64)[:, None]}
+        table = stacked({key: result.values for key, result in own.items()}, *size)
+        values[arm] = {**table, "diversity": torch.tensor(apart, dtype=torch.float64)[:, None]}
     return Found(runs, values, views)
 
 

@@ -21,7 +21,7 @@ from scoredistill.export.plot import Plot
 from scoredistill.export.sheet import Sheet
 from scoredistill.methods.noise import asset_noise
 from scoredistill.priors.diffusers.latents import Latents
-from scoredistill.priors.diffusers.network import PublishedPrior
+from scoredistill.priors.diffusers.prior import DiffusersPrior
 from scoredistill.priors.toybox import SIZE, ToyboxPrior
 from scoredistill.studies.terms import Terms
 from scoredistill.toybox.captions import Description, phrase
@@ -50,7 +50,7 @@ Row = Mapping[str, Any]
 class Bench:
     """The input of a study: the prior, the judge, and the size."""
 
-    prior: ToyboxPrior | PublishedPrior
+    prior: ToyboxPrior | DiffusersPrior
     judge: Judge
     captions: tuple[str, ...]
     seeds: int  # images for each caption
@@ -87,12 +87,12 @@ class Bench:
     @property
     def size(self) -> int:
         """Height and width of a picture in pixels."""
-        return self.prior.space.size if isinstance(self.prior, PublishedPrior) else SIZE
+        return self.prior.space.size if isinstance(self.prior, DiffusersPrior) else SIZE
 
     @property
     def latent(self) -> bool:
         """Whether flat images are optimized as the prior's latents, as in the papers, and not as pixels."""
-        return isinstance(self.prior, PublishedPrior) and isinstance(self.prior.space, Latents)
+        return isinstance(self.prior, DiffusersPrior) and isinstance(self.prior.space, Latents)
 
     @cached_property
     def noise(self) -> X:

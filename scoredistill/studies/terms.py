@@ -29,7 +29,7 @@ class Terms:
         return PAPER_SCALE if self.published else PIXEL_SCALE
 
     @property
-    def window(self) -> dict[str, float]:
+    def window(self) -> dict[str, Any]:
         """The official 2D notebook's times: an image is sharp only if t falls almost to 0."""
         return {"t_min": self.time(0.02), "t_max": self.time(0.98)}
 
