@@ -22,7 +22,7 @@ from scoredistill.render.volume import render_rays
 
 FOLDER = Path(backend.__file__).with_name("warp")
 MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if "@wp.kernel" in path.read_text())
-CPU_ONLY = {"perceptron"}  # on a GPU, torch's matrix products are faster
+CPU_ONLY = {"perceptron_native"}  # on a GPU, torch's matrix products are faster
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 SIZES = [0, 1, 7, 1000]
 LAYOUT = GridLayout(levels=4, coarsest=3, finest=40, table=2**11)  # 64 and 729 dense entries, then hashed ones
@@ -124,12 +124,14 @@ def test_second_derivatives_of_the_hash_grid_equal_reference(
 
 
 def test_fallback_to_the_reference_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Second derivatives of the perceptron are computed by torch."""
+    """Second derivatives of compositing are computed by torch."""
     backend.warn_once.cache_clear()
-    values = [torch.randn(*size, generator=rng(i)) for i, size in enumerate([(9, 8), (32, 8), (1, 32)])]
+    samples = random_samples([3, 0, 5], "cpu")
+    values = [torch.rand(8, generator=rng()), torch.rand(8, 3, generator=rng(1))]
 
-    def gradient(x: Tensor, *weights: Tensor) -> list[Tensor]:
-        return list(torch.autograd.grad((perceptron(x, *weights) ** 2).sum(), [x], create_graph=True))
+    def gradient(density: Tensor, albedo: Tensor) -> list[Tensor]:
+        loss = (composite(density, albedo, samples, 3).albedo ** 2).sum()
+        return list(torch.autograd.grad(loss, [density, albedo], create_graph=True))
 
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
@@ -192,7 +194,7 @@ def test_compositing_equals_reference(counts: list[int], largest_density: float,
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("shape", [(0, 12, 32, 1), (1, 12, 32, 3), (7, 3, 2, 4), (5000, 12, 32, 3), (100, 32, 64, 1)])
+@pytest.mark.parametrize("shape", [(0, 12, 32, 1), (1, 12, 32, 3), (7, 3, 4, 4), (5000, 12, 32, 3), (100, 32, 64, 1)])
 def test_perceptron_equals_reference(shape: tuple[int, int, int, int], device: str) -> None:
     points, inputs, hidden, outputs = shape
     shapes = ((points, inputs), (hidden, inputs), (outputs, hidden))
