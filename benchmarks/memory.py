@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/memory.json"))
     flags = parser.parse_args()
     tiles = one_pass_and_tiles(flags.size, flags.tile)
-    with patch.object(perceptron, "fast", lambda *_: False):
+    with patch.object(perceptron, "uses_warp", lambda *_: False):
         presets = budgets(flags.small)
     flags.out.write_text(json.dumps({"megabytes": tiles, "gigabytes": presets} | provenance(), indent=2) + "\n")
     print(markdown(tiles), markdown(presets), sep="\n\n")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from scoredistill.kernels import backend
-from scoredistill.kernels.perceptron import fast, input_gradient, perceptron
+from scoredistill.kernels.perceptron import input_gradient, perceptron, uses_warp
 
 SIZES = [
     (0, 12, 32, 1),
@@ -67,7 +67,7 @@ def assert_exact(function: Function, values: Sequence[Tensor]) -> None:
     with backend.using("torch"):
         expected = derivatives(function, [value.double() for value in values])
     with backend.using("warp"):
-        assert fast(*values)
+        assert uses_warp(*values)
         found = derivatives(function, values)
     for one, other in zip(expected, found, strict=True):
         assert one.abs().max() < 2**24 if one.numel() else True
@@ -118,6 +118,6 @@ def test_other_sizes_use_the_reference(size: Size) -> None:
     """More than 64 inputs, a number of hidden units that is no multiple of four, more than four outputs."""
     values = whole_numbers(size)
     with backend.using("warp"):
-        assert not fast(*values)
+        assert not uses_warp(*values)
         found = derivatives(gradients_of(0, 1, 2), values)
     assert all(torch.isfinite(value).all() for value in found)

@@ -17,7 +17,7 @@ def perceptron(
     x: Float[Tensor, "N K"], first: Float[Tensor, "H K"], second: Float[Tensor, "O H"]
 ) -> Float[Tensor, "N O"]:
     """y = second relu(first x), twice differentiable in all three."""
-    if fast(x, first, second):
+    if uses_warp(x, first, second):
         from scoredistill.kernels.warp.perceptron import Perceptron
 
         return Perceptron.apply(x, first, second)
@@ -36,14 +36,14 @@ def input_gradient(
     constant in x almost everywhere, so x gets no gradient.
     """
     x = x.detach()
-    if fast(x, first, second, grad_output):
+    if uses_warp(x, first, second, grad_output):
         from scoredistill.kernels.warp.perceptron import PerceptronBackward
 
         return PerceptronBackward.apply(x, first, second, grad_output, False)[0]
     return reference_input_gradient(x, first, second, grad_output)
 
 
-def fast(x: Tensor, first: Tensor, second: Tensor, *others: Tensor) -> bool:
+def uses_warp(x: Tensor, first: Tensor, second: Tensor, *others: Tensor) -> bool:
     """Whether the fast twin is used: for small networks on CPUs, where it does not write the hidden layer to memory.
 
     On a GPU, torch's matrix products are faster.
