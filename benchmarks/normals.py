@@ -15,9 +15,10 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -38,6 +39,8 @@ NETWORKS = [(12, 32, 1), (32, 64, 1), (32, 64, 3), (32, 16, 1), (64, 128, 1)]
 """Inputs, hidden units and outputs: density of `fast`; density and albedo of `paper`; a smaller and a larger one."""
 VARIANTS = ("torch", "networks by torch", "kernels")
 Work = Callable[[], object]
+Layouts = dict[str, Tensor]
+Matrices = tuple[Tensor, Tensor]
 
 
 @contextmanager
@@ -78,23 +81,29 @@ def networks(points: int, repeats: int, clock: str) -> list[dict[str, Any]]:
     """Every network forward and backward; its input gradient, and that of the matrices by the input gradient."""
     rows = []
     for inputs, hidden, outputs in NETWORKS:
-        shapes = ((hidden, inputs), (outputs, hidden), (points, outputs), (points, inputs))
-        first, second, grad, grad_gradient = (torch.randn(*shape, generator=rng(i)) for i, shape in enumerate(shapes))
+        shapes = ((hidden, inputs), (outputs, hidden), (points, outputs))
+        first, second, grad = (torch.randn(*shape, generator=rng(i)) for i, shape in enumerate(shapes))
         matrices = first.requires_grad_(), second.requires_grad_()
-        x = torch.randn(points, inputs, generator=rng(4))
-        layouts = {"torch": x, "kernels": x.T.contiguous().T}  # each backend's own
-        leaves = {choice: (values.requires_grad_(), *matrices) for choice, values in layouts.items()}
+        x, u = (layouts(torch.randn(points, inputs, generator=rng(i))) for i in (3, 4))
 
-        def both(given: Sequence[Tensor], grad: Tensor = grad) -> object:
-            return torch.autograd.grad(perceptron.perceptron(*given), given, grad)
+        def both(choice: str, x: Layouts = x, matrices: Matrices = matrices, grad: Tensor = grad) -> object:
+            leaves = (x[choice].requires_grad_(), *matrices)
+            return torch.autograd.grad(perceptron.perceptron(*leaves), leaves, grad)
 
-        def second_order(given: Sequence[Tensor], grad: Tensor = grad, to: Tensor = grad_gradient) -> object:
-            return torch.autograd.grad(perceptron.input_gradient(*given, grad), given[1:], to)
+        def second_order(
+            choice: str, x: Layouts = x, u: Layouts = u, matrices: Matrices = matrices, grad: Tensor = grad
+        ) -> object:
+            return torch.autograd.grad(perceptron.input_gradient(x[choice], *matrices, grad), matrices, u[choice])
 
         for name, function in (("forward + backward", both), ("input gradient and its gradient", second_order)):
-            work = {choice: lambda given=given, function=function: function(given) for choice, given in leaves.items()}
-            rows.append(compared(f"{inputs}-{hidden}-{outputs}, {name}", work, repeats, clock))
+            work = {choice: partial(function, choice) for choice in x}
+            rows.append(compared(f"{points} x {inputs}-{hidden}-{outputs}, {name}", work, repeats, clock))
     return rows
+
+
+def layouts(features: Tensor) -> Layouts:
+    """The same features [N K] in the memory layout of each backend: by rows in torch, by columns in warp."""
+    return {"torch": features, "kernels": features.T.contiguous().T}
 
 
 class Step:
@@ -103,7 +112,7 @@ class Step:
     def __init__(self, size: int) -> None:
         recipe = PRESETS["paper"]("a purple snowman")
         assert isinstance(recipe.scene, NerfConfig)
-        light = replace(recipe.scene.lambert, after=0, albedo_share=0.0)
+        light = replace(recipe.scene.lambert, after=0, albedo_share=0.0, textureless_share=0.0)
         settings = replace(recipe.scene, first_levels=recipe.scene.grid.levels, lambert=light)
         self.scene = NeRF(settings, rng())
         self.cameras = recipe.views.cameras(1, rng(3), resolution=size)
@@ -136,15 +145,15 @@ def steps(size: int, repeats: int, clock: str) -> tuple[dict[str, Any], dict[str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=int, default=65_000, help="points of the networks")
+    parser.add_argument("--points", type=int, nargs="+", default=[65_000, 4_000], help="points of the networks")
     parser.add_argument("--size", type=int, default=64, help="resolution of the step's view in pixels")
     parser.add_argument("--repeats", type=int, default=5, help="counted rounds, after one that warms up")
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--out", type=Path, default=RESULTS / "normals")
     flags = parser.parse_args()
     step, differences = steps(flags.size, flags.repeats, flags.clock)
-    small = networks(flags.points, flags.repeats, flags.clock)
-    about = {**provenance(), "threads": torch.get_num_threads(), "clock": flags.clock, "points": flags.points}
+    small = [row for points in flags.points for row in networks(points, flags.repeats, flags.clock)]
+    about = {**provenance(), "threads": torch.get_num_threads(), "clock": flags.clock}
     record = {"about": about, "step": step, "differences": differences, "networks": small}
     flags.out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
     sections = [

@@ -272,7 +272,7 @@ def test_the_official_recipe_runs_on_kernels(caplog: pytest.LogCaptureFixture) -
     backend.warn_once.cache_clear()
     recipe = PRESETS["paper"]()
     assert isinstance(recipe.scene, NerfConfig)
-    light = replace(recipe.scene.lambert, after=0, albedo_share=0.0)
+    light = replace(recipe.scene.lambert, after=0, albedo_share=0.0, textureless_share=0.0)
     small = replace(recipe.scene.grid, table=2**12)
     scene = replace(recipe.scene, grid=small, first_levels=small.levels, lambert=light, tile=40).build(
         rng=rng(), steps=1, resolution=8
