@@ -51,7 +51,8 @@ class PerceptronBackward(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         to_x, sums = x.new_empty(x.T.shape), _sums(x if matrices else x[:0], first, second)
         _launch(backward, x, [first, second, grad.T], [to_x, sums])
-        return to_x.T, *(_summed(sums, first, second) if matrices else (None, None))
+        to_first, to_second = _summed(sums, first, second) if matrices else (None, None)
+        return to_x.T, to_first, to_second
 
     @staticmethod
     @once_differentiable
