@@ -5,8 +5,9 @@
 
 A step renders one view late in a run (all levels active, lit by the random lamp) and backpropagates an image loss and
 the preset's regularizers. `networks by torch` uses kernels for everything else. The variants run in turn; a ratio is
-that of two neighbors in time, and its median, least and greatest of all rounds are given. Gradients are compared with
-torch's, relative to their norms. Writes benchmarks/results/normals.json and normals.md.
+that of two neighbors in time, and its median, least and greatest of all rounds are given. Each backend has the features
+of the networks in its own memory layout, as in a step. Gradients are compared with torch's, relative to their norms.
+Writes benchmarks/results/normals.json and normals.md.
 """
 
 from __future__ import annotations
