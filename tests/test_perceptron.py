@@ -94,6 +94,19 @@ def test_the_fast_perceptron_has_exact_second_derivatives(
     assert not [record for record in caplog.records if "float64" not in record.message]
 
 
+def test_second_derivatives_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit, of numbers whose sums are rounded."""
+    values = [value + 0.1 for value in whole_numbers((9000, 12, 32, 3))]
+    found = []
+    with backend.using("warp"):
+        for threads in (1, 2, 3):
+            monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+            found.append(derivatives(gradients_of(0, 1, 2), values))
+    for one, two, three in zip(*found, strict=True):
+        assert torch.equal(one, two)
+        assert torch.equal(one, three)
+
+
 def test_the_reference_has_second_derivatives() -> None:
     """By finite differences in double precision, away from the kinks of the ReLUs."""
     rng = torch.Generator().manual_seed(2)
