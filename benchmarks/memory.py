@@ -32,7 +32,7 @@ from scoredistill.kernels import perceptron
 from scoredistill.priors.diffusers.latents import Latents
 from scoredistill.recipes.presets import PRESETS
 from scoredistill.recipes.recipe import Recipe
-from scoredistill.scenes.nerf import NeRF, NerfConfig, field
+from scoredistill.scenes.nerf import NeRF, NerfConfig
 
 SIZE, LATENT = 512, 64
 ROWS = 4  # batch rows of the denoiser, with Perp-Neg
@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/memory.json"))
     flags = parser.parse_args()
     tiles = one_pass_and_tiles(flags.size, flags.tile)
-    with patch.object(field, "perceptron", perceptron.reference):
+    with patch.object(perceptron, "uses_warp", lambda *_: False):
         presets = budgets(flags.small)
     flags.out.write_text(json.dumps({"megabytes": tiles, "gigabytes": presets} | provenance(), indent=2) + "\n")
     print(markdown(tiles), markdown(presets), sep="\n\n")

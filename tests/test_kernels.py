@@ -6,6 +6,7 @@ import functools
 import importlib
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,14 @@ from scoredistill.kernels import backend
 from scoredistill.kernels.composite import composite
 from scoredistill.kernels.hashgrid import GridLayout, encode, input_gradient
 from scoredistill.kernels.march import Samples, march
-from scoredistill.kernels.perceptron import perceptron
+from scoredistill.kernels.perceptron import perceptron, uses_warp
+from scoredistill.recipes.presets import PRESETS
 from scoredistill.render.volume import render_rays
+from scoredistill.scenes.nerf import NerfConfig
 
 FOLDER = Path(backend.__file__).with_name("warp")
 MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if "@wp.kernel" in path.read_text())
-CPU_ONLY = {"perceptron"}  # on a GPU, torch's matrix products are faster
+CPU_ONLY = {"perceptron_native"}  # on a GPU, torch's matrix products are faster
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 SIZES = [0, 1, 7, 1000]
 LAYOUT = GridLayout(levels=4, coarsest=3, finest=40, table=2**11)  # 64 and 729 dense entries, then hashed ones
@@ -124,12 +127,14 @@ def test_second_derivatives_of_the_hash_grid_equal_reference(
 
 
 def test_fallback_to_the_reference_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Second derivatives of the perceptron are computed by torch."""
+    """Second derivatives of compositing are computed by torch."""
     backend.warn_once.cache_clear()
-    values = [torch.randn(*size, generator=rng(i)) for i, size in enumerate([(9, 8), (32, 8), (1, 32)])]
+    samples = random_samples([3, 0, 5], "cpu")
+    values = [torch.rand(8, generator=rng()), torch.rand(8, 3, generator=rng(1))]
 
-    def gradient(x: Tensor, *weights: Tensor) -> list[Tensor]:
-        return list(torch.autograd.grad((perceptron(x, *weights) ** 2).sum(), [x], create_graph=True))
+    def gradient(density: Tensor, albedo: Tensor) -> list[Tensor]:
+        loss = (composite(density, albedo, samples, 3).albedo ** 2).sum()
+        return list(torch.autograd.grad(loss, [density, albedo], create_graph=True))
 
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
@@ -192,7 +197,7 @@ def test_compositing_equals_reference(counts: list[int], largest_density: float,
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("shape", [(0, 12, 32, 1), (1, 12, 32, 3), (7, 3, 2, 4), (5000, 12, 32, 3), (100, 32, 64, 1)])
+@pytest.mark.parametrize("shape", [(0, 12, 32, 1), (1, 12, 32, 3), (7, 3, 4, 4), (5000, 12, 32, 3), (100, 32, 64, 1)])
 def test_perceptron_equals_reference(shape: tuple[int, int, int, int], device: str) -> None:
     points, inputs, hidden, outputs = shape
     shapes = ((points, inputs), (hidden, inputs), (outputs, hidden))
@@ -256,6 +261,37 @@ def test_rendered_rays_equal_reference(normals_at: str) -> None:
             found.append(render_rays(Ball(), origins, directions, samples, normals_at=normals_at))  # type: ignore[arg-type]
     for reference, fast in zip(*(vars(colors).values() for colors in found), strict=True):
         assert_same(reference, fast, rel=1e-4)
+
+
+def test_the_official_recipe_runs_on_kernels(caplog: pytest.LogCaptureFixture) -> None:
+    """Analytic normals at every sample, a random lamp, all regularizers: torch's image and gradients, by kernels alone.
+
+    Image to 1e-5 and gradients to 1e-4 of their norms: rounding may turn a ReLU on at one of 64 units of a few thousand
+    points.
+    """
+    backend.warn_once.cache_clear()
+    recipe = PRESETS["paper"]()
+    assert isinstance(recipe.scene, NerfConfig)
+    light = replace(recipe.scene.lambert, after=0, albedo_share=0.0, textureless_share=0.0)
+    small = replace(recipe.scene.grid, table=2**12)
+    scene = replace(recipe.scene, grid=small, first_levels=small.levels, lambert=light, tile=40).build(
+        rng=rng(), steps=1, resolution=8
+    )
+    cameras = recipe.views.cameras(1, rng(3), resolution=8)
+    found = []
+    for choice in ("torch", "warp"):
+        scene.zero_grad()
+        with backend.using(choice), caplog.at_level(logging.WARNING):
+            frame = scene.render(cameras, torch.ones(3), rng(1))
+            (noise_like(frame.rgb) * frame.rgb).sum().add(scene.regularizer(frame, cameras, 0.2)).backward()
+        grads = {name: value.grad for name, value in scene.named_parameters() if value.grad is not None}
+        found.append({"image": frame.rgb.detach()} | grads)
+    assert not caplog.records
+    for network in (scene.field.density_mlp, scene.field.albedo_mlp):
+        assert uses_warp(torch.zeros(1, scene.field.layout.width), *network.parameters())
+    assert len(found[0]) == 6
+    for name, expected in found[0].items():
+        assert (found[1][name] - expected).norm() <= (1e-5 if name == "image" else 1e-4) * expected.norm()
 
 
 def test_using_takes_precedence_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

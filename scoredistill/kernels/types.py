@@ -17,6 +17,8 @@ FEATURES = 2
 
 MAX_INPUTS, MAX_OUTPUTS = 64, 4
 """Largest input and output width of the fast perceptron."""
+HIDDEN_STEP = 4
+"""Hidden units that the fast perceptron computes at a time: their number is a multiple of it."""
 
 CELLS = 32
 """Cells along a side of the grid into which the Gaussians of a `Mixture` are sorted."""

@@ -109,7 +109,7 @@ def paper(
 
     Multi-view priors get MVDream's recipe (METHODS 8.1), pictures Zero-1-to-3's (8.2; differs: one render resolution
     instead of three, no smoothness of normals, a time window that spans both of theirs). Budget with Stable Diffusion
-    2.1 at 512x512: 24 GB, of which tensors fill about six (benchmarks/memory.py).
+    2.1 at 512x512: 24 GB, of which tensors fill five and a half (benchmarks/memory.py).
     """
     task = Task.of(text, method, scene, prior, picture, device, seed, joint=False)
     return Recipe(

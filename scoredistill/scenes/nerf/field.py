@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scoredistill.kernels.hashgrid import FEATURES, GridLayout, encode, input_gradient
-from scoredistill.kernels.perceptron import perceptron
+from scoredistill.kernels import hashgrid, perceptron
+from scoredistill.kernels.hashgrid import FEATURES, GridLayout, encode
 from scoredistill.scenes.nerf.config import Normals
 
 TETRAHEDRON = ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0))
@@ -79,13 +79,11 @@ class HashField(nn.Module):
 
     def _analytic(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         """(df/dx)^T d mlp / df - blob_strength / blob_radius x / |x|, f the hash grid's features."""
-        training = torch.is_grad_enabled()
-        with torch.enable_grad():
+        with torch.no_grad():  # the network's gradient is constant in the features almost everywhere
             features = self._features(points)
-            features = features if training else features.detach().requires_grad_()
-            logit = _apply(self.density_mlp, features)
-            (grad,) = torch.autograd.grad(logit.sum(), features, create_graph=training)
-        slope = input_gradient(self._unit(points), self.table, grad, self.layout, self.active) / (2 * self.bounds)
+        grad = perceptron.input_gradient(features, *_matrices(self.density_mlp), torch.ones_like(points[:, :1]))
+        slope = hashgrid.input_gradient(self._unit(points), self.table, grad, self.layout, self.active)
+        slope = slope / (2 * self.bounds)
         return slope - self.blob_strength / self.blob_radius * nn.functional.normalize(points, dim=-1)
 
     def _unit(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
@@ -115,6 +113,11 @@ def bias_free(widths: Sequence[int], rng: torch.Generator) -> nn.Sequential:
 
 def _apply(network: nn.Sequential, features: Float[Tensor, "N features"]) -> Float[Tensor, "N outputs"]:
     """The network's output for the features, by its kernel."""
+    return perceptron.perceptron(features, *_matrices(network))
+
+
+def _matrices(network: nn.Sequential) -> tuple[Tensor, Tensor]:
+    """The weights of both layers."""
     first, second = network[0].weight, network[2].weight
     assert isinstance(first, Tensor) and isinstance(second, Tensor)
-    return perceptron(features, first, second)
+    return first, second
