@@ -20,7 +20,7 @@ ROOT = HERE.parent
 sys.path[:0] = [str(ROOT)]
 
 from scoredistill import __version__  # noqa: E402 (of this checkout)
-from tools.notebooks import write_pages  # noqa: E402
+from tools.notebooks import NOTEBOOKS, write_pages  # noqa: E402
 
 project = "scoredistill"
 author = project_copyright = "scoredistill contributors"
@@ -46,19 +46,23 @@ autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 
-LINK = re.compile(r"\]\(((?:\.\./)+[^)#\s]*)(#[^)\s]*)?\)")
+LINK = re.compile(r"\[([^\]]*)\]\(((?:\.\./)+[^)#\s]*)(#[^)\s]*)?\)")
 
 
 def link_outside(app: Sphinx, page: str, source: list[str]) -> None:
-    """Links to files outside docs/ become links to copies of them, links to folders plain text."""
+    """Links to files outside docs/ become links to copies of them or to their pages, links to folders plain text."""
     folder = (HERE / page).parent
 
     def outside(link: re.Match[str]) -> str:
-        path = (folder / link[1]).resolve()
-        if path.is_relative_to(HERE):
+        text, target = link[1], (folder / link[2]).resolve()
+        if target.is_relative_to(HERE):
             return link[0]
-        return f"](path:{link[1]})" if path.is_file() else "](#folders)"
+        if target.parent.name == "examples" and target.stem in NOTEBOOKS:
+            return f"[{text}](/notebooks/{target.stem}.md)"
+        return f"[{text}](path:{link[2]})" if target.is_file() else text
 
+    if page == "changelog":
+        source[0] = (ROOT / "CHANGELOG.md").read_text().replace("](", "](../")
     source[0] = LINK.sub(outside, source[0])
 
 
