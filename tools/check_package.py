@@ -34,7 +34,7 @@ def build() -> tuple[Path, Path]:
 
 
 def check_contents(wheel: Path, source: Path) -> None:
-    """ValueError where a file of the repository is missing, one of the wheel is too many, or an archive is too large."""
+    """ValueError where a file of the repository is missing, one of the wheel is too many, or an archive too large."""
     tracked = {path for path in _tracked() if path.startswith("scoredistill/")}
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name and not name.endswith("/")}

@@ -39,7 +39,7 @@ def notebook(name: str) -> Any:
     code = "\n".join(cell.source for cell in found.cells)
     beside = [path for path in sorted(EXAMPLES.glob("*.py")) if re.search(rf"^from {path.stem} import", code, re.M)]
     title, *rest = found.cells
-    first = [title, new_markdown_cell(INSTALL), new_code_cell(INSTALLER)]
+    first = [title, new_markdown_cell(INSTALL), new_code_cell(INSTALLER, metadata={"tags": ["install"]})]
     files = [new_code_cell(f"%%writefile {path.name}\n{path.read_text()}") for path in beside]
     found.cells = [*first, *files, *rest]
     return found
