@@ -26,7 +26,7 @@ project = "scoredistill"
 author = project_copyright = "scoredistill contributors"
 version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
-exclude_patterns = ["images"]
+exclude_patterns = ["images", "static"]
 
 myst_enable_extensions = ["dollarmath"]
 myst_fence_as_directive = {"math"}
@@ -39,6 +39,8 @@ html_title = f"scoredistill {__version__}"
 html_math_renderer = "mathml"
 html_show_sphinx = False
 html_copy_source = False
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_theme_options = {"sidebar_hide_name": False, "footer_icons": []}
 
 autodoc_typehints = "signature"

@@ -113,13 +113,13 @@ def overview() -> str:
 def page(name: str) -> str:
     """The page of one method."""
     about, kind = entry(name), METHODS[name]
-    settings = [(f"`{key}`", *rest) for key, *rest in settings_table(name)]
+    settings = [(f"`{key}`", meaning, *values) for key, *values, meaning in settings_table(name)]
     source = Path(inspect.getfile(kind)).relative_to(ROOT)
     paper, fast = of_preset(name, "paper"), of_preset(name, "fast")
     return "\n".join(
         [
             f"# {_heading(about)}\n",
-            "Written by `python -m tools.write_methods_doc`; do not edit by hand.\n",
+            "<!-- Written by `python -m tools.write_methods_doc`; do not edit by hand. -->\n",
             f"{about.source}, *{about.paper}*. All of it is in [{source}](../../{source}).\n",
             f"```math\n{latex(about.equation)}\n```\n",
             f"{_prose(about.text)}\n",
@@ -130,7 +130,7 @@ def page(name: str) -> str:
             "## Picture\n",
             PICTURE.format(title=_heading(about), name=name),
             "## Settings\n",
-            table(("setting", "default", *PRESETS, "meaning"), settings),
+            table(("setting", "meaning", "default", *PRESETS), settings),
             "## Cost\n",
             f"Preset `paper`: {in_words(cost(paper), cost(paper, 'ugly'))}, scales {scales(name)}. Preset `fast`: "
             f"{in_words(cost(fast), cost(fast, 'ugly'))}, scales {scales(name, 'fast')}. "
