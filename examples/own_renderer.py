@@ -1,4 +1,4 @@
-"""SDI as a loss on a renderer of your own: a notebook in cells, a few minutes on a CPU.
+"""SDI as a loss on a renderer of your own: a notebook in cells, five minutes of one CPU core.
 
     python examples/own_renderer.py
 
@@ -128,7 +128,10 @@ for step in range(STEPS):
 with torch.no_grad():
     views = render(ring(8, SIZE))
 write_png(grid(views.clamp(0, 1), columns=4), Path("own_renderer.png"))
-print("own_renderer.png: eight views around, the front first")
+print("own_renderer.png")
+
+# %% [markdown]
+# `own_renderer.png`. Eight views around, the front first: a strawberry whose seeds go all around.
 
 # %% [markdown]
 # A method that remembers something from step to step (DSD's trajectory, CFD's noise map) has `method.start()`: call it

@@ -11,16 +11,15 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
-from scoredistill.contracts import Learner
-from scoredistill.methods.distillation import same_time
+from scoredistill.cli.costs import OnePixel
+from scoredistill.methods.distillation import Distillation, same_time
 from scoredistill.methods.method import DistillationConfig, MethodConfig
 
 MASTER = "grad = w(t) [target - reference]"
 SENTENCE = re.compile(r"(.*?)(?<!\bal)(?<!\beq)(?<!\bfig)\.(?=\s|$)", re.DOTALL)
 ROLE = re.compile(r"^The (target|reference)( of [^:]*:)? ")  # which the list states itself
-UNTRAINED = cast(Learner, object())  # rules are described, and none is called
 
 
 def algorithm(kind: type[MethodConfig]) -> str:
@@ -33,7 +32,8 @@ def algorithm(kind: type[MethodConfig]) -> str:
 
 def _terms(kind: type[DistillationConfig]) -> list[str]:
     """The rules of a method of the master form, in the order in which a step uses them."""
-    method = kind().build(UNTRAINED)
+    method = kind().prepare(OnePixel(), 0)
+    assert isinstance(method, Distillation)
     steps = [("time", method.time), ("second time", method.second_time), ("noise", method.noise)]
     steps += [("target", method.target), ("reference", method.reference), ("weight", method.weight)]
     shown = [(name, described(rule)) for name, rule in steps if rule is not same_time]
