@@ -21,7 +21,8 @@ INSTALL = """\
 The package is installed by the next cell where it is missing. In Colab, first upload its wheel (`make package` writes
 it to `dist/`): the folder at the left, then the upload button.
 """
-INSTALLER = "%pip install --quiet --find-links . scoredistill"
+INSTALLER = '%pip install --quiet --find-links . "scoredistill{extra}"'
+EXTRAS = {"pipeline_in_memory": "[sd]"}
 SOURCE = "Run it with `python examples/{name}.py`, or as a notebook, which `make notebooks` writes."
 PICTURE = re.compile(r"`(\w+)\.png`\.")
 
@@ -39,7 +40,8 @@ def notebook(name: str) -> Any:
     code = "\n".join(cell.source for cell in found.cells)
     beside = [path for path in sorted(EXAMPLES.glob("*.py")) if re.search(rf"^from {path.stem} import", code, re.M)]
     title, *rest = found.cells
-    first = [title, new_markdown_cell(INSTALL), new_code_cell(INSTALLER, metadata={"tags": ["install"]})]
+    installer = new_code_cell(INSTALLER.format(extra=EXTRAS.get(name, "")), metadata={"tags": ["install"]})
+    first = [title, new_markdown_cell(INSTALL), installer]
     files = [new_code_cell(f"%%writefile {path.name}\n{path.read_text()}") for path in beside]
     found.cells = [*first, *files, *rest]
     return found
