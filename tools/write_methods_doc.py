@@ -26,6 +26,7 @@ STUDY_RESULTS = ROOT / "benchmarks" / "results" / "studies"
 COMPARED = "dsd_diversity"  # the study of all methods
 PEERS = ("true renders", "DDIM", "sds")  # its rows beside a method's own
 MEASURES = ("similarity", "kind right", "color right", "diversity", "sharpness", "Frechet distance")
+VERT = "\\vert "
 VERDICTS = {True: "holds", False: "does not hold", None: "undecided"}
 COSTS = ("calls, rows: paper", "calls, rows: fast", "rows with a negative prompt: fast")
 
@@ -78,6 +79,10 @@ CLAIMS = """\
 Claims of its paper, measured in 2D. A verdict asks every part of a claim to hold; [studies.md](../studies.md) has the
 parts:
 """
+CARRIED = """\
+Presets as they are on the embedded prior, whose times are those of equal noise; on published models times are the
+official ones.
+"""
 COMMANDS = """\
     scoredistill image "a red car" --method {name}
     scoredistill generate "a red car" --method {name}
@@ -98,7 +103,7 @@ def documents() -> dict[Path, str]:
 def overview() -> str:
     """The page of all methods."""
     entries = [entry(name) for name in METHODS]
-    equations = [(_link(each.name), f"`{each.equation}`", f"{each.source}, *{each.paper}*") for each in entries]
+    equations = [(_link(each.name), _in_a_cell(each.equation), f"{each.source}, *{each.paper}*") for each in entries]
     costs = [(_link(name), scales(name), scales(name, "fast"), *_costs(name)) for name in METHODS]
     parts = [
         INTRODUCTION,
@@ -131,6 +136,7 @@ def page(name: str) -> str:
             PICTURE.format(title=_heading(about), name=name),
             "## Settings\n",
             table(("setting", "meaning", "default", *PRESETS), settings),
+            CARRIED,
             "## Cost\n",
             f"Preset `paper`: {in_words(cost(paper), cost(paper, 'ugly'))}, scales {scales(name)}. Preset `fast`: "
             f"{in_words(cost(fast), cost(fast, 'ugly'))}, scales {scales(name, 'fast')}. "
@@ -181,6 +187,11 @@ def _costs(name: str) -> list[str]:
     fast, paper = of_preset(name, "fast"), of_preset(name, "paper")
     plain = [f"{each.calls:.3g}, {each.rows:.3g}" for each in (cost(paper), cost(fast))]
     return [*plain, f"{cost(fast, 'ugly').rows:.3g}"]
+
+
+def _in_a_cell(equation: str) -> str:
+    """The equation in LaTeX, without the sign that separates the cells of a table."""
+    return f"${latex(equation).replace('|', VERT).strip()}$"
 
 
 def _prose(text: str) -> str:
