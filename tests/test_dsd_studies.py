@@ -135,9 +135,9 @@ def test_diversity_of_each_image_averages_to_the_metric(bench: Bench) -> None:
 
 
 def test_the_embedded_judge_recognizes_true_renders() -> None:
-    rgb = truth.renders(CAPTIONS[:3], 2)
+    rgb = truth.renders(CAPTIONS[:3], 2, 64)
     assert rgb.shape == (6, 3, 64, 64)
-    assert torch.equal(rgb, truth.renders(CAPTIONS[:3], 2))
+    assert torch.equal(rgb, truth.renders(CAPTIONS[:3], 2, 64))
     assert not torch.equal(rgb[0], rgb[1])
     kinds = [kind for caption in CAPTIONS[:3] for kind in 2 * [next(k for k in KINDS if k in caption)]]
     assert sum(a == b for a, b in zip(Judge.load().recognize(rgb).kinds, kinds, strict=True)) >= 5
@@ -243,7 +243,7 @@ def test_inverted_noises_of_an_untrained_prior(bench: Bench) -> None:
 
 def test_inversion_is_undone_by_sampling(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """DDIM from the inverted noise returns to the picture, more closely with more steps."""
-    rgb = truth.renders(bench.captions, 2)
+    rgb = truth.renders(bench.captions, 2, bench.size)
     x, errors = bench.prior.encode(rgb), []
     for steps in (4, 16):
         monkeypatch.setattr(inverted_noises, "STEPS", steps)

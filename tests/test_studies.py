@@ -26,7 +26,6 @@ from scoredistill.studies.distill import cached_sdi, distill, image, sampled, wa
 from scoredistill.studies.estimates import all_of, conclude, exceeds, gap, over_seeds
 from scoredistill.studies.images import judged, pixels
 from scoredistill.studies.residuals import along, residual, run_with_residuals, within
-from scoredistill.studies.scales import here, sdi_2d
 from scoredistill.studies.sdi_noise_patterns import concentration
 from scoredistill.studies.study import CAPTIONS, Bench
 from scoredistill.toybox.captions import KINDS
@@ -175,7 +174,7 @@ def test_cached_sdi_is_ddim(bench: Bench, scale: float) -> None:
 
 def test_one_step_of_the_driver_is_one_step_of_adam(bench: Bench) -> None:
     """From zero moments Adam moves every pixel by its rate against the sign of the gradient."""
-    scene, method = image(bench, rate=0.01), sdi_2d()
+    scene, method = image(bench, rate=0.01), bench.terms.sdi()
     start = scene.pixels.detach().clone()
     step = next(watch(bench, scene, method))
     moved = scene.pixels.detach() - start
@@ -187,7 +186,7 @@ def test_one_step_of_the_driver_is_one_step_of_adam(bench: Bench) -> None:
 def test_rows_are_independent(bench: Bench) -> None:
     """The first caption alone gives the same images as beside another, if nothing is drawn for the batch."""
     alone = replace(bench, captions=bench.captions[:1])
-    method = sdi_2d(entropy=0.0, tau=0.0)
+    method = bench.terms.sdi(entropy=0.0, tau=0.0)
     both, one = distill(bench, method), distill(alone, method)
     torch.testing.assert_close(both[:2], one, atol=2e-3, rtol=0)
 
@@ -195,32 +194,32 @@ def test_rows_are_independent(bench: Bench) -> None:
 def test_the_residual_is_the_error_of_equation_8(bench: Bench) -> None:
     """mean((D - x)^2) = mean((sbar (kappa - eps_g(x_t, t)))^2), the latter computed from the network's predictions."""
     scene = image(bench)
-    step = next(watch(bench, scene, sdi_2d()))
+    step = next(watch(bench, scene, bench.terms.sdi()))
     probe, prior = step.distilled.probe, bench.prior
     conditions = prior.conditions(bench.prompt, None, bench.rows)
     text, null = prior.eps(probe["x_t"], probe["t"], conditions.text, conditions.null)
-    error = prior.schedule.sbar(probe["t"], text) * (probe["kappa"] - null - here(7.5) * (text - null))
+    error = prior.schedule.sbar(probe["t"], text) * (probe["kappa"] - null - bench.terms.here(7.5) * (text - null))
     torch.testing.assert_close(residual(step.distilled, step.x), error.square().mean((1, 2, 3)), rtol=1e-3, atol=1e-7)
 
 
 def test_noise_sources_are_compared_at_the_images_of_one_run(bench: Bench) -> None:
     """The method of the run, evaluated again at the run's images, has the residual of the run."""
-    path = sdi_2d(entropy=0.0, tau=0.0)
-    times, errors = along(bench, path, {"again": path, "random": sdi_2d(noise_source="random")})
+    path = bench.terms.sdi(entropy=0.0, tau=0.0)
+    times, errors = along(bench, path, {"again": path, "random": bench.terms.sdi(noise_source="random")})
     own = run_with_residuals(bench, path)
     assert times == own.times
     torch.testing.assert_close(errors["again"], own.errors, rtol=1e-3, atol=1e-6)
     assert not torch.allclose(errors["random"], own.errors, rtol=0.1)
 
 
-def test_errors_are_averaged_over_the_times_that_the_paper_plots() -> None:
+def test_errors_are_averaged_over_the_times_that_the_paper_plots(bench: Bench) -> None:
     errors = torch.arange(4.0).reshape(4, 1, 1)
-    assert within([0.95, 0.8, 0.4, 0.1], errors).flatten().tolist() == [1, 2]
-    assert within([0.95], errors[:1]).flatten().tolist() == [0]
+    assert within(bench, [0.95, 0.8, 0.4, 0.1], errors).flatten().tolist() == [1, 2]
+    assert within(bench, [0.95], errors[:1]).flatten().tolist() == [0]
 
 
 def test_calls_are_those_of_the_inversion_and_one_more(bench: Bench) -> None:
-    method = sdi_2d(steps_per_unit=4.0)
+    method = bench.terms.sdi(steps_per_unit=4.0)
     made = run_with_residuals(bench, method)
     assert made.calls == pytest.approx(np.mean([max(int(4 * t + 1e-6), 1) + 1 for t in made.times]))
 
@@ -235,7 +234,7 @@ def test_energy_on_the_toy_is_measured_exactly() -> None:
 def test_saturation_and_sharpness_are_those_of_the_pixels(bench: Bench) -> None:
     rgb = torch.full((4, 3, 64, 64), 0.5)
     rgb[0, 0], rgb[0, 1] = 0.9, 0.2
-    found = judged(bench, bench.prior.encode(rgb))
+    found = judged(bench, rgb)
     assert found["saturation"].tolist() == pytest.approx(torch.tensor([[0.7, 0], [0, 0]]))
     assert float(found["sharpness"].abs().max()) < 1e-3
     assert float(pixels(bench, torch.full((4, 3, 64, 64), torch.nan)).sum()) == 0

@@ -43,6 +43,7 @@ def trained(renders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "held_out": 2,
         "renderers": 1,
         "only_data": False,
+        "only": None,
     }
     sizes = {"vae_minutes": 1e-6, "vae_batch": 2, "vae_rate": 1e-4, "minutes": 1e-6, "batch": 4, "rate": 1e-4}
     flags = argparse.Namespace(**shared, **sizes, out=out / "train", weights=out / "toybox-sd")

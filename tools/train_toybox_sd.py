@@ -1,10 +1,11 @@
-"""Train toybox-sd, a Stable Diffusion of Toybox: data, autoencoder, latents, text encoder and U-Net, folder.
+"""Train toybox-sd, a Stable Diffusion of Toybox: data, latents, decoder, text encoder and U-Net, folder.
 
     python tools/train_toybox_sd.py --minutes 150 --views 49152
 
-Every stage goes on from what is there: after an interruption, the same command continues. --begin starts the networks
-from an earlier folder, with as much time as --minutes and --vae-minutes say. Runs on a CPU, in bf16 if supported, or a
-GPU; requires the extra [sd].
+The encoder is linear, by principal components of the data, so that decoder and U-Net do not wait for each other:
+--only trains one of them, and the command without it then writes the folder. Every stage goes on from what is there:
+after an interruption, the same command continues. --begin starts the networks from an earlier folder. Runs on a CPU,
+in bf16 if supported, or a GPU; requires the extra [sd].
 """
 
 from __future__ import annotations
@@ -34,23 +35,35 @@ VIEWS_PER_TOY = 8
 
 
 def vae_flags(flags: argparse.Namespace) -> argparse.Namespace:
-    """The flags of the autoencoder's training."""
+    """The flags of the decoder's training."""
     changed = {"out": flags.out / "vae", "minutes": flags.vae_minutes, "batch": flags.vae_batch, "rate": flags.vae_rate}
     return argparse.Namespace(**vars(flags) | changed)
 
 
-def train_vae(rank: int, flags: argparse.Namespace) -> None:
-    """Train the autoencoder in worker `rank`; the first one writes it."""
-    torch.manual_seed(flags.seed)
-    if flags.begin:
-        vae = AutoencoderKL.from_pretrained(flags.begin, subfolder="vae", torch_dtype=torch.float32)
+def starting_vae(of_vae: argparse.Namespace) -> AutoencoderKL:
+    """The autoencoder that makes the latents, its decoder not yet trained; the first call writes it."""
+    path = of_vae.out / "start"
+    if path.exists():
+        return AutoencoderKL.from_pretrained(path)
+    if of_vae.begin:
+        vae = AutoencoderKL.from_pretrained(of_vae.begin, subfolder="vae", torch_dtype=torch.float32)
     else:
+        torch.manual_seed(of_vae.seed)
         vae = networks.autoencoder()
-        first = autoencoder.shards(flags.data)[0]
+        first = autoencoder.shards(of_vae.data)[0]
         linear.start(vae, autoencoder.to_input(first[: autoencoder.START_VIEWS]))
-    average = fit(rank, flags, vae, autoencoder.losses)
+    vae.save_pretrained(path)
+    return vae
+
+
+def train_decoder(rank: int, of_vae: argparse.Namespace) -> None:
+    """Train the decoder in worker `rank`; the first one writes the autoencoder."""
+    vae = starting_vae(of_vae)
+    of_vae.scaling_factor = vae.config["scaling_factor"]
+    average = fit(rank, of_vae, vae.decoder, autoencoder.losses)
     if average:
-        average.shadow.save_pretrained(flags.out / "trained")
+        vae.decoder = average.shadow
+        vae.save_pretrained(of_vae.out / "trained")
 
 
 def train_denoiser(rank: int, flags: argparse.Namespace) -> None:
@@ -64,7 +77,7 @@ def train_denoiser(rank: int, flags: argparse.Namespace) -> None:
     else:
         text, unet = networks.text_encoder(words), networks.denoiser()
     average = fit(rank, flags, networks.TextToNoise(text, unet), denoising.losses)
-    if average:
+    if average and flags.only != "denoiser":
         vae = AutoencoderKL.from_pretrained(vae_flags(flags).out / "trained")
         folder.write(flags.weights, vae.to(flags.device), average.shadow, words, facts(flags, vae))
         print(f"wrote {flags.weights}")
@@ -97,10 +110,11 @@ def others(flags: argparse.Namespace) -> Path:
 def main() -> None:
     parser = training_flags(__doc__ or "", "sd", WEIGHTS, minutes=150, views=49_152, batch=64, rate=5e-4, every=100)
     parser.add_argument("--workers", type=int, default=1, help="processes that share a batch; on a CPU, one per core")
-    parser.add_argument("--vae-minutes", type=float, default=40, help="training time of the autoencoder in minutes")
-    parser.add_argument("--vae-batch", type=int, default=8, help="images per step of the autoencoder")
-    parser.add_argument("--vae-rate", type=float, default=1e-3, help="peak learning rate of the autoencoder")
+    parser.add_argument("--vae-minutes", type=float, default=40, help="training time of the decoder in minutes")
+    parser.add_argument("--vae-batch", type=int, default=8, help="images per step of the decoder")
+    parser.add_argument("--vae-rate", type=float, default=1e-3, help="peak learning rate of the decoder")
     parser.add_argument("--held-out", type=int, default=512, help="renders of other toys that judge the autoencoder")
+    parser.add_argument("--only", choices=("decoder", "denoiser"), help="train this alone, and write no folder")
     parser.add_argument("--begin", type=Path, help="folder of an earlier toybox-sd to start from")
     run(parser.parse_args())
 
@@ -113,14 +127,14 @@ def run(flags: argparse.Namespace) -> None:
     if flags.only_data:
         return
     of_vae = vae_flags(flags)
-    launch(of_vae, train_vae)
-    vae = AutoencoderKL.from_pretrained(of_vae.out / "trained").to(flags.device)
-    print(
-        f"autoencoder: {autoencoder.fidelity(vae, others(flags)):.2f} dB on {flags.held_out} held-out renders",
-        flush=True,
-    )
-    autoencoder.write_latents(vae, flags.data)
-    launch(flags, train_denoiser)
+    autoencoder.write_latents(starting_vae(of_vae).to(flags.device), flags.data)
+    if flags.only != "denoiser":
+        launch(of_vae, train_decoder)
+        vae = AutoencoderKL.from_pretrained(of_vae.out / "trained").to(flags.device)
+        fidelity = autoencoder.fidelity(vae, others(flags))
+        print(f"autoencoder: {fidelity:.2f} dB on {flags.held_out} held-out renders", flush=True)
+    if flags.only != "decoder":
+        launch(flags, train_denoiser)
 
 
 if __name__ == "__main__":

@@ -10,20 +10,23 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from scoredistill.evaluate.report import markdown
-from scoredistill.studies import STUDIES
+from scoredistill.studies import SCENE_STUDIES, STUDIES
+from scoredistill.studies.scene_study import SceneStudy
+from scoredistill.studies.study import Study
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "studies"
 PICTURES = ROOT / "docs" / "images" / "studies"
 PAGE = ROOT / "docs" / "studies.md"
-QUALITY = 85  # of a kept picture: a tenth of the bytes
+QUALITY = 85  # of a picture: a tenth of the bytes
+ALL: dict[str, Study | SceneStudy] = {**STUDIES, **SCENE_STUDIES}
 VERDICTS = {True: "**The claim holds.**", False: "**The claim does not hold.**", None: "**Undecided.**"}
 
 INTRODUCTION = """\
@@ -31,38 +34,67 @@ INTRODUCTION = """\
 
 Written by `python -m tools.write_studies_doc` from [the results](../benchmarks/results/studies); do not edit by hand.
 
-The figures and tables of the SDI and DSD papers as experiments in 2D on the embedded prior: what the paper claims,
-what was measured (± one standard error in sentences, one standard deviation in tables), whether it holds.
-`scoredistill study NAME` runs one and writes a page of its own with all pictures, plots and settings. A verdict
-asks every part of a claim to hold, so where one does not, read the parts: the pictures often say more.
+The figures and tables of the SDI and DSD papers as experiments: what the paper claims, what was measured (± one
+standard error or a 95 % interval in sentences, one standard deviation in tables), whether it holds. `scoredistill study
+NAME --prior PRIOR` runs one and writes a page of its own with all pictures, plots and settings. A verdict asks every
+part of a claim to hold, so where one does not, read the parts: the pictures often say more.
 """
+NOTE = "n counts images in 2D, runs of each method in 3D. A dash: not run on that prior yet.\n"
 
 
 def take_over(folder: Path) -> None:
-    """Keep the numbers and the pictures of a finished study."""
+    """Take over the numbers and the pictures of a finished study."""
     result = json.loads((folder / "result.json").read_text())
     RESULTS.mkdir(parents=True, exist_ok=True)
     PICTURES.mkdir(parents=True, exist_ok=True)
-    (RESULTS / f"{result['study']}.json").write_text(json.dumps(result, indent=1) + "\n")
+    name = file_stem(result)
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
     for path in sorted(folder.glob("*.png")):
         with Image.open(path) as picture:
-            picture.convert("RGB").save(PICTURES / f"{result['study']}-{path.stem}.webp", quality=QUALITY)
+            picture.convert("RGB").save(PICTURES / f"{name}-{path.stem}.webp", quality=QUALITY)
 
 
-def document(results: Iterable[dict[str, Any]]) -> str:
+def file_stem(result: dict[str, Any]) -> str:
+    """The name of a result's files: that of the study, and of the prior where it is not the first."""
+    study, prior = ALL[result["study"]], Path(result["settings"]["prior"]).name
+    return study.name if prior == study.prior else f"{study.name}@{prior}"
+
+
+def document(results: Sequence[dict[str, Any]]) -> str:
     """The whole page."""
-    return "\n".join([INTRODUCTION, *map(section, results)])
+    return "\n".join([INTRODUCTION, overview(results), NOTE, *map(section, results)])
+
+
+def overview(results: Sequence[dict[str, Any]]) -> str:
+    """The first table: each study with its verdict on every prior."""
+    priors = list(dict.fromkeys(Path(result["settings"]["prior"]).name for result in results))
+    found = {(result["study"], Path(result["settings"]["prior"]).name): result for result in results}
+    rows = []
+    for study in ALL.values():
+        verdicts = {prior: verdict(found.get((study.name, prior))) for prior in priors}
+        where = f"{study.paper.upper()}, {study.figure}"
+        rows.append({"study": study.title, "paper": where, "command": f"`study {study.name}`", **verdicts})
+    return markdown(rows)
+
+
+def verdict(result: dict[str, Any] | None) -> str:
+    """Whether a claim holds, and over how many images or runs."""
+    if result is None:
+        return "—"
+    word = {True: "holds", False: "does not hold", None: "undecided"}[result["holds"]]
+    settings = result["settings"]
+    return f"{word} (n = {len(settings['captions']) * settings['seeds']})"
 
 
 def section(result: dict[str, Any]) -> str:
-    """One study: claim, verdict, table, pictures, command."""
-    study = STUDIES[result["study"]]
-    paths = sorted(PICTURES.glob(f"{study.name}-*.webp"))
+    """One study on one prior: claim, verdict, table, pictures, command."""
+    study, name = ALL[result["study"]], file_stem(result)
+    paths = sorted(path for path in PICTURES.glob(f"{name}-*.webp"))
     pictures = [f"![{path.stem}](images/studies/{path.name})\n" for path in paths]
-    columns = dict.fromkeys(name for row in result["rows"] for name in row)
-    rows = [{name or "what": cell(row.get(name, "")) for name in columns} for row in result["rows"]]
+    columns = dict.fromkeys(column for row in result["rows"] for column in row)
+    rows = [{column or "what": cell(row.get(column, "")) for column in columns} for row in result["rows"]]
     parts = [
-        f"## {study.title}\n",
+        f"## {study.title}, on {Path(result['settings']['prior']).name}\n",
         f"`{study.name}`: {study.paper.upper()}, {study.figure}.\n",
         f"> {result['claim']}\n",
         f"{VERDICTS[result['holds']]} {result['because']}\n",
@@ -82,9 +114,9 @@ def cell(value: Any) -> Any:
     return value
 
 
-def kept() -> list[dict[str, Any]]:
-    """The results that are there, in the order of the papers."""
-    paths = [RESULTS / f"{name}.json" for name in STUDIES]
+def taken_over() -> list[dict[str, Any]]:
+    """The results that are there, in the order of the studies, and for each that of its files."""
+    paths = [path for name in ALL for path in (RESULTS / f"{name}.json", *sorted(RESULTS.glob(f"{name}@*.json")))]
     return [json.loads(path.read_text()) for path in paths if path.exists()]
 
 
@@ -93,7 +125,7 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="*", help="of finished studies")
     for folder in parser.parse_args().folders:
         take_over(folder)
-    PAGE.write_text(document(kept()))
+    PAGE.write_text(document(taken_over()))
     print(PAGE)
 
 

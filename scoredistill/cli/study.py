@@ -1,4 +1,4 @@
-"""The command that repeats a figure of the papers."""
+"""The command that repeats a figure or table of the papers."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from tyro.conf import Positional
 
 from scoredistill.cli.progress import Ticker
+from scoredistill.cli.scene_study import conduct_scenes, forecast
+from scoredistill.config import named
 from scoredistill.export.findings import VERDICTS
+from scoredistill.studies import SCENE_STUDIES, STUDIES
 from scoredistill.studies.conduct import Order, conduct, listing
 
 
 @dataclass(frozen=True)
 class Study(Order):
-    """Repeat a figure of the papers in 2D, on a page that says whether its claim holds; without a name, list them."""
+    """Repeat a figure or table of the papers, on a page that says if its claim holds; without a name, list them."""
 
     name: Positional[str] = ""  # of the study
 
@@ -21,8 +24,17 @@ class Study(Order):
         if not self.name:
             print(listing())
             return
+        named("study", self.name, {**STUDIES, **SCENE_STUDIES})
+        if self.dry_run and self.name in STUDIES:
+            raise ValueError(f"dry_run is for studies in 3D, and {self.name} is in 2D: leave it out")
+        if self.dry_run:
+            print(forecast(SCENE_STUDIES[self.name], self))
+            return
         with Ticker() as progress:
-            finding, page = conduct(self, progress)
+            if self.name in SCENE_STUDIES:
+                finding, page = conduct_scenes(SCENE_STUDIES[self.name], self, progress)
+            else:
+                finding, page = conduct(self, progress)
         print(f"{VERDICTS[finding.holds][1]} {finding.because}\n{page}")
 
 

@@ -18,7 +18,7 @@ from scoredistill import own
 from scoredistill.config import named
 from scoredistill.contracts import Needs, Prior
 from scoredistill.priors.diffusers.checkpoint import INDEX
-from scoredistill.priors.diffusers.hub import ALIASES, FAMILIES, find, model_folder, published
+from scoredistill.priors.diffusers.hub import ALIASES, FAMILIES, SHIPPED, find, model_folder, published
 from scoredistill.priors.diffusers.libraries import INSTALL
 from scoredistill.priors.diffusers.lora import parse_lora
 from scoredistill.priors.diffusers.prior import DiffusersPrior
@@ -28,9 +28,14 @@ from scoredistill.priors.mvdream import MVDreamPrior
 from scoredistill.priors.mvdream import unet as mvdream_unet
 from scoredistill.priors.network import NetworkPrior
 from scoredistill.priors.toybox import EMBEDDED, ToyboxPrior, prior_class
-from scoredistill.priors.weight_files import is_weight_file
+from scoredistill.priors.weight_files import is_weight_file, read_settings
 from scoredistill.priors.zero123 import Zero123Prior
 from scoredistill.priors.zero123.prior import projection_part
+from scoredistill.toybox import captions
+
+NAMES = (*EMBEDDED, *SHIPPED, *ALIASES)
+"""All short names; a file or folder of such a name needs a path, as in ./sd."""
+SD_TOOL = "tools/train_toybox_sd.py"
 
 PUBLISHED: dict[str, type[Any]] = {"diffusers": DiffusersPrior, "mvdream": MVDreamPrior, "zero123": Zero123Prior}
 """The classes of published models, by family."""
@@ -46,7 +51,7 @@ def full_prior_name(name: str) -> str:
     if _is_file(name):
         return str(Path(name).absolute())
     _check_name(name)
-    if name not in (*EMBEDDED, *ALIASES) and Path(name).is_dir():
+    if name not in NAMES and Path(name).is_dir():
         return str(model_folder(Path(name)))
     return name
 
@@ -146,9 +151,11 @@ def family_of(name: str) -> str:
 
 
 def is_toybox(name: str) -> bool:
-    """Whether a prior generates Toybox's toys: an embedded one, or a readable file of Toybox weights."""
+    """Whether a prior generates Toybox's toys: an embedded one, a readable file of Toybox weights, or a folder of a
+    model that knows no words but Toybox's.
+    """
     try:
-        return not own.is_own(name) and _toybox(name) is not None
+        return not own.is_own(name) and (_toybox(name) is not None or _knows_toybox_only(name))
     except (ValueError, OSError):
         return False
 
@@ -160,8 +167,11 @@ def priors_help() -> str:
         "toybox-mv": "four views of a toy at once",
         "toybox-pose": "other views of a toy's picture (--image)",
     }
+    latent = "a Stable Diffusion of that world, 128x128 pixels"
+    places = {name: (EMBEDDED[name].weights, EMBEDDED[name].tool) for name in about}
     rows = [
-        *((name, f"{words}, {_embedded(EMBEDDED[name])}") for name, words in about.items()),
+        *((name, f"{words}, {_embedded(*places[name])}") for name, words in about.items()),
+        *((name, f"{latent}, {_embedded(SHIPPED[name], SD_TOOL)}") for name in SHIPPED),
         *((name, ", else ".join(ALIASES[name])) for name in ALIASES),
         ("PATH.safetensors", "other weights of Toybox's kind (tools/train_toybox.py), or Stable Diffusion in a file"),
         ("FOLDER", f"a published model in the layout of diffusers, with {INDEX}"),
@@ -176,16 +186,23 @@ def priors_help() -> str:
     return "\n".join([*lines, "", f"all but Toybox's and your own need: {INSTALL}"])
 
 
-def _embedded(prior: type[ToyboxPrior]) -> str:
-    """The path of the weights of an embedded prior, or the command that makes them."""
-    if prior.weights.exists():
-        return f"embedded: {prior.weights}"
-    return f"not trained yet: python {prior.tool}"
+def _embedded(weights: Path, tool: str) -> str:
+    """The path of embedded weights, or the command that makes them."""
+    return f"embedded: {weights}" if weights.exists() else f"not trained yet: python {tool}"
+
+
+def _knows_toybox_only(name: str) -> bool:
+    """Whether every token of a folder's tokenizer is a word of Toybox or a piece of one."""
+    if name not in SHIPPED and not Path(name).is_dir():
+        return False
+    words, special = " ".join(captions.VOCABULARY), ("<|startoftext|>", "<|endoftext|>")
+    tokens = {token.removesuffix("</w>") for token in read_settings(find(name).file("tokenizer/vocab.json"))}
+    return all(token in words for token in tokens.difference(special) if len(token) > 1)
 
 
 def _is_file(name: str) -> bool:
     """Whether the name is that of a file of weights."""
-    return name not in (*EMBEDDED, *ALIASES) and is_weight_file(name)
+    return name not in NAMES and is_weight_file(name)
 
 
 def _toybox(name: str) -> type[ToyboxPrior] | None:
@@ -199,7 +216,7 @@ def _check_name(name: str) -> None:
         return
     if "/" in name or Path(name).name != name:
         raise ValueError(f"there is no file or folder {name}")
-    named("prior", name, dict.fromkeys([*EMBEDDED, *ALIASES]))
+    named("prior", name, dict.fromkeys(NAMES))
 
 
 def _check_options(name: str, view_prompting: str, lora: Sequence[str]) -> None:

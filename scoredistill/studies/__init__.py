@@ -1,11 +1,13 @@
-"""The figures of the papers as experiments: each states a claim, measures it in 2D on Toybox, and says if it holds.
+"""The figures and tables of the papers as experiments: each states a claim, measures it, and says if it holds.
 
-A new study is a short file with a `Study`, and a line here.
+A `Study` is in 2D, a short file with its measurement; a `SceneStudy` is in 3D, a few lines that name what is compared.
 """
 
+from scoredistill.studies import dsd_scenes, sdi_scenes
 from scoredistill.studies.dsd_diversity import DIVERSITY, SOURCES
 from scoredistill.studies.dsd_seeds import SEEDS
 from scoredistill.studies.inverted_noises import INVERTED
+from scoredistill.studies.scene_study import SceneStudy
 from scoredistill.studies.sdi_figure_1 import FIGURE_1
 from scoredistill.studies.sdi_inversion_scales import FIGURE_10
 from scoredistill.studies.sdi_inversion_steps import FIGURE_11
@@ -22,3 +24,5 @@ STUDIES: dict[str, Study] = {
         *(SEEDS, DIVERSITY, SOURCES, INVERTED),
     )
 }
+
+SCENE_STUDIES: dict[str, SceneStudy] = {study.name: study for study in (*sdi_scenes.ALL, *dsd_scenes.ALL)}

@@ -1,6 +1,6 @@
 """A cache on the disk for long studies: images with their cost, computed once.
 
-N images of a bench   x in the prior's space, rounded to the 8 bits of a display
+N images of a bench, H W pixels, rounded to the 8 bits of a display
 """
 
 from __future__ import annotations
@@ -18,12 +18,10 @@ from torch import Tensor, nn
 
 from scoredistill.config import to_plain
 from scoredistill.runs import checkpoint
-from scoredistill.studies.distill import distill, tuned
+from scoredistill.studies.distill import distill
 from scoredistill.studies.images import pixels
 from scoredistill.studies.report import slug
-from scoredistill.studies.study import Bench
-
-X = Float[Tensor, "N 3 64 64"]
+from scoredistill.studies.study import Bench, X
 
 RATE = 0.01  # of Adam on pixels: methods that follow an ODE overshoot where steps times rate far exceed the range
 
@@ -32,19 +30,20 @@ RATE = 0.01  # of Adam on pixels: methods that follow an ODE overshoot where ste
 class Made:
     """The images of a bench as pictures of 8 bits, and their cost."""
 
-    pictures: UInt8[Tensor, "N 3 64 64"]
+    pictures: UInt8[Tensor, "N 3 H W"]
     calls: int  # of the denoiser, a learner's own included
     rows: int  # images that it saw, over all calls
     seconds: float
 
-    def x(self, bench: Bench) -> X:
-        """The images in the prior's space."""
-        return bench.prior.encode(self.pictures.to(bench.prior.device) / 255)
+    @property
+    def rgb(self) -> Float[Tensor, "N 3 H W"]:
+        """The images in [0, 1]."""
+        return self.pictures.float() / 255
 
 
 def made_by(bench: Bench, name: str, method: str, **settings: Any) -> Made:
     """The images of a method with its tuned settings, but for those given; cached under `name`."""
-    config = tuned(method, **settings)
+    config = bench.terms.tuned(method, **settings)
 
     def make() -> tuple[X, Any]:
         built = config.prepare(bench.prior, bench.seed)

@@ -7,15 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from scoredistill.config import Config, Iterations, Range, Seed, named
+from scoredistill.config import Config, Iterations, Range, Seed
 from scoredistill.evaluate.judge import Judge
-from scoredistill.priors.load import full_prior_name, load_prior
+from scoredistill.priors.diffusers.prior import DiffusersPrior
+from scoredistill.priors.load import full_prior_name, is_toybox, load_prior
 from scoredistill.priors.toybox import ToyboxPrior
 from scoredistill.recipes.command import command_line
 from scoredistill.recipes.preset import resolved_device
 from scoredistill.runs.names import RUNS
-from scoredistill.studies import STUDIES
-from scoredistill.studies.report import write_report
+from scoredistill.studies import SCENE_STUDIES, STUDIES
+from scoredistill.studies.report import Size, write_report
 from scoredistill.studies.study import CAPTIONS, Bench, Finding, Study
 
 Captions = Annotated[int, Range(1, len(CAPTIONS))]
@@ -29,11 +30,14 @@ class Order(Config):
     name: str
     captions: Captions | None = None  # number of toys, one caption each; by default the study's own
     seeds: Iterations | None = None  # images for each caption
-    steps: StudySteps | None = None  # updates of a distillation
-    prior: str = "toybox"  # toybox, or the path of Toybox weights (.safetensors)
+    steps: StudySteps | None = None  # updates of a distillation, in 3D by default those of the preset
+    prior: str = ""  # toybox, toybox-sd, toybox-mv (3D), or a path of such weights; by default the study's own
     seed: Seed = 0  # seed of everything random
     device: str = "auto"  # cpu, cuda or auto
     out: Path | None = None  # the folder of the page; by default runs/study-NAME-SEED
+    preset: str = "study"  # of the runs in 3D: study, fast, paper or low-vram
+    processes: Annotated[int, Range(1, 1024)] = 1  # runs in 3D at a time; they share the cores
+    dry_run: bool = False  # only print what a study in 3D would run, and what that costs
 
 
 def conduct(order: Order, progress: Callable[[str], object] = str) -> tuple[Finding, Path]:
@@ -41,21 +45,31 @@ def conduct(order: Order, progress: Callable[[str], object] = str) -> tuple[Find
 
     ValueError for an unknown study, a bad size, or a folder that holds other files.
     """
-    study = named("study", order.name, STUDIES)
+    study = STUDIES[order.name]
+    order = replace(order, prior=order.prior or study.prior)
     device = resolved_device(order.device)
     folder = order.out or RUNS / f"study-{study.name}-{order.seed}"
-    _claim(folder)
-    prior = load_prior(full_prior_name(order.prior), device)
-    if not isinstance(prior, ToyboxPrior):
-        raise ValueError(f"studies run on Toybox's priors, not on {order.prior!r}: use --prior toybox")
+    claim(folder)
+    prior = study_prior(order.prior, device)
     bench = replace(bench_of(study, order, prior, Judge.load(device=device)), cache=folder / "cache", progress=progress)
     finding = study.run(bench)
     about = {"prior": order.prior, "device": device, "precision": str(prior.dtype)}
-    write_report(study, bench, finding, folder, about, command(study, bench, order))
+    size = Size(bench.captions, bench.seeds, bench.steps, bench.seed)
+    write_report(study, size, finding, folder, about, command(study, bench, order))
     return finding, folder / "index.html"
 
 
-def bench_of(study: Study, order: Order, prior: ToyboxPrior, judge: Judge) -> Bench:
+def study_prior(name: str, device: str) -> ToyboxPrior | DiffusersPrior:
+    """The prior of a study; ValueError if it draws no toys, which the judge could not recognize."""
+    full = full_prior_name(name)
+    if is_toybox(full):
+        prior = load_prior(full, device)
+        if isinstance(prior, ToyboxPrior | DiffusersPrior):
+            return prior
+    raise ValueError(f"studies run on Toybox's priors, not on {name!r}: use --prior toybox or toybox-sd")
+
+
+def bench_of(study: Study, order: Order, prior: ToyboxPrior | DiffusersPrior, judge: Judge) -> Bench:
     """The bench of an order, with the study's own size where the order has none."""
     captions, seeds, steps = (
         getattr(study, name) if getattr(order, name) is None else getattr(order, name)
@@ -73,14 +87,16 @@ def command(study: Study, bench: Bench, order: Order) -> str:
 
 def listing() -> str:
     """All studies, a line each."""
-    width = max(map(len, STUDIES))
+    every = [(study, "2D") for study in STUDIES.values()] + [(study, "3D") for study in SCENE_STUDIES.values()]
+    width = max(len(study.name) for study, _ in every)
     return "\n".join(
-        f"{name:{width}}  {study.title} ({study.paper.upper()}, {study.figure})" for name, study in STUDIES.items()
+        f"{study.name:{width}}  {study.title} ({study.paper.upper()}, {study.figure}; {place})"
+        for study, place in every
     )
 
 
-def _claim(folder: Path) -> None:
+def claim(folder: Path) -> None:
     """Create the folder before the computation; only the files of an earlier study may be replaced."""
     folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()) and not any((folder / name).exists() for name in ("result.json", "cache")):
+    if any(folder.iterdir()) and not any((folder / name).exists() for name in ("result.json", "cache", "runs")):
         raise ValueError(f"{folder} is not empty and holds no study; choose another folder with --out")

@@ -10,9 +10,8 @@ from scoredistill.studies.cache import Made, cached, made_by
 from scoredistill.studies.distill import sampled
 from scoredistill.studies.dsd_seeds import ODE_STEPS, flat
 from scoredistill.studies.estimates import Part, conclude, exceeds
-from scoredistill.studies.images import side_by_side
+from scoredistill.studies.images import first_seeds
 from scoredistill.studies.quality import Quality, measured
-from scoredistill.studies.scales import SCALE, SCALES
 from scoredistill.studies.study import Bench, Finding, Study
 from scoredistill.studies.truth import SEED, renders
 
@@ -55,22 +54,23 @@ def run_sources(bench: Bench) -> Finding:
 
 def ddim(bench: Bench) -> Made:
     """DDIM from the noise that is the asset's in DSD."""
-    settings = {"method": "ddim", "scale": SCALE, "steps": bench.ddim_steps}
-    return cached(bench, "ddim", settings, lambda: (sampled(bench, SCALE), None))
+    scale = bench.terms.scale
+    settings = {"method": "ddim", "scale": scale, "steps": bench.ddim_steps}
+    return cached(bench, "ddim", settings, lambda: (sampled(bench, scale), None))
 
 
 def flat_dsd(bench: Bench) -> Made:
     """DSD as the paper has it for flat images: plain descent from DDIM's first image."""
-    settings = {"method": "dsd_2d", "scale": SCALE, "ode_steps": ODE_STEPS}
+    settings = {"method": "dsd_2d", "scale": bench.terms.scale, "ode_steps": ODE_STEPS}
     return cached(bench, FLAT, settings, lambda: (flat(bench, bench.steps), None))
 
 
 def compared(bench: Bench, made: Mapping[str, Made]) -> dict[str, Quality]:
     """The quality of everything made, and of as many other true renders, against the same true renders."""
-    true = renders(bench.captions, RENDERS)
-    others = bench.prior.encode(renders(bench.captions, bench.seeds, SEED + 1).to(bench.prior.device))
+    true = renders(bench.captions, RENDERS, bench.size)
+    others = renders(bench.captions, bench.seeds, bench.size, SEED + 1)
     found = {TRUE: measured(bench, others, true)}
-    return found | {name: measured(bench, each.x(bench), true, each) for name, each in made.items()}
+    return found | {name: measured(bench, each.rgb, true, each) for name, each in made.items()}
 
 
 def near(ours: Qualities, best: float) -> list[str]:
@@ -111,16 +111,16 @@ def closer(what: str, one: Quality, other: Quality) -> Part:
 
 def _finding(bench: Bench, made: Mapping[str, Made], found: Qualities, parts: list[Part], remarks: str) -> Finding:
     holds, because = conclude(*parts)
-    images = {name: each.x(bench) for name, each in made.items()}
-    sampler = f"scale {SCALE}, {bench.ddim_steps} steps"
+    images = {name: each.rgb for name, each in made.items()}
+    sampler = f"scale {bench.terms.scale}, {bench.ddim_steps} steps"
     settings: dict[str, Any] = {"true renders of each caption": RENDERS, "DDIM": sampler}
     return Finding(
         holds=holds,
         because=because,
         rows=[quality.row(name) for name, quality in found.items()],
-        sheets={"The first seed of each caption": side_by_side(bench, images)},
+        sheets={"The first seed of each caption": first_seeds(bench, images)},
         settings=settings,
-        remarks=" ".join(filter(None, (COMMON, remarks, SCALES))),
+        remarks=" ".join(filter(None, (COMMON, remarks, bench.terms.remarks))),
     )
 
 

@@ -13,24 +13,21 @@ from scoredistill.export.images import grid
 from scoredistill.export.sheet import Sheet
 from scoredistill.methods.dsd import dsd_2d, ode_grid, trajectory
 from scoredistill.studies.cache import RATE
-from scoredistill.studies.distill import distill, query, tuned
+from scoredistill.studies.distill import distill, query
 from scoredistill.studies.estimates import all_of, gap, over_seeds
 from scoredistill.studies.images import pixels
 from scoredistill.studies.quality import unlikeness
-from scoredistill.studies.scales import SCALE, SCALES
-from scoredistill.studies.study import Bench, Finding, Study
+from scoredistill.studies.study import Bench, Finding, Study, X
 
 ODE_STEPS = 20  # of DDIM and of DSD's ODE
 ALTERNATES = ("dsd", "sdi", "consistent3d", "asd", "hifa", "sds")
 EQUAL = 0.02  # root mean square difference of pixels below which two samples are one: rounding in half precision
 
-X = Float[Tensor, "N 3 64 64"]
-
 
 def run(bench: Bench) -> Finding:
     """All columns, each image's distance to the DDIM sample of its own noise, and to those of the other seeds."""
     columns = {"DDIM": reference(bench), "DSD*": flat(bench, ODE_STEPS), "DSD": flat(bench, bench.steps)}
-    columns |= {f"{name}, Adam": distill(bench, tuned(name), RATE) for name in ALTERNATES}
+    columns |= {f"{name}, Adam": distill(bench, bench.terms.tuned(name), RATE) for name in ALTERNATES}
     pictures = {name: pixels(bench, x) for name, x in columns.items()}
     apart = {name: distances(bench, rgb, pictures["DDIM"]) for name, rgb in pictures.items()}
     own = {name: bench.fold(each.diagonal(dim1=1, dim2=2).flatten()) for name, each in apart.items()}
@@ -43,9 +40,9 @@ def run(bench: Bench) -> Finding:
         f"[0, 1]), DSD {float(own['DSD'].mean()):.2g}; the next is {closest}, {nearer[closest]} farther than DSD.",
         rows=[_row(bench, name, apart[name], own[name], pictures[name]) for name in columns],
         sheets={"The seeds of each caption, each grid from the same noises": _sheet(bench, pictures)},
-        settings={"steps of DDIM and the ODE": ODE_STEPS, "scale": SCALE},
+        settings={"steps of DDIM and the ODE": ODE_STEPS, "scale": bench.terms.scale},
         remarks=f"DSD* and DSD are algorithm 2, by plain gradient descent in {ODE_STEPS} and in all steps; where Adam "
-        f"is named, the method runs with its fast preset (dsd: algorithm 3). {SCALES}",
+        f"is named, the method runs with its fast preset (dsd: algorithm 3). {bench.terms.remarks}",
     )
 
 
@@ -53,14 +50,15 @@ def run(bench: Bench) -> Finding:
 def reference(bench: Bench) -> X:
     """DDIM from the bench's noise on the very grid of DSD's ODE."""
     schedule, times = bench.prior.schedule, ode_grid(bench.prior.schedule, ODE_STEPS)
-    points, predictions = trajectory(query(bench), bench.noise, times, SCALE)
+    points, predictions = trajectory(query(bench), bench.noise, times, bench.terms.scale)
     return schedule.clean(points[-1], predictions[-1], times[-1].expand(bench.rows))
 
 
 @torch.no_grad()
 def flat(bench: Bench, steps: int) -> X:
     """DSD of flat images in this many steps, at least `ODE_STEPS`; with as many it is DSD*, which is DDIM."""
-    *_, x = dsd_2d(query(bench), bench.noise, scale=SCALE, steps=max(steps, ODE_STEPS), ode_steps=ODE_STEPS)
+    steps = max(steps, ODE_STEPS)
+    *_, x = dsd_2d(query(bench), bench.noise, scale=bench.terms.scale, steps=steps, ode_steps=ODE_STEPS)
     return x
 
 

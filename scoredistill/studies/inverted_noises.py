@@ -18,7 +18,8 @@ from scoredistill.export.sheet import Sheet
 from scoredistill.methods.inversion import ascend, even_times
 from scoredistill.studies.embedding import Separation, separation, shuffled, tsne
 from scoredistill.studies.estimates import all_of
-from scoredistill.studies.study import Bench, Finding, Row, Study
+from scoredistill.studies.images import encoded
+from scoredistill.studies.study import Bench, Finding, Row, Study, X
 from scoredistill.studies.truth import SEED, toy
 
 STEPS = 20  # of the inversion
@@ -27,14 +28,12 @@ NOISES, PICTURES = "noises under the caption", "pictures"
 RATIO, NEAREST = "within / between", "nearest is of the same toy"
 CANVAS, THUMB, FRAME = 720, 32, 2  # pixels: the map, a picture on it, and the colored edge that names its toy
 
-X = Float[Tensor, "N 3 64 64"]
-
 
 def run(bench: Bench) -> Finding:
     """Inverts `bench.seeds` views of a toy of each caption, and measures how the noises of a toy keep together."""
     rng = np.random.default_rng(SEED + bench.seed)
-    rgb = torch.cat([toy(caption, bench.seeds, rng) for caption in bench.captions])
-    x = bench.prior.encode(rgb.to(bench.prior.device))
+    rgb = torch.cat([toy(caption, bench.seeds, bench.size, rng) for caption in bench.captions])
+    x = encoded(bench, rgb)
     points = {
         NOISES: inverted(bench, x, bench.prompt),
         "noises under no caption": inverted(bench, x, Prompt("")),

@@ -17,7 +17,7 @@ from scoredistill.evaluate.metrics import Distance
 from scoredistill.evaluate.report import set_distances
 from scoredistill.studies.cache import Made
 from scoredistill.studies.estimates import over_seeds
-from scoredistill.studies.images import judged, pixels
+from scoredistill.studies.images import judged
 from scoredistill.studies.study import Bench, Row
 
 EACH_IMAGE = ("similarity", "kind right", "color right", "diversity", "sharpness")
@@ -48,11 +48,10 @@ class Quality:
 
 
 def measured(
-    bench: Bench, x: Float[Tensor, "N 3 64 64"], true: Float[Tensor, "M 3 64 64"], made: Made | None = None
+    bench: Bench, rgb: Float[Tensor, "N 3 H W"], true: Float[Tensor, "M 3 H W"], made: Made | None = None
 ) -> Quality:
-    """All columns for images x of the bench, against the true renders."""
-    rgb = pixels(bench, x)
-    values = judged(bench, x) | {"diversity": unlikeness(bench, bench.judge.image_features(rgb))}
+    """All columns for pictures of the bench, against the true renders."""
+    values = judged(bench, rgb) | {"diversity": unlikeness(bench, bench.judge.image_features(rgb))}
     return Quality(values, **set_distances(bench.judge, rgb, true), made=made)
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,35 @@ from scoredistill.export.findings import Findings, render_findings
 from scoredistill.export.images import write_png
 from scoredistill.files import json_bytes, write_safely
 from scoredistill.methods.catalogue import METHODS
-from scoredistill.studies.study import Bench, Finding, Study
+from scoredistill.studies.scene_study import SceneStudy
+from scoredistill.studies.study import Finding, Study
+
+
+@dataclass(frozen=True)
+class Size:
+    """The size of a study; its place is 2D or 3D."""
+
+    captions: Sequence[str]
+    seeds: int
+    steps: int | None  # None: those of the preset
+    seed: int
+    place: str = "2D"
+
+    def __str__(self) -> str:
+        steps = f", {self.steps} steps" if self.steps else ""
+        return f"{len(self.captions)} captions x {self.seeds} seeds{steps}"
 
 
 def write_report(
-    study: Study, bench: Bench, finding: Finding, folder: Path, about: Mapping[str, Any], command: str
+    study: Study | SceneStudy, size: Size, finding: Finding, folder: Path, about: Mapping[str, Any], command: str
 ) -> None:
     """Write the folder of a finished study; `about` says what it ran on, `command` repeats it.
 
     Numbers that are not finite are null in `result.json`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    size = {"captions": list(bench.captions), "seeds": bench.seeds, "steps": bench.steps, "seed": bench.seed}
-    settings = {**size, **about, **finding.settings}
+    numbers = {"captions": list(size.captions), "seeds": size.seeds, "steps": size.steps, "seed": size.seed}
+    settings = {**numbers, **about, **finding.settings}
     for name, sheet in finding.sheets.items():
         write_png(sheet.picture(), folder / f"{slug(name)}.png")
     result = {
@@ -48,16 +64,17 @@ def write_report(
         "versions": versions(),
     }
     write_safely(folder / "result.json", json_bytes(result))
-    html = render_findings(page(study, bench, finding, settings, command))
+    html = render_findings(page(study, size, finding, settings, command))
     write_safely(folder / "index.html", html.encode())
 
 
-def page(study: Study, bench: Bench, finding: Finding, settings: Mapping[str, Any], command: str) -> Findings:
+def page(
+    study: Study | SceneStudy, size: Size, finding: Finding, settings: Mapping[str, Any], command: str
+) -> Findings:
     """The page of a finished study."""
-    size = f"{len(bench.captions)} captions x {bench.seeds} seeds, {bench.steps} steps"
     return Findings(
         title=study.title,
-        subtitle=f"{study.figure}, in 2D on Toybox; {size}",
+        subtitle=f"{study.figure}, in {size.place} on {settings['prior']}; {size}",
         claim=study.claim,
         holds=finding.holds,
         because=finding.because,

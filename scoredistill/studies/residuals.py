@@ -16,13 +16,12 @@ from torch import Tensor
 
 from scoredistill.contracts import Distilled, Method
 from scoredistill.export.plot import Line, Plot
-from scoredistill.methods.method import carried_time
-from scoredistill.studies.distill import X, image, query, watch
+from scoredistill.studies.distill import image, in_prior_space, query, watch
 from scoredistill.studies.estimates import Estimate, Part, gap, over_seeds
-from scoredistill.studies.study import Bench
+from scoredistill.studies.study import Bench, X
 
 MOMENTS = 8  # of a run at which noise choices are compared
-SPAN = carried_time(0.2), carried_time(0.8)
+SPAN = 0.2, 0.8
 """The times that the paper's figures plot."""
 AVERAGED = "R is the geometric mean over the times that the paper plots."
 LEAST = 1e-12  # error whose logarithm can still be taken
@@ -35,12 +34,8 @@ class Run:
     x: X
     times: list[float]
     errors: Float[Tensor, "K C S"]
+    counted: Float[Tensor, "k C S"]  # the errors at the times that the paper's figures plot
     calls: float  # evaluations of the prior per update
-
-    @property
-    def counted(self) -> Float[Tensor, "k C S"]:
-        """The errors at the times that the paper's figures plot."""
-        return within(self.times, self.errors)
 
 
 def run_with_residuals(bench: Bench, method: Method) -> Run:
@@ -49,8 +44,8 @@ def run_with_residuals(bench: Bench, method: Method) -> Run:
     for step in watch(bench, scene, method):
         times.append(float(step.distilled.probe["t"][0]))
         errors.append(bench.fold(residual(step.distilled, step.x)))
-    x = bench.prior.encode(scene.pixels.detach())
-    return Run(x, times, torch.stack(errors), (bench.prior.calls - before) / bench.steps)
+    all_errors, calls = torch.stack(errors), (bench.prior.calls - before) / bench.steps
+    return Run(in_prior_space(bench, scene), times, all_errors, within(bench, times, all_errors), calls)
 
 
 def along(bench: Bench, path: Method, choices: Mapping[str, Method]) -> tuple[list[float], dict[str, Tensor]]:
@@ -73,9 +68,10 @@ def residual(distilled: Distilled, x: X) -> Float[Tensor, "N"]:
     return (distilled.probe["x0"] - x).square().flatten(1).mean(1)
 
 
-def within(times: Sequence[float], errors: Float[Tensor, "K C S"]) -> Float[Tensor, "k C S"]:
+def within(bench: Bench, times: Sequence[float], errors: Float[Tensor, "K C S"]) -> Float[Tensor, "k C S"]:
     """The errors at times in `SPAN`; all of a run so short that it has none there."""
-    inside = torch.tensor([SPAN[0] <= t <= SPAN[1] for t in times])
+    first, last = map(bench.terms.time, SPAN)
+    inside = torch.tensor([first <= t <= last for t in times])
     return errors[inside] if bool(inside.any()) else errors
 
 

@@ -4,35 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from scoredistill.methods import sds
+from scoredistill.priors.load import load_prior
 from scoredistill.priors.toybox import ToyboxPrior
 from scoredistill.studies.distill import cached_sdi, distill, sampled
 from scoredistill.studies.estimates import conclude, exceeds, gap
 from scoredistill.studies.images import row, side_by_side
-from scoredistill.studies.scales import SCALE, SCALES, TIMES, WINDOW, here, sdi_2d
 from scoredistill.studies.study import Bench, Finding, Study
 
-HIGH = here(100.0)  # SDS's usual scale
+HIGH = 100.0  # SDS's usual scale, in the paper's numbers
 EXACT = 1e-3  # what thirty steps of a network make of float32's rounding
-DDIM, CACHED, INVERTED, SDS, SDS_HIGH = (
-    *("DDIM", "SDI, cached noise", "SDI, inverted noise"),
-    *(f"SDS, scale {SCALE:g}", f"SDS, scale {HIGH:.3g}"),
-)
+DDIM, CACHED, INVERTED = "DDIM", "SDI, cached noise", "SDI, inverted noise"
 
 
 def run(bench: Bench) -> Finding:
     """All five on the same captions; DDIM and cached SDI from the same noise, in float32."""
-    exact = replace(bench, prior=ToyboxPrior(bench.prior.net, bench.prior.device, torch.float32))
+    exact, scale, high = exactly(bench), bench.terms.scale, bench.terms.here(HIGH)
+    sds_low, sds_high = (f"SDS, scale {each:.3g}" for each in (scale, high))
     made = {
-        DDIM: sampled(exact, SCALE),
-        CACHED: cached_sdi(exact, SCALE),
-        INVERTED: distill(bench, sdi_2d()),
-        SDS: distill(bench, sds.SDS(scale=SCALE, **WINDOW)),
-        SDS_HIGH: distill(bench, sds.SDS(scale=HIGH, **WINDOW)),
+        DDIM: sampled(exact, scale),
+        CACHED: cached_sdi(exact, scale),
+        INVERTED: distill(bench, bench.terms.sdi()),
+        sds_low: distill(bench, sds.SDS(scale=scale, **bench.terms.window)),
+        sds_high: distill(bench, sds.SDS(scale=high, **bench.terms.window)),
     }
     rows, values = zip(*(row(bench, name, x) for name, x in made.items()), strict=True)
     measured = dict(zip(made, values, strict=True))
@@ -41,18 +40,26 @@ def run(bench: Bench) -> Finding:
     holds, because = conclude(
         (difference < EXACT, f"SDI with cached noise differs from DDIM by {difference:.1g} at most"),
         (lost.sign is not True, f"DDIM's similarity less that of SDI with inverted noise {lost}, within its error"),
-        exceeds("sharpness of SDI with inverted noise less SDS's", *_both(measured, INVERTED, SDS, "sharpness")),
-        exceeds("sharpness of DDIM less SDS's", *_both(measured, DDIM, SDS, "sharpness")),
-        exceeds("saturation of SDS at the high scale less DDIM's", *_both(measured, SDS_HIGH, DDIM, "saturation")),
+        exceeds("sharpness of SDI with inverted noise less SDS's", *_both(measured, INVERTED, sds_low, "sharpness")),
+        exceeds("sharpness of DDIM less SDS's", *_both(measured, DDIM, sds_low, "sharpness")),
+        exceeds("saturation of SDS at the high scale less DDIM's", *_both(measured, sds_high, DDIM, "saturation")),
     )
     return Finding(
         holds,
         because,
         rows=rows,
         sheets={"figure": side_by_side(bench, made)},
-        settings={"scale": SCALE, "high scale": HIGH, "DDIM steps": bench.ddim_steps, **WINDOW},
-        remarks=f"{SCALES} {TIMES}",
+        settings={"scale": scale, "high scale": high, "DDIM steps": bench.ddim_steps, **bench.terms.window},
+        remarks=bench.terms.remarks,
     )
+
+
+def exactly(bench: Bench) -> Bench:
+    """The bench with its prior in float32."""
+    prior: Any = bench.prior
+    if isinstance(prior, ToyboxPrior):
+        return replace(bench, prior=ToyboxPrior(prior.net, prior.device, torch.float32))
+    return replace(bench, prior=load_prior(prior.name, prior.device, dtype=torch.float32))
 
 
 def _both(measured: Mapping[str, Mapping[str, Tensor]], one: str, other: str, what: str) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from scoredistill.studies.estimates import conclude, exceeds
 from scoredistill.studies.images import row, side_by_side
 from scoredistill.studies.residuals import AVERAGED, larger, plot, run_with_residuals, typical
-from scoredistill.studies.scales import SCALES, TIMES, here, sdi_2d
 from scoredistill.studies.study import Bench, Finding, Study
 
 PAIRS = ((7.5, 7.5), (0.0, 0.0), (0.0, 7.5), (-7.5, 7.5))
@@ -15,8 +14,10 @@ SAME, NONE, ISM, OURS = PAIRS
 def run(bench: Bench) -> Finding:
     """A run of SDI with each pair of scales."""
     names = {pair: "({:g}, {:g})".format(*pair) for pair in PAIRS}
+    scales = {pair: [bench.terms.here(scale) for scale in pair] for pair in PAIRS}
     made = {
-        pair: run_with_residuals(bench, sdi_2d(inversion_scale=here(pair[0]), scale=here(pair[1]))) for pair in PAIRS
+        pair: run_with_residuals(bench, bench.terms.sdi(inversion_scale=up, scale=down))
+        for pair, (up, down) in scales.items()
     }
     rows, values = zip(*(row(bench, names[pair], each.x) for pair, each in made.items()), strict=True)
     measured = dict(zip(PAIRS, values, strict=True))
@@ -46,8 +47,8 @@ def run(bench: Bench) -> Finding:
                 {names[pair]: each.errors for pair, each in made.items()},
             )
         },
-        settings={names[pair]: [here(scale) for scale in pair] for pair in PAIRS},
-        remarks=f"Pairs are (inversion, denoising), in the paper's numbers. {AVERAGED} {SCALES} {TIMES}",
+        settings={names[pair]: scales[pair] for pair in PAIRS},
+        remarks=f"Pairs are (inversion, denoising), in the paper's numbers. {AVERAGED} {bench.terms.remarks}",
     )
 
 

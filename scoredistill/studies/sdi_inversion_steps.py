@@ -5,7 +5,6 @@ from __future__ import annotations
 from scoredistill.studies.estimates import conclude, gap
 from scoredistill.studies.images import row, side_by_side
 from scoredistill.studies.residuals import AVERAGED, plot, run_with_residuals, typical
-from scoredistill.studies.scales import SCALES, TIMES, sdi_2d
 from scoredistill.studies.study import Bench, Finding, Study
 
 STEPS = (3, 5, 10, 20, 30)
@@ -17,7 +16,7 @@ PAPER = {3: 71, 5: 76, 10: 82, 20: 83, 30: 83}
 def run(bench: Bench) -> Finding:
     """A run of SDI with inversion in int(n t) steps, for each n."""
     names = {n: f"n = {n}" for n in STEPS}
-    made = {n: run_with_residuals(bench, sdi_2d(steps_per_unit=float(n))) for n in STEPS}
+    made = {n: run_with_residuals(bench, bench.terms.sdi(steps_per_unit=float(n))) for n in STEPS}
     rows, values = zip(*(row(bench, names[n], each.x) for n, each in made.items()), strict=True)
     quality = {n: measured["similarity"] for n, measured in zip(STEPS, values, strict=True)}
     gained, beyond = gap(quality[ENOUGH], quality[FEW]), gap(quality[MANY], quality[ENOUGH])
@@ -38,7 +37,7 @@ def run(bench: Bench) -> Finding:
                 {names[n]: each.times for n, each in made.items()}, {names[n]: each.errors for n, each in made.items()}
             )
         },
-        remarks=f"Calls: evaluations of the prior per update, the mean over the run. {AVERAGED} {SCALES} {TIMES}",
+        remarks=f"Calls: evaluations of the prior per update, the mean over the run. {AVERAGED} {bench.terms.remarks}",
     )
 
 

@@ -1,35 +1,36 @@
 """SDI's figure 17: what the noise of each choice looks like, and what the prior makes of it in one step.
 
-kappa  noise put into x   D  one-step denoised image   [N 3 64 64]
+kappa  noise put into x   D  one-step denoised image   [N c h w]
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import adaptive_max_pool2d, cosine_similarity
 
 from scoredistill.export.sheet import Sheet
 from scoredistill.randomness import gaussian
-from scoredistill.studies.distill import X, image, query, watch
+from scoredistill.studies.distill import image, query, watch
 from scoredistill.studies.estimates import conclude, exceeds, over_seeds
 from scoredistill.studies.images import judged, pixels
-from scoredistill.studies.scales import SCALES, TIMES, sdi_2d
-from scoredistill.studies.study import Bench, Finding, Study
+from scoredistill.studies.study import Bench, Finding, Study, X
 from scoredistill.toybox import BACKGROUND
 
 RANDOM, SGD, DRIFT, PLAIN, OURS = "random", "SGD", "fixed point", "inversion, 0", "inversion, -7.5"
-CHOICES = {
-    RANDOM: sdi_2d(noise_source="random"),
-    SGD: sdi_2d(noise_source="sgd"),
-    DRIFT: sdi_2d(noise_source="fixed_point"),
-    PLAIN: sdi_2d(inversion_scale=0.0, entropy=0.0),
-    OURS: sdi_2d(entropy=0.0),
+CHOICES: dict[str, dict[str, Any]] = {
+    RANDOM: {"noise_source": "random"},
+    SGD: {"noise_source": "sgd"},
+    DRIFT: {"noise_source": "fixed_point"},
+    PLAIN: {"inversion_scale": 0.0, "entropy": 0.0},
+    OURS: {"entropy": 0.0},
 }
+"""The settings of SDI with each choice of noise."""
 MOMENTS = (0.15, 0.4, 0.65)  # of the run: when shapes form, then parts, then details
 NOISE_RANGE = 3.0  # standard deviations of noise from gray to white
 VISIBLE = 0.1  # difference from the background, in pixels of [0, 1], that makes a pixel part of the toy
@@ -52,7 +53,7 @@ def run(bench: Bench) -> Finding:
     focus = over_run(bench, moments, lambda kappa: concentration(kappa, toy))
     loud = over_run(bench, moments, lambda kappa: kappa.flatten(1).std(1))
     first = moments[0]
-    early = {name: judged(bench, first.probes[name]["x0"])["similarity"] for name in CHOICES}
+    early = {name: judged(bench, pixels(bench, first.probes[name]["x0"]))["similarity"] for name in CHOICES}
     start = gaussian(first.x, query(bench).rng)
     similarity = cosine_similarity(first.probes[SGD]["kappa"].flatten(1), start.flatten(1)).mean().item()
     holds, because = conclude(
@@ -79,17 +80,18 @@ def run(bench: Bench) -> Finding:
             "denoised in one step": sheet(bench, moments, "x0"),
         },
         remarks="The pictures show the first caption's first seed, the noise without the entropy term of eq. 11. "
-        f"{SCALES} {TIMES}",
+        f"{bench.terms.remarks}",
     )
 
 
 def watched(bench: Bench) -> Iterator[Moment]:
     """A run of SDI, stopped at each of `MOMENTS`, and at its end, to try every choice of noise."""
     moments = {int(share * bench.steps) for share in MOMENTS} | {bench.steps - 1}
-    for step in watch(bench, image(bench), sdi_2d()):
+    choices = {name: bench.terms.sdi(**settings) for name, settings in CHOICES.items()}
+    for step in watch(bench, image(bench), bench.terms.sdi()):
         if step.index in moments:
-            ask = {name: replace(query(bench), progress=step.index / bench.steps) for name in CHOICES}
-            probes = {name: method(ask[name], step.x).probe for name, method in CHOICES.items()}
+            ask = {name: replace(query(bench), progress=step.index / bench.steps) for name in choices}
+            probes = {name: method(ask[name], step.x).probe for name, method in choices.items()}
             yield Moment(float(step.distilled.probe["t"][0]), step.x, probes)
 
 
@@ -101,13 +103,13 @@ def over_run(bench: Bench, moments: Sequence[Moment], measure: Callable[[X], Ten
     }
 
 
-def visible(bench: Bench, x: X) -> Bool[Tensor, "N 1 64 64"]:
-    """The pixels of the toy: those that differ from Toybox's background in a denoised image."""
+def visible(bench: Bench, x: X) -> Bool[Tensor, "N 1 h w"]:
+    """The pixels, or latents, of the toy: where a denoised image differs from Toybox's background."""
     difference = (pixels(bench, x) - torch.tensor(BACKGROUND)[:, None, None]).abs()
-    return difference.amax(1, keepdim=True) > VISIBLE
+    return adaptive_max_pool2d(difference.amax(1, keepdim=True), x.shape[-2:]) > VISIBLE
 
 
-def concentration(kappa: X, toy: Bool[Tensor, "N 1 64 64"]) -> Float[Tensor, "N"]:
+def concentration(kappa: X, toy: Bool[Tensor, "N 1 h w"]) -> Float[Tensor, "N"]:
     """Mean square of the noise on the toy over that beside it: 1 for noise that knows nothing of the image."""
     energy, on = kappa.detach().cpu().float().square().mean(1, keepdim=True), toy.float()
     inside, outside = ((energy * part).sum((1, 2, 3)) / part.sum((1, 2, 3)).clamp(min=1) for part in (on, 1 - on))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from scoredistill.studies.estimates import conclude, exceeds
 from scoredistill.studies.images import row, side_by_side
 from scoredistill.studies.residuals import AVERAGED, along, larger, plot, run_with_residuals, typical, within
-from scoredistill.studies.scales import SCALES, TIMES, sdi_2d
 from scoredistill.studies.study import Bench, Finding, Study
 
 SOURCES = {
@@ -25,10 +24,10 @@ REMARKS = (
 
 def run(bench: Bench) -> Finding:
     """Each noise at the images of one run of SDI, and each in a run of its own."""
-    choices = {name: sdi_2d(**source) for name, source in SOURCES.items()}
-    times, errors = along(bench, choices[OURS], choices | {BARE: sdi_2d(entropy=0.0)})
+    choices = {name: bench.terms.sdi(**source) for name, source in SOURCES.items()}
+    times, errors = along(bench, choices[OURS], choices | {BARE: bench.terms.sdi(entropy=0.0)})
     own = {name: run_with_residuals(bench, method) for name, method in choices.items()}
-    counted = {name: within(times, values) for name, values in errors.items()}
+    counted = {name: within(bench, times, values) for name, values in errors.items()}
     rows_and_values = {name: row(bench, name, made.x) for name, made in own.items()}
     similar = {name: values["similarity"] for name, (_, values) in rows_and_values.items()}
     others = [name for name in SOURCES if name != OURS]
@@ -54,7 +53,7 @@ def run(bench: Bench) -> Finding:
             ),
         },
         settings={name: str(source) for name, source in SOURCES.items()},
-        remarks=f"{SCALES} {TIMES} {AVERAGED} {REMARKS}",
+        remarks=f"{bench.terms.remarks} {AVERAGED} {REMARKS}",
     )
 
 

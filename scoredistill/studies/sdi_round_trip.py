@@ -7,11 +7,10 @@ import torch
 from scoredistill.contracts import Conditions
 from scoredistill.methods import ddim
 from scoredistill.methods.inversion import ascend, even_times
-from scoredistill.studies.distill import X, query, sampled
+from scoredistill.studies.distill import query, sampled
 from scoredistill.studies.estimates import conclude, exceeds, over_seeds
 from scoredistill.studies.images import row, side_by_side
-from scoredistill.studies.scales import SCALE, SCALES, here
-from scoredistill.studies.study import Bench, Finding, Study
+from scoredistill.studies.study import Bench, Finding, Study, X
 
 PAIRS = ((0.0, 0.0), (1.0, 1.0), (0.0, 7.5), (7.5, 7.5), (-7.5, 7.5))
 BEST = (0.0, 0.0)
@@ -21,9 +20,9 @@ GUIDED = PAIRS[2:]  # those that the paper compares with it
 @torch.no_grad()
 def run(bench: Bench) -> Finding:
     """A round trip with each pair of scales, all from the same samples."""
-    conditions = query(bench).conditions
+    conditions, here = query(bench).conditions, bench.terms.here
     names = {pair: "({:g}, {:g})".format(*pair) for pair in PAIRS}
-    original = sampled(bench, SCALE)
+    original = sampled(bench, bench.terms.scale)
     again = {pair: round_trip(bench, original, conditions, here(pair[0]), here(pair[1])) for pair in PAIRS}
     errors = {pair: bench.fold((x - original).square().flatten(1).mean(1)).sqrt() for pair, x in again.items()}
     holds, because = conclude(
@@ -36,9 +35,9 @@ def run(bench: Bench) -> Finding:
         because,
         rows=[{**row(bench, name, x)[0], "error": misses.get(name)} for name, x in made.items()],
         sheets={"figure": side_by_side(bench, made)},
-        settings={"DDIM steps": bench.ddim_steps, "scale of the sample": SCALE},
-        remarks="Pairs are (inversion, sampling again), in the paper's numbers; the error is the root mean square over "
-        f"pixels in [-1, 1]. {SCALES}",
+        settings={"DDIM steps": bench.ddim_steps, "scale of the sample": bench.terms.scale},
+        remarks="Pairs are (inversion, sampling again), in the paper's numbers; the error is the root mean square in "
+        f"the prior's space, pixels in [-1, 1] or latents. {bench.terms.remarks}",
     )
 
 

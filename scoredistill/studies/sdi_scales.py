@@ -6,7 +6,6 @@ from scoredistill.studies.distill import sampled
 from scoredistill.studies.estimates import conclude, exceeds, over_seeds
 from scoredistill.studies.images import pixels, row, side_by_side
 from scoredistill.studies.quality import unlikeness
-from scoredistill.studies.scales import SCALES, here
 from scoredistill.studies.study import Bench, Finding, Study
 
 PAPER = (1.0, 5.0, 10.0, 30.0, 100.0)
@@ -15,6 +14,7 @@ LOW, USUAL, HIGH = 1.0, 10.0, 100.0
 
 def run(bench: Bench) -> Finding:
     """DDIM at every scale."""
+    here = bench.terms.here
     names = {scale: f"{scale:g} (here {here(scale):.3g})" for scale in PAPER}
     made = {names[scale]: sampled(bench, here(scale)) for scale in PAPER}
     spread = {name: unlikeness(bench, bench.judge.image_features(pixels(bench, x))) for name, x in made.items()}
@@ -33,8 +33,8 @@ def run(bench: Bench) -> Finding:
         rows=[line | {"diversity": over_seeds(spread[line[""]])} for line in rows],
         sheets={"figure": side_by_side(bench, made)},
         settings={"scales": [here(scale) for scale in PAPER], "DDIM steps": bench.ddim_steps},
-        remarks=f"{SCALES} Diversity: mean of 1 - cosine between the judge's features of an image and of the "
-        "caption's other seeds.",
+        remarks=f"{bench.terms.remarks} Diversity: mean of 1 - cosine between the judge's features of an image and "
+        "of the caption's other seeds.",
     )
 
 

@@ -1,6 +1,6 @@
 """A study: a claim of a paper, its measurement on a bench, and whether the claim holds.
 
-C captions   S seeds   N = C S rows of a batch, caption by caption   H W pixels
+C captions   S seeds   N = C S rows of a batch, caption by caption   H W pixels   c h w of the prior's space
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from scoredistill.evaluate.judge import Judge
 from scoredistill.export.plot import Plot
 from scoredistill.export.sheet import Sheet
 from scoredistill.methods.noise import asset_noise
+from scoredistill.priors.diffusers.latents import Latents
+from scoredistill.priors.diffusers.prior import DiffusersPrior
 from scoredistill.priors.toybox import SIZE, ToyboxPrior
+from scoredistill.studies.terms import Terms
 from scoredistill.toybox.captions import Description, phrase
 
 TOYS = (
@@ -37,6 +40,8 @@ CAPTIONS = tuple(phrase(Description(kind, color)) for kind, color in TOYS)
 
 DDIM_STEPS = 30  # as in the SDI paper's appendix E
 
+X = Float[Tensor, "N c h w"]
+"""Images in the prior's space: pixels in [-1, 1], or scaled latents."""
 Row = Mapping[str, Any]
 """A row of a table: names, numbers, and {"mean", "sd", "n"} of `estimates`."""
 
@@ -45,7 +50,7 @@ Row = Mapping[str, Any]
 class Bench:
     """The input of a study: the prior, the judge, and the size."""
 
-    prior: ToyboxPrior
+    prior: ToyboxPrior | DiffusersPrior
     judge: Judge
     captions: tuple[str, ...]
     seeds: int  # images for each caption
@@ -74,12 +79,28 @@ class Bench:
         """The captions of the whole batch."""
         return Prompt(self.texts)
 
+    @property
+    def terms(self) -> Terms:
+        """The numbers of the papers in the prior's terms."""
+        return Terms(self.prior.needs.published)
+
+    @property
+    def size(self) -> int:
+        """Height and width of a picture in pixels."""
+        return self.prior.space.size if isinstance(self.prior, DiffusersPrior) else SIZE
+
+    @property
+    def latent(self) -> bool:
+        """Whether flat images are optimized as the prior's latents, as in the papers, and not as pixels."""
+        return isinstance(self.prior, DiffusersPrior) and isinstance(self.prior.space, Latents)
+
     @cached_property
-    def noise(self) -> Float[Tensor, "N 3 64 64"]:
+    def noise(self) -> X:
         """Unit noise, one a row: where DDIM starts, and the fixed per-asset noise of DSD for `seed`."""
         conditions = self.prior.conditions(self.prompt, None, self.rows)
         query = Query(self.prior, conditions, 0.0, torch.Generator(), asset_seed=self.seed)
-        return asset_noise(query, torch.empty(self.rows, 3, SIZE, SIZE, device=self.prior.device))
+        one = self.prior.encode(torch.zeros(1, 3, self.size, self.size, device=self.prior.device))
+        return asset_noise(query, one.expand(self.rows, -1, -1, -1))
 
     def fold(self, values: Float[Tensor, "N"]) -> Float[Tensor, "C S"]:
         """One value a row, as a table of captions by seeds."""
@@ -116,3 +137,4 @@ class Study:
     captions: int = 4
     seeds: int = 3
     steps: int = 60
+    prior: str = "toybox"  # where it runs unless asked otherwise

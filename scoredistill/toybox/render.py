@@ -94,7 +94,7 @@ def render(toy: Toy, cameras: Cameras, background: Float[Tensor, "3"]) -> Frame:
     """Render one toy from all cameras over a plain background, shaded by `daylight`.
 
     rgb = sum_k w_k albedo_k daylight(n_k), with w_k the coverage of fragment k times the transmittance of the nearer
-    ones; depth = sum_k w_k z_k, normal = sum_k w_k n_k in world coordinates. Any device.
+    ones; depth is the mean of z_k weighted by w_k, normal = sum_k w_k n_k in world coordinates. Any device.
     """
     views, height, width = len(cameras), cameras.height, cameras.width
     origins, directions = (rays.reshape(-1, 3).T.contiguous() for rays in cameras.rays())
@@ -105,6 +105,7 @@ def render(toy: Toy, cameras: Cameras, background: Float[Tensor, "3"]) -> Frame:
     layers.index_add_(1, fragments.pairs.ray, _shaded(fragments) * _weights(fragments))
     rgb, opacity, depth, normal = layers.split([3, 1, 1, 3])
     rgb = rgb + (1 - opacity) * background.to(rgb)[:, None]
+    depth = depth / opacity.where(opacity > 0, 1)
 
     def images(values: Tensor) -> Tensor:
         return values.reshape(-1, views, height, width).transpose(0, 1).contiguous()

@@ -30,9 +30,9 @@ captions and view words; it knows no camera and no 3D.
 | | |
 |---|---|
 | parameters | {millions:.1f} M, stored in float16 |
-| autoencoder | AutoencoderKL, from principal components of 8x8 patches |
+| autoencoder | AutoencoderKL; its encoder is principal components of 8x8 patches, its decoder trained |
 | fidelity | {psnr:.1f} dB on {held_out} held-out renders |
-| training of the autoencoder | {vae_images} images, {vae_minutes:.0f} minutes, averaged weights |
+| training of the decoder | {vae_images} images, {vae_minutes:.0f} minutes, averaged weights |
 | training of text encoder and U-Net | together, on {images} latents, {minutes:.0f} minutes, averaged weights |
 | data | {views} renders of random toys at 128x128 pixels |
 | captions | worded anew at every use; {null:.0%} dropped, {view:.0%} of the others name the view |

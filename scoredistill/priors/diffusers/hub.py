@@ -1,6 +1,7 @@
 """Published weights by name: aliases, folders and the Hugging Face hub.
 
     checkpoint = find("sd")                       an alias, a local folder, or org/name[@revision]
+    checkpoint = find("toybox-sd")                the folder that ships with the package
     checkpoint.index                              model_index.json
     checkpoint.settings("scheduler", ...)         the configuration of a part
     checkpoint.network("vae", torch.float16)      a part as the class that the index names, frozen
@@ -48,6 +49,9 @@ ALIASES: dict[str, tuple[str, ...]] = {
 }
 """Candidates of each alias in order, org/name[@revision]; the only place with hub ids. Some require a login."""
 
+SHIPPED = {"toybox-sd": Path(__file__).parents[2] / "weights" / "toybox-sd"}
+"""Models in the published format whose folder is part of this package."""
+
 FAMILIES = {"mvdream": "mvdream", "zero123": "zero123", "stable-zero123": "zero123"}
 """The families of aliases; all other aliases are of the family "diffusers", text-to-image models."""
 
@@ -56,11 +60,13 @@ FOLDER = "or name a local folder with model_index.json, as in --prior /path/to/f
 
 
 def find(name: str) -> Checkpoint:
-    """The checkpoint of an alias, a local folder (also of the hub's cache) or org/name[@revision].
+    """The checkpoint of a shipped model, an alias, a local folder (also of the hub's cache) or org/name[@revision].
 
     For an alias the first candidate in the cache, otherwise the first on the hub. If none is available, ValueError in
     one line with the reason for each candidate.
     """
+    if name in SHIPPED:
+        return Checkpoint(str(model_folder(SHIPPED[name])))
     if name not in ALIASES and Path(name).is_dir():
         return Checkpoint(str(model_folder(Path(name))))
     library("huggingface_hub")
@@ -107,9 +113,13 @@ def model_folder(folder: Path) -> Path:
 
 
 def published(name: str) -> bool:
-    """Whether `find` accepts a name: an alias, a folder, or org/name[@revision]."""
+    """Whether `find` accepts a name: a shipped model, an alias, a folder, or org/name[@revision]."""
     place, _, revision = _split(name)
-    return name in ALIASES or Path(name).is_dir() or (HUB_ID.fullmatch(place) is not None and " " not in revision)
+    return (
+        name in (*SHIPPED, *ALIASES)
+        or Path(name).is_dir()
+        or (HUB_ID.fullmatch(place) is not None and " " not in revision)
+    )
 
 
 def _split(name: str) -> tuple[str, str, str]:

@@ -24,6 +24,16 @@ class PublishedPrior(NetworkPrior):
         self.prediction: Prediction = levels[1]
         self.embedding = denoiser.width(net)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.net.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision in which the network runs."""
+        return next(self.net.parameters()).dtype
+
     def encode(self, rgb: Float[Tensor, "B 3 H W"], rng: torch.Generator | None = None) -> X:
         """Pixels of any size to x; for latents a sample of the posterior drawn with `rng`, without it the mean."""
         return self.space.encode(rgb, rng)

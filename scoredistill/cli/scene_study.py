@@ -1,0 +1,110 @@
+"""A study in 3D at the terminal: its runs as a sweep, then its measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from scoredistill.cli.drive import StoppedError
+from scoredistill.cli.signals import Signals
+from scoredistill.cli.sweep_cost import ASSUMED, estimate
+from scoredistill.cli.sweep_progress import SweepProgress, summary
+from scoredistill.priors.load import describe_prior, full_prior_name, is_toybox
+from scoredistill.recipes.command import command_line
+from scoredistill.runs.names import RUNS
+from scoredistill.runs.protocol import PROTOCOLS
+from scoredistill.studies.conduct import Order, claim
+from scoredistill.studies.report import Size, write_report
+from scoredistill.studies.scene_conduct import Runs, concluded, gathered
+from scoredistill.studies.scene_study import SceneStudy, Settings
+from scoredistill.studies.study import CAPTIONS, Finding
+from scoredistill.sweep.conduct import conduct
+from scoredistill.sweep.local import LocalEngine
+from scoredistill.sweep.plan import SweepConfig, trials
+from scoredistill.sweep.prompt_sets import prompts_of
+
+ORIGINAL = "sdi43"
+"""The prompts of SDI's table 1."""
+OFFICIAL = ("paper", "low-vram")
+"""The presets of the papers' own size."""
+
+
+def runs_of(study: SceneStudy, order: Order) -> tuple[Runs, SweepConfig]:
+    """The runs of a study as it is ordered, and the sweep that makes them.
+
+    With the official settings and a published model they are the paper's own prompts, as many as there.
+    """
+    prior = order.prior or study.prior
+    needs = describe_prior(full_prior_name(prior))
+    known, size = list(CAPTIONS), (study.captions, study.seeds)
+    if order.preset in OFFICIAL and not is_toybox(full_prior_name(prior)):
+        known, size = prompts_of((ORIGINAL,)), study.paper_size
+    runs = Runs.of(study, needs, known[: order.captions or size[0]], order.seeds or size[1])
+    base = {"prior": prior, "device": order.device} | ({"steps": order.steps} if order.steps else {})
+    grid = {"prompt": list(runs.captions), "seed": list(range(order.seed, order.seed + runs.seeds))}
+    return runs, SweepConfig(order.preset, (), base, grid, tuple(runs.arms.values()))
+
+
+def forecast(study: SceneStudy, order: Order) -> str:
+    """What a study would run, and what that costs."""
+    runs, plan = runs_of(study, order)
+    planned = trials(plan, folder_of(study, order) / "runs")
+    cost, count = estimate(planned), f"{len(runs.captions)} prompts x {len(runs.arms)} arms x {runs.seeds} seeds"
+    views = PROTOCOLS[protocol_of(study, order)].about
+    return "\n".join(
+        (
+            f"{study.name}: {count} = {len(planned)} runs; {views}",
+            *(f"  {arm}: {_listed(settings)}" for arm, settings in runs.arms.items()),
+            f"{cost.calls:,.0f} denoiser calls, which evaluate {cost.images:,.0f} images",
+            f"about {cost.hours / order.processes:.2f} hours with --processes {order.processes}",
+            f"about {cost.gigabytes:.2f} GB on the disk",
+            ASSUMED,
+        )
+    )
+
+
+def protocol_of(study: SceneStudy, order: Order) -> str:
+    """The views that are measured: the paper's with the official settings."""
+    return study.protocol if order.preset in OFFICIAL else "quick"
+
+
+def _listed(settings: Settings) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
+
+
+def conduct_scenes(study: SceneStudy, order: Order, progress: Callable[[str], object]) -> tuple[Finding, Path]:
+    """Make the runs that are missing, measure all, and write the folder of the study; repeated, it goes on.
+
+    ValueError as `conduct` of a sweep; StoppedError where a signal stops it.
+    """
+    folder = folder_of(study, order)
+    claim(folder)
+    runs, plan = runs_of(study, order)
+    again = command(study, order, runs, folder)
+    with Signals() as signals:
+        signals.notice = "stopping the runs after their steps; once more ends them at once"
+        with SweepProgress() as show:
+            engine = LocalEngine(order.processes)
+            tally = conduct(plan, folder / "runs", engine, retries=0, report=show, stop=signals.stop_requested)
+        if signals.stop_requested():
+            raise StoppedError(f"stopped, {summary(tally)}; go on with: {again}", signals.code)
+    folders = [trial.path for trial in trials(plan, folder / "runs")]
+    found = gathered(runs, folders, folder / "cache", protocol_of(study, order), progress)
+    finding = concluded(found)
+    size = Size(list(runs.captions), runs.seeds, order.steps, order.seed, place="3D")
+    about = {"prior": order.prior or study.prior, "device": order.device, "preset": order.preset}
+    write_report(study, size, finding, folder, about, again)
+    return finding, folder / "index.html"
+
+
+def folder_of(study: SceneStudy, order: Order) -> Path:
+    """The folder of a study, by default named after it and its seed."""
+    return order.out or RUNS / f"study-{study.name}-{order.seed}"
+
+
+def command(study: SceneStudy, order: Order, runs: Runs, folder: Path) -> str:
+    """The command line that repeats the study."""
+    size = {"captions": len(runs.captions), "seeds": runs.seeds, "steps": order.steps, "seed": order.seed}
+    flags = [word for name, value in size.items() if value is not None for word in (f"--{name}", str(value))]
+    flags += ["--prior", order.prior or study.prior, "--preset", order.preset, "--processes", str(order.processes)]
+    return command_line("study", study.name, *flags, *(["--out", str(folder)] if order.out else []))

@@ -1,0 +1,122 @@
+"""What is measured of a finished run of a study in 3D, and remembered beside it.
+
+V views   H W pixels
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from scoredistill.config import to_plain
+from scoredistill.evaluate import metrics
+from scoredistill.evaluate.geometry import Shape, family, nearest, shape_of
+from scoredistill.evaluate.judge import VIEWS, Judge
+from scoredistill.evaluate.report import expected
+from scoredistill.files import read_limited
+from scoredistill.priors.load import is_toybox
+from scoredistill.recipes.recipe import Recipe
+from scoredistill.runs import checkpoint
+from scoredistill.runs.evaluation import measured
+from scoredistill.runs.finish import open_3d_scene
+from scoredistill.runs.measures import Measures
+from scoredistill.runs.protocol import PROTOCOLS, measured_views
+from scoredistill.runs.renders import render_views
+from scoredistill.toybox.captions import CANONICAL_FRONT
+
+JUDGED = ("similarity", "kind_right", "color_right", "view_right", "sharpness", "saturation", "diverged")
+STORED = ("seconds", "peak_mb")  # of metrics.json
+LARGEST = 1 << 20  # bytes of metrics.json
+BEHIND_DEG, ELEVATIONS_DEG = (150.0, 180.0, 210.0), (0.0, 15.0, 30.0)
+FRONT, BACK = VIEWS.index("front view"), VIEWS.index("back view")
+VERSION = 1  # of what is measured; results of another are measured anew
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured of a run, and the views that were judged."""
+
+    values: Mapping[str, float]
+    views: UInt8[Tensor, "V 3 H W"]
+
+
+@dataclass
+class Meter:
+    """Measures runs; the true toys of a caption are made once."""
+
+    judge: Judge = field(default_factory=Judge.load)
+    protocol: str = "quick"  # the views that are judged
+    families: dict[str, list[Shape]] = field(default_factory=dict)
+
+    def __call__(self, folder: Path, cache: Path) -> Result | None:
+        """The result of a run, from `cache` where it was measured there before; None for one without a checkpoint."""
+        try:
+            recipe, scene = open_3d_scene(folder)
+        except ValueError:
+            return None
+        key = {
+            "version": VERSION,
+            "protocol": self.protocol,
+            "recipe": to_plain(recipe),
+            "checkpoints": checkpoint.indices(folder / "checkpoint"),
+        }
+        key = json.loads(json.dumps(key, default=str))
+        with contextlib.suppress(ValueError):  # a damaged one is measured anew
+            found = checkpoint.read(cache)
+            if found is not None and found["key"] == key:
+                return Result(**found["result"])
+        result = self.measure(folder, recipe, scene)
+        checkpoint.write(cache, {"index": 0, "key": key, "result": {"values": result.values, "views": result.views}})
+        return result
+
+    @torch.no_grad()
+    def measure(self, folder: Path, recipe: Recipe, scene: Any) -> Result:
+        """All metrics of a scene."""
+        views = measured_views(recipe, scene, PROTOCOLS[self.protocol])
+        row = measured(recipe, views, Measures())
+        values = {name: float(row[name]) for name in JUDGED if name in row} | _stored(folder)
+        if is_toybox(recipe.prior.name):
+            values |= self.shape(recipe, scene) | self.front_behind(recipe, scene)
+        return Result(values, (255 * views.rgb.nan_to_num(0, 0, 0).clamp(0, 1)).round().byte())
+
+    def shape(self, recipe: Recipe, scene: Any) -> dict[str, float]:
+        """How far the scene's shape is from the nearest of the toys that its prompt describes."""
+        prompt = recipe.prompt.text
+        if prompt not in self.families:
+            self.families[prompt] = family(prompt)
+        found = nearest(shape_of(scene, recipe.prior.device), self.families[prompt])
+        names = {"chamfer": found.chamfer, "normals": found.normals, "overlap": found.overlap, "volume": found.volume}
+        return {name: value if math.isfinite(value) else math.nan for name, value in names.items()}
+
+    def front_behind(self, recipe: Recipe, scene: Any) -> dict[str, float]:
+        """The share of views from behind that the judge takes rather for a front; nothing for toys without a front."""
+        if expected(recipe.prompt.text)[0] not in CANONICAL_FRONT:
+            return {}
+        azimuths, elevations = zip(*product(BEHIND_DEG, ELEVATIONS_DEG), strict=True)
+        rgb = render_views(recipe, scene, list(azimuths), list(elevations), 64).rgb
+        seen = self.judge.recognize(rgb.nan_to_num(0, 0, 0).clamp(0, 1).cpu()).view
+        return {"front_behind": float((seen[:, FRONT] > seen[:, BACK]).float().mean())}
+
+
+def diversity(judge: Judge, views: Float[Tensor, "S V 3 H W"]) -> float:
+    """Mean distance of the judge's features over all pairs of results, at the same camera."""
+    return fmean(metrics.diversity(judge.image_features(view)) for view in views.unbind(1))
+
+
+def _stored(folder: Path) -> dict[str, float]:
+    """Time and memory of the run, as it noted them itself."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(read_limited(folder / "metrics.json", LARGEST))
+        return {name: float(found[name]) for name in STORED if isinstance(found.get(name), int | float)}
+    return {}

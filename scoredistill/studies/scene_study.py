@@ -1,0 +1,153 @@
+"""A study in 3D: what it compares, what the claim says of it, and how many pairs decide.
+
+C captions   S seeds   V views of a result   H W pixels
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from scoredistill.studies.estimates import Gap, Part, gap
+from scoredistill.studies.terms import Terms
+
+Settings = Mapping[str, Any]
+"""Settings of a run by the names of a sweep: method, method.scale, scene, resolution ..."""
+Values = Mapping[str, Float[Tensor, "C S"]]
+"""What was measured of the runs of an arm, by the name of the metric; NaN where it has no meaning.
+
+The diversity of the seeds of a caption is one value, [C 1].
+"""
+
+CERTAIN, POWER = 1.96, 0.84  # standard errors: of a 95 % interval; added to them, of a power of 80 %
+
+
+@runtime_checkable
+class Statement(Protocol):
+    """A part of a claim."""
+
+    def part(self, arms: Mapping[str, Values]) -> Part:
+        """Whether it holds, and the words and numbers that say so."""
+        ...
+
+
+@dataclass(frozen=True)
+class Exceeds:
+    """A metric is larger in one arm than in another, over pairs of equal caption and seed."""
+
+    metric: str
+    one: str
+    other: str
+    effect: float  # the least difference worth seeing, for which the number of pairs is planned
+
+    def part(self, arms: Mapping[str, Values]) -> Part:
+        """Decided where the 95 % interval of the mean difference leaves out zero."""
+        found = difference(arms, self.metric, self.one, self.other)
+        words = f"{self.metric} of {self.one} less {self.other}'s {interval(found)}"
+        return decided(found), words + ("" if decided(found) is not None else f", {open_pairs(found, self.effect)}")
+
+
+@dataclass(frozen=True)
+class NoWorse:
+    """A metric of one arm is not smaller than that of another by more than a margin."""
+
+    metric: str
+    one: str
+    other: str
+    margin: float
+
+    @property
+    def effect(self) -> float:
+        """The difference for which the number of pairs is planned."""
+        return self.margin
+
+    def part(self, arms: Mapping[str, Values]) -> Part:
+        """Decided where the 95 % interval of the mean difference lies on one side of the margin."""
+        found = difference(arms, self.metric, self.one, self.other)
+        shifted = Gap(found.mean + self.margin, found.error, found.count)
+        words = f"{self.metric} of {self.one} less {self.other}'s {interval(found)}, at worst -{self.margin:g}"
+        return decided(shifted), words + ("" if decided(shifted) is not None else f", {open_pairs(shifted, 0)}")
+
+
+@dataclass(frozen=True)
+class SceneStudy:
+    """A figure or table of a paper in 3D: every arm with every caption and seed."""
+
+    name: str
+    title: str  # in one line
+    paper: str  # the method whose paper it is: a key of METHODS
+    figure: str  # "table 1"
+    claim: str  # what the paper says
+    arms: Callable[[Terms], Mapping[str, Settings]]
+    statements: Sequence[Statement]
+    captions: int = 12
+    seeds: int = 4
+    prior: str = "toybox-mv"  # where it runs unless asked otherwise
+    metrics: Sequence[str] = ()  # columns of the table, by default all that were measured
+    paper_size: tuple[int, int] = (43, 1)  # prompts and seeds of the paper
+    protocol: str = "sdi"  # views of a result in the paper, a key of PROTOCOLS
+    remarks: str = ""
+
+
+def difference(arms: Mapping[str, Values], metric: str, one: str, other: str) -> Gap:
+    """How much larger a metric is in one arm, over the pairs in which both have it."""
+    a, b = (arms[arm].get(metric, torch.full((1, 1), math.nan)) for arm in (one, other))
+    both = a.isfinite() & b.isfinite()
+    if not bool(both.any()):
+        return Gap(0.0, math.inf, 0)
+    return gap(a[both][None], b[both][None])
+
+
+def interval(found: Gap) -> str:
+    """A mean difference with its 95 % interval and the number of pairs."""
+    if not math.isfinite(found.error):
+        return f"{found.mean:+.3g} (n = {found.count})"
+    low, high = found.mean - CERTAIN * found.error, found.mean + CERTAIN * found.error
+    return f"{found.mean:+.3g} [{low:+.3g}, {high:+.3g}] (n = {found.count})"
+
+
+def decided(found: Gap) -> bool | None:
+    """True where the 95 % interval lies above zero, False where below, None where it holds zero."""
+    return None if not abs(found.mean) > CERTAIN * found.error else found.mean > 0
+
+
+def open_pairs(found: Gap, effect: float) -> str:
+    """How many pairs would decide: for the difference as it was found, or for `effect` if that is larger."""
+    needed = pairs(found.error * math.sqrt(found.count), max(abs(found.mean), effect)) if found.count > 1 else 0
+    return f"{needed} pairs would decide" if needed else "more pairs are needed"
+
+
+def pairs(deviation: float, effect: float) -> int:
+    """The pairs that show a mean difference `effect` in 80 % of studies, n = ((1.96 + .84) sd / effect)^2 (Cohen 1988).
+
+    `deviation` is the standard deviation of the difference between pairs; 0 where the effect is 0.
+    """
+    return math.ceil(((CERTAIN + POWER) * deviation / effect) ** 2) if effect > 0 else 0
+
+
+def planned(study: SceneStudy, pilot: Mapping[str, Values]) -> list[str]:
+    """A line for each statement that names a least effect: how many pairs the study needs, by the runs of a pilot."""
+    lines = []
+    for each in study.statements:
+        if isinstance(each, Exceeds | NoWorse):
+            found = difference(pilot, each.metric, each.one, each.other)
+            spread = found.error * math.sqrt(found.count) if found.count > 1 else math.nan
+            needed = f"{pairs(spread, each.effect)} pairs" if math.isfinite(spread) else "unknown: fewer than two pairs"
+            lines.append(f"{each.metric}, {each.one} and {each.other}, effect {each.effect:g}: {needed}")
+    return lines
+
+
+def stacked(rows: Mapping[tuple[int, int], Mapping[str, float]], captions: int, seeds: int) -> Values:
+    """The metrics of the runs of an arm, (caption, seed) -> values, as tables; NaN where a run has none."""
+    names = dict.fromkeys(name for row in rows.values() for name in row)
+    tables = {name: torch.full((captions, seeds), math.nan, dtype=torch.float64) for name in names}
+    for (caption, seed), row in rows.items():
+        for name, value in row.items():
+            tables[name][caption, seed] = value
+    return tables

@@ -1,0 +1,114 @@
+"""Studies in 3D: statements about tables in closed form, what they plan, and one of them from end to end."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from scoredistill.cli import main
+from scoredistill.contracts import Needs
+from scoredistill.recipes.presets import PRESETS
+from scoredistill.studies import SCENE_STUDIES
+from scoredistill.studies.scene_conduct import Runs
+from scoredistill.studies.scene_study import Exceeds, NoWorse, Values, pairs, planned, stacked
+from scoredistill.sweep.plan import SweepConfig, trials
+
+
+def arms(one: list[list[float]], other: list[list[float]]) -> dict[str, Values]:
+    return {"a": {"similarity": torch.tensor(one)}, "b": {"similarity": torch.tensor(other)}}
+
+
+def test_a_difference_is_that_of_pairs() -> None:
+    """Differences .1, .2, .3, .4: mean .25, standard error sqrt(1/60) / 2, and the interval 1.96 of it wide."""
+    found = arms([[0.6, 0.7], [0.8, 0.9]], [[0.5, 0.5], [0.5, 0.5]])
+    holds, words = Exceeds("similarity", "a", "b", 0.1).part(found)
+    error = 1.96 * math.sqrt(1 / 60) / 2
+    assert holds is True
+    assert f"+0.25 [{0.25 - error:+.3g}, {0.25 + error:+.3g}] (n = 4)" in words
+    assert Exceeds("similarity", "b", "a", 0.1).part(found)[0] is False
+
+
+def test_runs_without_a_value_are_left_out() -> None:
+    found = arms([[math.nan, 0.7], [0.7, 0.8]], [[0.5, 0.5], [0.5, 0.5]])
+    assert "(n = 3)" in Exceeds("similarity", "a", "b", 0.1).part(found)[1]
+    assert Exceeds("volume", "a", "b", 0.1).part(found)[0] is None
+
+
+def test_an_open_statement_tells_how_many_pairs_decide() -> None:
+    """sd 0.2, effect 0.1: ((1.96 + .84) 2)^2 = 31.4 pairs."""
+    assert pairs(0.2, 0.1) == 32
+    noise = torch.tensor([[0.2, -0.2], [0.2, -0.2]], dtype=torch.float64)
+    found = {"a": {"similarity": noise}, "b": {"similarity": torch.zeros(2, 2, dtype=torch.float64)}}
+    needed = pairs(float(noise.std()), 0.1)
+    holds, words = Exceeds("similarity", "a", "b", 0.1).part(found)
+    assert holds is None
+    assert f"{needed} pairs would decide" in words
+
+
+def test_no_worse_compares_with_the_margin() -> None:
+    slightly = arms([[0.49, 0.495], [0.491, 0.489]], [[0.5, 0.5], [0.5, 0.5]])
+    assert NoWorse("similarity", "a", "b", 0.02).part(slightly)[0] is True
+    assert NoWorse("similarity", "a", "b", 0.001).part(slightly)[0] is False
+
+
+@pytest.mark.parametrize("study", SCENE_STUDIES.values(), ids=SCENE_STUDIES)
+@pytest.mark.parametrize("published", [False, True])
+def test_every_arm_is_a_recipe_and_every_statement_names_arms(study, published: bool, tmp_path: Path) -> None:
+    runs = Runs.of(study, Needs(published=published), ["a red car", "a blue cat"], 2)
+    for each in study.statements:
+        assert {each.one, each.other} <= runs.arms.keys()
+    grid = {"prompt": list(runs.captions), "seed": [0, 1]}
+    plan = SweepConfig("study", (), {"prior": "toybox"}, grid, tuple(runs.arms.values()))
+    found = [(trial.recipe.prompt.text, trial.recipe.training.seed) for trial in trials(plan, tmp_path)]
+    assert found == [(runs.captions[caption], seed) for _, caption, seed in runs]
+
+
+def test_tables_have_a_place_for_every_run() -> None:
+    table = stacked({(0, 1): {"similarity": 0.5}, (1, 0): {"similarity": 0.7, "chamfer": 0.1}}, 2, 2)
+    torch.testing.assert_close(
+        table["similarity"], torch.tensor([[math.nan, 0.5], [0.7, math.nan]], dtype=torch.float64), equal_nan=True
+    )
+    assert table["chamfer"].isfinite().sum() == 1
+
+
+def test_a_pilot_plans_the_number_of_pairs() -> None:
+    noise = torch.tensor([[0.2, -0.2], [0.2, -0.2]], dtype=torch.float64)
+    pilot = {name: {"similarity": sign * noise} for name, sign in (("sdi", 1), ("sds", -1))}
+    lines = planned(SCENE_STUDIES["sdi_against_sds"], pilot)
+    assert f"effect 0.02: {pairs(float((2 * noise).std()), 0.02)} pairs" in lines[0]
+    assert lines[1].endswith("unknown: fewer than two pairs")
+
+
+def test_the_paper_s_table_is_planned_in_full(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "sdi_table_1", "--prior", "sd", "--preset", "paper", "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "43 prompts x 6 arms x 1 seeds = 258 runs; 50 views" in printed
+    assert " hours with --processes 1" in printed
+    assert " GB on the disk" in printed
+
+
+def test_a_study_measures_its_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two runs of one step; one that comes to nothing is measured too, and repeated, no run is made again."""
+    flags = ["study", "sdi_against_sds", "--prior", "toybox", "--captions", "1", "--seeds", "1", "--steps", "1"]
+    assert main([*flags, "--out", str(tmp_path)]) == 0
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert [row[""] for row in result["rows"]] == ["sds", "sdi"]
+    assert all(-1 <= row["similarity"]["mean"] <= 1 for row in result["rows"])
+    assert result["holds"] is None
+    assert result["settings"]["preset"] == "study"
+    page = (tmp_path / "index.html").read_text()
+    assert "SDI against SDS in 3D" in page
+    before = (tmp_path / "runs" / "sweep.yaml").stat().st_mtime_ns
+    assert main([*flags, "--out", str(tmp_path)]) == 0
+    assert json.loads((tmp_path / "result.json").read_text())["rows"] == result["rows"]
+    assert (tmp_path / "runs" / "sweep.yaml").stat().st_mtime_ns >= before
+
+
+def test_the_preset_of_studies_is_half_of_fast() -> None:
+    fast, study = (PRESETS[name]("a red car", method="sdi", scene="nerf", prior="toybox") for name in ("fast", "study"))
+    assert study.training.steps == fast.training.steps // 2
+    assert (study.method, study.scene) == (fast.method, fast.scene)
