@@ -16,18 +16,16 @@ from scoredistill.cli.costs import UPDATES, cost
 from scoredistill.cli.method_help import Entry, entry, in_words, of_preset, scales, settings_table
 from scoredistill.methods.catalogue import METHODS
 from scoredistill.recipes.presets import PRESETS
-from scoredistill.studies import STUDIES
 from tools.algorithms import algorithm
 from tools.equations import latex
+from tools.write_studies_doc import ALL, RESULTS, taken_over, verdict
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-STUDY_RESULTS = ROOT / "benchmarks" / "results" / "studies"
 COMPARED = "dsd_diversity"  # the study of all methods
 PEERS = ("true renders", "DDIM", "sds")  # its rows beside a method's own
 MEASURES = ("similarity", "kind right", "color right", "diversity", "sharpness", "Frechet distance")
 VERT = "\\vert "
-VERDICTS = {True: "holds", False: "does not hold", None: "undecided"}
 COSTS = ("calls, rows: paper", "calls, rows: fast", "rows with a negative prompt: fast")
 
 INTRODUCTION = """\
@@ -71,12 +69,13 @@ the denoiser that wait for each other, rows the images that they evaluate for on
 over a run of {UPDATES}; what is computed once is spread over them; a learner's evaluations and its training are
 included. A negative prompt adds rows where it stands beside the empty prompt; CSD phases it in.
 """
+STUDIES_HEAD = "## In the studies\n"
 STUDIED = """\
 Twelve captions by four seeds in 2D, mean ± standard deviation over the seeds; of the last column less is better
 ([all methods, and what the columns are](../studies.md)):
 """
 CLAIMS = """\
-Claims of its paper, measured in 2D. A verdict asks every part of a claim to hold; [studies.md](../studies.md) has the
+Claims of its paper. A verdict asks every part of a claim to hold; [studies.md](../studies.md) has the
 parts:
 """
 CARRIED = """\
@@ -88,6 +87,8 @@ COMMANDS = """\
     scoredistill generate "a red car" --method {name}
 """
 PICTURE = """\
+## Picture
+
 ![DDIM and {title}: a purple snowman, an orange hamburger](../images/methods/{name}.webp)
 
 Two captions on the embedded prior, the first seed: of each pair DDIM on the left, this method on the right, 120 steps
@@ -132,8 +133,7 @@ def page(name: str) -> str:
             "## Algorithm\n",
             f"{algorithm(kind)}\n",
             "[Symbols](../methods.md#symbols); times are snapped to the prior's table.\n",
-            "## Picture\n",
-            PICTURE.format(title=_heading(about), name=name),
+            _picture(name),
             "## Settings\n",
             table(("setting", "meaning", "default", *PRESETS), settings),
             CARRIED,
@@ -141,7 +141,6 @@ def page(name: str) -> str:
             f"Preset `paper`: {in_words(cost(paper), cost(paper, 'ugly'))}, scales {scales(name)}. Preset `fast`: "
             f"{in_words(cost(fast), cost(fast, 'ugly'))}, scales {scales(name, 'fast')}. "
             "[All methods](../methods.md#scales-and-cost).\n",
-            "## In the studies\n",
             _studied(name),
             "## Cite\n",
             f"```bibtex\n{about.citation}\n```\n",
@@ -155,21 +154,30 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def result_of(study: str) -> dict[str, Any]:
-    """What a study found."""
-    return json.loads((STUDY_RESULTS / f"{study}.json").read_text())
+def compared() -> dict[str, Any]:
+    """The study of all methods, on the prior on which it was run first."""
+    return json.loads((RESULTS / f"{COMPARED}.json").read_text())
+
+
+def _picture(name: str) -> str:
+    """The section with the method's picture, where there is one."""
+    there = (DOCS / "images" / "methods" / f"{name}.webp").exists()
+    return PICTURE.format(title=_heading(entry(name)), name=name) if there else ""
 
 
 def _studied(name: str) -> str:
-    """The method's row of the study of all methods, and the verdicts on its own paper's claims."""
-    found = {row[""]: row for row in result_of(COMPARED)["rows"]}
-    rows = [(each, *(_number(found[each][measure]) for measure in MEASURES)) for each in dict.fromkeys([*PEERS, name])]
+    """The method's row of the study of all methods, and the verdicts on its own paper's claims; "" without either."""
+    found = {row[""]: row for row in compared()["rows"]}
+    names = dict.fromkeys([*PEERS, name]) if name in found else ()
+    rows = [(each, *(_number(found[each][measure]) for measure in MEASURES)) for each in names]
     verdicts = [
-        f"- {study.title} ({study.figure}): {VERDICTS[result_of(study.name)['holds']]}"
-        for study in STUDIES.values()
-        if study.paper == name and (STUDY_RESULTS / f"{study.name}.json").exists()
+        f"- {study.title} ({study.figure}), on {Path(result['settings']['prior']).name}: {verdict(result)}"
+        for result in taken_over()
+        if (study := ALL[result["study"]]).paper == name
     ]
-    return "\n".join([STUDIED, table(("", *MEASURES), rows), *([CLAIMS, *verdicts, ""] if verdicts else [])])
+    table_of_methods = [STUDIED, table(("", *MEASURES), rows)] if rows else []
+    claims = [CLAIMS, *verdicts, ""] if verdicts else []
+    return "\n".join([STUDIES_HEAD, *table_of_methods, *claims]) if rows or verdicts else ""
 
 
 def _number(value: Any) -> str:
