@@ -50,7 +50,7 @@ from scoredistill.scenes.splats import Splats, SplatsConfig
 from scoredistill.schedule import NoiseSchedule
 from scoredistill.views import OrbitConfig, no_cameras
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ASD",

@@ -16,7 +16,8 @@ from scoredistill.studies import STUDIES
 from tools import write_metrics_doc, write_studies_doc
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md")), *sorted((DOCS / "methods").glob("*.md"))]
 EXTENDING = ROOT / "docs" / "extending.md"
 
 

@@ -13,7 +13,10 @@ from scoredistill.cli.costs import UPDATES, cost
 from scoredistill.config import hints
 from scoredistill.methods.catalogue import METHODS
 from scoredistill.methods.dsd import DSD
+from scoredistill.methods.method import DistillationConfig
 from scoredistill.methods.sdi import SDI
+from tools.algorithms import algorithm
+from tools.equations import latex
 
 ROOT = Path(__file__).parents[1]
 
@@ -75,8 +78,29 @@ def test_mvdreams_scale_is_one_number() -> None:
     assert method_help.scales("mvdream", "paper") == "50"
 
 
-def test_the_page_of_the_methods_is_up_to_date(tmp_path: Path) -> None:
-    page = tmp_path / "methods.md"
-    subprocess.run([sys.executable, "-m", "tools.write_methods_doc", str(page)], cwd=ROOT, check=True)
-    written = (ROOT / "docs" / "methods.md").read_text()
-    assert written == page.read_text(), "run: python -m tools.write_methods_doc"
+def test_the_pages_of_the_methods_are_up_to_date(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "tools.write_methods_doc", str(tmp_path)], cwd=ROOT, check=True)
+    written = {path.relative_to(tmp_path) for path in tmp_path.rglob("*.md")}
+    assert len(written) == len(METHODS) + 1
+    for path in written:
+        page = (ROOT / "docs" / path).read_text()
+        assert page == (tmp_path / path).read_text(), f"{path}: run python -m tools.write_methods_doc"
+
+
+@pytest.mark.parametrize(
+    ("equation", "expected"),
+    [
+        ("grad = w(t) [eps_g(x_t, t, y) - eps]", r"\nabla_x = w(t) [\epsilon_{g}(x_{t}, t, y) - \epsilon ]"),
+        ("eps ~ N(0, I),  s one step", r"\epsilon \sim \mathcal{N}(0, I),\quad s\ \text{one}\ \text{step}"),
+        ("x0_hat -> image_weight / sbar", r"\hat{x_0} \to \ \text{image weight}\ / \bar{\sigma}"),
+    ],
+)
+def test_equations_of_docstrings_become_latex(equation: str, expected: str) -> None:
+    assert latex(equation) == expected
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_is_described_by_the_rules_that_compute_it(name: str) -> None:
+    text = algorithm(METHODS[name])
+    assert ("grad = w(t) [target - reference]" in text) is issubclass(METHODS[name], DistillationConfig)
+    assert "def __call__" in text or all(word in text for word in ("**time**", "**noise**", "**weight**"))

@@ -63,9 +63,13 @@ class Consistent3D(DistillationConfig):
             x_s = query.prior.schedule.move(noisy.x_t, target, noisy.t, noisy.r)
             return guided_eps(query.prior, x_s, noisy.r, query.conditions, timesteps.at_progress(scale, query.progress))
 
+        def lower(query: Query, t: Time) -> Time:
+            """r = s = t_start + (t_end - t_start) sqrt(progress), the same for every image."""
+            return torch.full_like(t, self.lower_time(query.progress))
+
         return Distillation(
             time=self.upper_time,
-            second_time=lambda query, t: torch.full_like(t, self.lower_time(query.progress)),
+            second_time=lower,
             noise=noise.fixed,
             target=guided(scale),
             reference=one_step_below,

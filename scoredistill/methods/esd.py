@@ -52,6 +52,7 @@ class ESD(LearnedMethod):
             return learner.eps(query, noisy.x_t, noisy.t, camera=camera)
 
         def learned_score(query: Query, noisy: Noisy, target: X) -> X:
+            """lam eps_phi(x_t, t, y) + (1 - lam) eps_phi(x_t, t, y, camera), predictions of the learner."""
             if self.lam in (0, 1):  # the other branch has no weight
                 return phi(query, noisy, camera=self.lam == 0)
             return self.lam * phi(query, noisy, camera=False) + (1 - self.lam) * phi(query, noisy, camera=True)

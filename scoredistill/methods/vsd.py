@@ -49,6 +49,7 @@ class VSD(LearnedMethod):
             raise ValueError("VSD needs a learner: prepare(prior, seed) begins one")
 
         def learned_score(query: Query, noisy: Noisy, target: X) -> X:
+            """eps_phi(x_t, t, y, camera), the prediction of the learner."""
             return learner.eps(query, noisy.x_t, noisy.t, camera=True)
 
         return Distillation(
