@@ -20,7 +20,7 @@ from scoredistill.evaluate.part_meter import SEEN, PartMeter, PartNetwork, save
 from scoredistill.evaluate.report import evaluate_views
 from scoredistill.toybox import BACKGROUND, Description, Toy, build, captions, render, visibility
 from scoredistill.toybox.render import render_without
-from scoredistill.toybox.visibility import FACES, PARTS
+from scoredistill.toybox.visibility import FACES, PARTS, PIXELS
 
 PLAIN = torch.tensor(BACKGROUND)
 
@@ -78,7 +78,7 @@ def rgb(*shape: int) -> Tensor:
 
 def test_a_saved_meter_is_loaded_up_to_half_precision(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = PartNetwork((16, 16, 16, 16), 8)
+    network = PartNetwork((16, 16, 16))
     save(network, tmp_path / "parts.safetensors")
     again = PartMeter.load(tmp_path / "parts.safetensors")
     before = PartMeter(network).probabilities(rgb(3, 3, 64, 64))
@@ -90,17 +90,18 @@ def test_a_missing_or_other_meter_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no part meter at .*absent"):
         PartMeter.load(tmp_path / "absent.safetensors")
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match="is no meter of face, eyes"):
+    with pytest.raises(ValueError, match="is no meter of left eye, right eye"):
         PartMeter.load(tmp_path / "other.safetensors")
 
 
-def test_the_meter_starts_from_the_stages_that_fit() -> None:
-    judge = JudgeNetwork(Shape(len(captions.VOCABULARY), captions.CONTEXT, widths=(16, 16, 16, 32), joint=8))
-    network = PartNetwork((16, 16, 16, 16), 8)
-    last = network.tower.head.weight.clone()
-    network.begin(judge.image)
-    assert torch.equal(network.tower.stages[0].weight, judge.image.stages[0].weight)  # type: ignore[arg-type]
-    assert torch.equal(network.tower.head.weight, last)
+def test_a_part_is_as_probable_as_it_has_pixels() -> None:
+    class Counted(PartMeter):
+        def pixels(self, rgb: Tensor) -> Tensor:
+            return torch.tensor([[9.0, PIXELS, 0.0, 30.0, 1.0]])
+
+    face, eyes, nose, hat, buttons = Counted(PartNetwork()).probabilities(rgb(1, 3, 64, 64))[0].tolist()
+    assert face == pytest.approx(0.5) and eyes == pytest.approx(81 / 82)
+    assert nose == 0 and hat > 0.99 and buttons < 0.02
 
 
 @pytest.mark.skipif(not part_meter.EMBEDDED.is_file(), reason="no embedded meter: run tools/train_parts.py")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
 from pathlib import Path
 
-from scoredistill.evaluate import judge
 from scoredistill.evaluate.part_meter import SEEN, PartMeter
 from scoredistill.priors.load import load_prior
 from tools.train_all import STAGES, minutes, train_all, words
@@ -21,10 +19,8 @@ def test_a_rehearsal_trains_a_prior_from_nothing(tmp_path: Path) -> None:
     assert re.search(r"\| training \| \d+ steps of 4 images", card)
 
 
-def test_a_rehearsal_trains_the_part_meter_from_the_judge(tmp_path: Path) -> None:
+def test_a_rehearsal_trains_the_part_meter(tmp_path: Path) -> None:
     flags = argparse.Namespace(minutes=0.01, out=tmp_path, seed=0, views=32, batch=4)
-    (tmp_path / "weights").mkdir()
-    shutil.copy(judge.EMBEDDED, tmp_path / "weights")
     train_all([stage for stage in STAGES if stage.name == "toybox-parts"], flags)
     PartMeter.load(tmp_path / "weights" / "toybox-parts.safetensors")
     card = (tmp_path / "weights" / "toybox-parts.md").read_text()

@@ -20,16 +20,14 @@ from torch import Tensor
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from scoredistill.evaluate import judge as judges
 from scoredistill.evaluate import part_meter
-from scoredistill.evaluate.judge import Judge
 from scoredistill.evaluate.part_meter import PartMeter, PartNetwork
 from scoredistill.toybox import visibility
 from tools import part_views
 from tools.augment import degraded
 from tools.fitting import fit
 from tools.part_report import report
-from tools.part_views import VIEWS_PER_TOY, PartViews, held_out, load, seen
+from tools.part_views import VIEWS_PER_TOY, PartViews, held_out, load
 from tools.training import saved_progress, training_flags
 
 FACES = 2.0  # how much more often than another view a front view of a kind with eyes is drawn
@@ -38,7 +36,7 @@ NOISE = 0.06  # largest standard deviation of the noise of a picture
 
 
 class Batches:
-    """Degraded pictures of toys, some of whose parts are removed, and what is seen in each."""
+    """Degraded pictures of toys, some of whose parts are removed, and the pixels of those that are left."""
 
     def __init__(self, views: PartViews, size: int, seed: int) -> None:
         self.views, self.size, self.rng = views, size, np.random.default_rng(seed)
@@ -47,7 +45,7 @@ class Batches:
         weight = (1.0 + FACES * faces.double())[: len(views) - held_out(len(views))]
         self.weight = (weight / weight.sum()).numpy()
 
-    def __call__(self) -> tuple[Float[Tensor, "B 3 64 64"], Bool[Tensor, "B P"]]:
+    def __call__(self) -> tuple[Float[Tensor, "B 3 64 64"], Bool[Tensor, "B P 64 64"]]:
         rows = self.rng.choice(len(self.weight), self.size, replace=False, p=self.weight)
         given, removed = self.views[rows], self._removed()
         parts = given[:, 1:] - given[:, :1]
@@ -61,7 +59,7 @@ class Batches:
         )
         deviation = NOISE * torch.rand(self.size, 1, 1, 1, generator=self.noise)
         noise = deviation * torch.randn(whole.shape, generator=self.noise)
-        return (whole + noise).clamp(0, 1), seen(visibility.visible(gray, changed[:, :, None]))
+        return (whole + noise).clamp(0, 1), (changed - gray).abs() > visibility.CONTRAST
 
     def _removed(self) -> Bool[Tensor, "B P 1 1 1"]:
         """Parts to remove: none of INTACT of the pictures, each with probability 1/2 of the others."""
@@ -70,14 +68,15 @@ class Batches:
 
 
 def losses(flags: argparse.Namespace, seed: int) -> Callable[[PartNetwork], Tensor]:
-    """The mean cross-entropy of all parts on the next batch."""
+    """The cross-entropy of the pixels of all parts on the next batch."""
     batches = Batches(load(flags.data), flags.batch, seed)
 
     def loss_of(net: PartNetwork) -> Tensor:
         rgb, target = (each.to(flags.device) for each in batches())
         with torch.autocast(rgb.device.type, torch.bfloat16):
             logits = net(rgb)
-        return functional.binary_cross_entropy_with_logits(logits.float(), target.float())
+        entropy = functional.binary_cross_entropy_with_logits(logits.float(), target.float(), reduction="none")
+        return entropy.sum((2, 3)).mean() / 10  # of a part in a picture; a tenth, so that gradients are of order one
 
     return loss_of
 
@@ -96,6 +95,7 @@ def card(flags: argparse.Namespace, net: PartNetwork, tables: str) -> str:
         spent=done.seconds / 60,
         minutes=flags.minutes,
         seed=flags.seed,
+        rate=flags.rate,
         contrast=visibility.CONTRAST,
         pixels=visibility.PIXELS,
         tables=tables,
@@ -109,14 +109,14 @@ nose or beak, a hat and buttons are visible. No prior and no method is trained w
 
 - **Truth**: a part is visible in a render if at least {pixels} pixels change by more than {contrast} in a channel when
   it is left out; each eye is a part (`scoredistill/toybox/visibility.py`). No caption is read.
-- **Architecture**: the image tower of the judge with a narrower last stage (`scoredistill/evaluate/part_meter.py`):
-  `{shape}`. It starts from the judge's other stages; all are trained.
+- **Architecture**: a U-Net (`scoredistill/evaluate/part_meter.py`, `{shape}`) marks the pixels of each part; a part
+  is seen if it has {pixels} pixels or more in expectation.
 - **Data**: {views} views of {toys} random toys, two thirds of them with eyes, with and without each part; other toys
   than those of the priors and of the judge. The last {held_out} views are held out.
-- **Training**: cross-entropy; half of the pictures lack some of their parts, so that an outline does not stand for a
-  face. Pictures are degraded like those of the judge's training, and the truth is that of the degraded picture.
-  {steps} steps of {batch} pictures in {spent:.0f} minutes on one core, averaged weights.
-- **Command**: `python tools/train_parts.py --minutes {minutes:g} --views {views} --seed {seed}`
+- **Training**: cross-entropy of each pixel; half of the pictures lack some of their parts, so that an outline does not
+  stand for a face. Pictures are degraded like those of the judge's training, and the truth is that of the degraded
+  picture. {steps} steps of {batch} pictures in {spent:.0f} minutes, averaged weights.
+- **Command**: `python tools/train_parts.py --minutes {minutes:g} --views {views} --batch {batch} --rate {rate:g} --seed {seed}`
 - **License**: Apache-2.0, like the code; trained on procedural images only.
 
 {tables}
@@ -128,10 +128,7 @@ where they belong or missing, never on eyes in a wrong place. The probability of
 
 def main() -> None:
     parser = training_flags(
-        __doc__ or "", "parts", part_meter.EMBEDDED, minutes=15, views=14_336, batch=128, rate=1e-3, every=50
-    )
-    parser.add_argument(
-        "--begin", type=Path, default=judges.EMBEDDED, help="the judge whose first stages it starts from"
+        __doc__ or "", "parts", part_meter.EMBEDDED, minutes=15, views=14_336, batch=32, rate=3e-3, every=50
     )
     parser.set_defaults(workers=1)
     flags = parser.parse_args()
@@ -141,9 +138,7 @@ def main() -> None:
         return
     flags.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(flags.seed)
-    net = PartNetwork()
-    net.begin(Judge.load(flags.begin).network.image)
-    average = fit(0, flags, net, losses)
+    average = fit(0, flags, PartNetwork(), losses)
     assert average is not None
     part_meter.save(average.shadow, flags.weights)
     tables = report(PartMeter.load(flags.weights, flags.device), load(flags.data))

@@ -1,6 +1,6 @@
-"""The part meter: a network that says which parts of a face a picture of a toy shows.
+"""The part meter: a network that marks the parts of a face in a picture of a toy, and what is visible by it.
 
-B images   P parts of `SEEN`   images are rgb in [0, 1]
+B images   P parts of `visibility.PARTS`   S of `SEEN`   images are rgb in [0, 1]
 """
 
 from __future__ import annotations
@@ -15,34 +15,47 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from scoredistill.evaluate import embedded
-from scoredistill.evaluate.judge_network import SIZE, ImageTower
+from scoredistill.evaluate.judge_network import SIZE, Residual
+from scoredistill.toybox.visibility import PARTS, PIXELS
 
 EMBEDDED = embedded.FOLDER / "toybox-parts.safetensors"
 SEEN = ("face", "eyes", "nose", "hat", "buttons")
 """face: both eyes; eyes: at least one; nose: or a beak; hat and buttons of a snowman."""
 THRESHOLD = 0.5  # least probability of a part that counts as seen
-_WIDTHS = (32, 64, 128, 128)  # of the image stages at 32, 16, 8 and 4 pixels per side
-_JOINT = 128  # width of the features
-_SCALE = 8.0  # of the features, whose length is one
+_STEEP = 4.0  # p = n^4 / (n^4 + PIXELS^4) of a part of n pixels
+_RARE = -5.0  # initial logit: a part covers less than a hundredth of a picture
+_WIDTHS = (32, 48, 96)  # channels at 32, 16 and 8 pixels per side
 _BATCH = 256  # images per batch; limits memory, does not change the result
 
 
 class PartNetwork(nn.Module):
-    """The image tower of the judge, with a narrower last stage, and one logit for each part."""
+    """A small U-Net (Ronneberger et al. 2015): for each pixel and part, the logit that the part shows there."""
 
-    def __init__(self, widths: Sequence[int] = _WIDTHS, joint: int = _JOINT) -> None:
+    def __init__(self, widths: Sequence[int] = _WIDTHS) -> None:
         super().__init__()
-        self.shape = {"widths": list(widths), "joint": joint}
-        self.tower, self.head = ImageTower(widths, joint), nn.Linear(joint, len(SEEN))
+        self.shape = {"widths": list(widths)}
+        fine, middle, coarse = widths
+        self.fine = nn.Sequential(nn.Conv2d(3, fine, 4, stride=2, padding=1), nn.SiLU())
+        self.middle = nn.Sequential(nn.Conv2d(fine, middle, 3, stride=2, padding=1), Residual(middle))
+        self.coarse = nn.Sequential(
+            nn.Conv2d(middle, coarse, 3, stride=2, padding=1), Residual(coarse), Residual(coarse), _Up(coarse, middle)
+        )
+        self.rise = nn.Sequential(Residual(middle), _Up(middle, fine))
+        last = nn.Conv2d(fine, 4 * len(PARTS), 1)
+        nn.init.constant_(last.bias, _RARE)  # pyright: ignore[reportArgumentType] (it has one)
+        self.last = nn.Sequential(Residual(fine), nn.SiLU(), last, nn.PixelShuffle(2))
 
-    def forward(self, rgb: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B P"]:
-        return self.head(_SCALE * self.tower(rgb))
+    def forward(self, rgb: Float[Tensor, "B 3 64 64"]) -> Float[Tensor, "B P 64 64"]:
+        fine = self.fine((2 * rgb - 1).contiguous(memory_format=torch.channels_last))
+        middle = self.middle(fine)
+        return self.last(fine + self.rise(middle + self.coarse(middle)))
 
-    def begin(self, tower: ImageTower) -> None:
-        """Start from the tensors of another tower that have the same name and shape."""
-        own = self.tower.state_dict()
-        same = {name: value for name, value in tower.state_dict().items() if own[name].shape == value.shape}
-        self.tower.load_state_dict(own | same)
+
+class _Up(nn.Sequential):
+    """Twice the resolution, in another number of channels."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__(nn.Conv2d(channels, width, 1), nn.UpsamplingNearest2d(scale_factor=2))
 
 
 class PartMeter:
@@ -57,19 +70,25 @@ class PartMeter:
         path = Path(path or EMBEDDED)
         remedy = "reinstall the package, or train one with tools/train_parts.py"
         metadata, weights = embedded.read(path, "part meter", remedy)
-        if json.loads(metadata.get("parts", "[]")) != list(SEEN):
-            raise ValueError(f"the file {path} is no meter of {', '.join(SEEN)}: {remedy}")
+        if json.loads(metadata.get("parts", "[]")) != list(PARTS):
+            raise ValueError(f"the file {path} is no meter of {', '.join(PARTS)}: {remedy}")
         network = PartNetwork(**json.loads(metadata["shape"]))
         network.load_state_dict(weights)
         return cls(network.to(device))
 
     @torch.no_grad()
-    def probabilities(self, rgb: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B P"]:
-        """The probability that each of `SEEN` is visible, at 64 x 64 pixels (others are resized, antialiased)."""
-        rgb = rgb.to(self.network.head.weight)
+    def pixels(self, rgb: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B P"]:
+        """The expected number of pixels of each part, at 64 x 64 pixels (others are resized, antialiased)."""
+        rgb = rgb.to(next(self.network.parameters()))
         if rgb.shape[-2:] != (SIZE, SIZE):
             rgb = functional.interpolate(rgb, (SIZE, SIZE), mode="bilinear", antialias=True)
-        return torch.cat([self.network(part).sigmoid() for part in rgb.split(_BATCH)])
+        return torch.cat([self.network(part).sigmoid().sum((2, 3)) for part in rgb.split(_BATCH)])
+
+    def probabilities(self, rgb: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B S"]:
+        """The probability that each of `SEEN` is visible: 1/2 at the `PIXELS` that the renderer's truth asks for."""
+        left, right, *others = self.pixels(rgb).unbind(1)
+        pixels = torch.stack([torch.minimum(left, right), torch.maximum(left, right), *others], 1)
+        return torch.sigmoid(_STEEP * (pixels / PIXELS).log())
 
     def sees(self, rgb: Float[Tensor, "B 3 H W"], part: str = "face") -> Bool[Tensor, "B"]:
         """Whether a part of `SEEN` is visible in each picture."""
@@ -78,4 +97,4 @@ class PartMeter:
 
 def save(network: PartNetwork, path: str | Path) -> None:
     """Write the network in half precision, with the shape and the parts that `PartMeter.load` needs."""
-    embedded.write(network, Path(path), {"shape": json.dumps(network.shape), "parts": json.dumps(SEEN)})
+    embedded.write(network, Path(path), {"shape": json.dumps(network.shape), "parts": json.dumps(PARTS)})
