@@ -30,7 +30,7 @@ from scoredistill.toybox.captions import Description
 SIZE = 64
 SHARD = 1024  # views: 75 MB
 VIEWS_PER_TOY, DRAWN, FRONTAL = 8, 16, 6  # of the cameras drawn for a toy, those most to the front, and some others
-HELD_OUT = 2048  # views at the end of the folder, a quarter at most, whose toys are excluded from training
+HELD_OUT = 1024  # views at the end of the folder, a quarter at most, whose toys are excluded from training
 OTHERS = 0.15  # share of the toys without eyes that are taken: they are two thirds of the language
 
 

@@ -54,9 +54,9 @@ class Batches:
         low, high = parts.amin(2), parts.amax(2)
         changes = torch.where(high > -low, high, low) * ~removed[:, :, 0]
         gray = torch.full_like(whole[:, :1], 0.5)
-        whole, gray, changed = degraded(torch.cat([whole, gray, gray + changes], 1), self.noise).split(
-            [3, 1, parts.shape[1]], 1
-        )
+        clean, blemished = torch.cat([whole, gray, gray + changes], 1).chunk(2)
+        stack = torch.cat([clean, degraded(blemished, self.noise)])
+        whole, gray, changed = stack.split([3, 1, parts.shape[1]], 1)
         deviation = NOISE * torch.rand(self.size, 1, 1, 1, generator=self.noise)
         noise = deviation * torch.randn(whole.shape, generator=self.noise)
         return (whole + noise).clamp(0, 1), (changed - gray).abs() > visibility.CONTRAST
@@ -94,7 +94,6 @@ def card(flags: argparse.Namespace, net: PartNetwork, tables: str) -> str:
         batch=flags.batch,
         spent=done.seconds / 60,
         minutes=flags.minutes,
-        seed=flags.seed,
         rate=flags.rate,
         contrast=visibility.CONTRAST,
         pixels=visibility.PIXELS,
@@ -114,9 +113,9 @@ nose or beak, a hat and buttons are visible. No prior and no method is trained w
 - **Data**: {views} views of {toys} random toys, two thirds of them with eyes, with and without each part; other toys
   than those of the priors and of the judge. The last {held_out} views are held out.
 - **Training**: cross-entropy of each pixel; half of the pictures lack some of their parts, so that an outline does not
-  stand for a face. Pictures are degraded like those of the judge's training, and the truth is that of the degraded
-  picture. {steps} steps of {batch} pictures in {spent:.0f} minutes, averaged weights.
-- **Command**: `python tools/train_parts.py --minutes {minutes:g} --views {views} --batch {batch} --rate {rate:g} --seed {seed}`
+  stand for a face. Half of the pictures are only noisy, half are degraded like those of the judge's training, and the
+  truth is that of the degraded picture. {steps} steps of {batch} pictures in {spent:.0f} minutes, averaged weights.
+- **Command**: `python tools/train_parts.py --minutes {minutes:g} --views {views} --batch {batch} --rate {rate:g}`
 - **License**: Apache-2.0, like the code; trained on procedural images only.
 
 {tables}
