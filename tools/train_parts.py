@@ -95,6 +95,7 @@ def card(flags: argparse.Namespace, net: PartNetwork, tables: str) -> str:
         spent=done.seconds / 60,
         minutes=flags.minutes,
         rate=flags.rate,
+        threshold=part_meter.THRESHOLD,
         contrast=visibility.CONTRAST,
         pixels=visibility.PIXELS,
         tables=tables,
@@ -108,8 +109,8 @@ nose or beak, a hat and buttons are visible. No prior and no method is trained w
 
 - **Truth**: a part is visible in a render if at least {pixels} pixels change by more than {contrast} in a channel when
   it is left out; each eye is a part (`scoredistill/toybox/visibility.py`). No caption is read.
-- **Architecture**: a U-Net (`scoredistill/evaluate/part_meter.py`, `{shape}`) marks the pixels of each part; a part
-  is seen if it has {pixels} pixels or more in expectation.
+- **Architecture**: a U-Net (`scoredistill/evaluate/part_meter.py`, `{shape}`) marks the pixels of each part. The
+  probability of a part is that of its third most probable pixel; above {threshold} it counts as seen.
 - **Data**: {views} views of {toys} random toys, two thirds of them with eyes, with and without each part; other toys
   than those of the priors and of the judge. The last {held_out} views are held out.
 - **Training**: cross-entropy of each pixel; half of the pictures lack some of their parts, so that an outline does not
@@ -120,8 +121,8 @@ nose or beak, a hat and buttons are visible. No prior and no method is trained w
 
 {tables}
 **Limits.** It knows the toys, the background and the camera distances of Toybox only. It was trained on eyes that are
-where they belong or missing, never on eyes in a wrong place. The probability of a faint part near the limit of
-{pixels} pixels is about one half: compare shares with those of true renders from the same cameras.
+where they belong or missing, never on eyes in a wrong place. It misses some eyes and sees some that are not there:
+compare shares with those of true renders from the same cameras.
 """
 
 

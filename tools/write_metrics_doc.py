@@ -141,7 +141,8 @@ PARTS = """\
 ## Faces
 
 `face_right`, `face_behind` and `parts_right` are of a network that learned from the renderer which parts are visible
-([its card](../scoredistill/weights/toybox-parts.md)); it counts nothing on prompts of other kinds. On held-out toys:
+([its card](../scoredistill/weights/toybox-parts.md)); on prompts of other kinds they are absent. Compare them with true
+renders from the same cameras: of the views that show a face the meter misses some. On held-out toys:
 
 """
 TWINS = """\

@@ -21,8 +21,7 @@ from scoredistill.toybox.visibility import PARTS, PIXELS
 EMBEDDED = embedded.FOLDER / "toybox-parts.safetensors"
 SEEN = ("face", "eyes", "nose", "hat", "buttons")
 """face: both eyes; eyes: at least one; nose: or a beak; hat and buttons of a snowman."""
-THRESHOLD = 0.5  # least probability of a part that counts as seen
-_STEEP = 4.0  # p = n^4 / (n^4 + PIXELS^4) of a part of n pixels
+THRESHOLD = 0.25  # least probability of a part that counts as seen: the least sum of errors of both kinds
 _RARE = -5.0  # initial logit: a part covers less than a hundredth of a picture
 _WIDTHS = (32, 48, 96)  # channels at 32, 16 and 8 pixels per side
 _BATCH = 256  # images per batch; limits memory, does not change the result
@@ -77,18 +76,21 @@ class PartMeter:
         return cls(network.to(device))
 
     @torch.no_grad()
-    def pixels(self, rgb: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B P"]:
-        """The expected number of pixels of each part, at 64 x 64 pixels (others are resized, antialiased)."""
+    def marked(self, rgb: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B P"]:
+        """The probability that each part has `PIXELS` pixels, at 64 x 64 pixels (others are resized, antialiased).
+
+        It is that of the third most probable pixel, since the pixels of a part are there or missing together.
+        """
         rgb = rgb.to(next(self.network.parameters()))
         if rgb.shape[-2:] != (SIZE, SIZE):
             rgb = functional.interpolate(rgb, (SIZE, SIZE), mode="bilinear", antialias=True)
-        return torch.cat([self.network(part).sigmoid().sum((2, 3)) for part in rgb.split(_BATCH)])
+        maps = torch.cat([self.network(part) for part in rgb.split(_BATCH)])
+        return maps.sigmoid().flatten(2).topk(PIXELS).values[..., -1]
 
     def probabilities(self, rgb: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B S"]:
-        """The probability that each of `SEEN` is visible: 1/2 at the `PIXELS` that the renderer's truth asks for."""
-        left, right, *others = self.pixels(rgb).unbind(1)
-        pixels = torch.stack([torch.minimum(left, right), torch.maximum(left, right), *others], 1)
-        return torch.sigmoid(_STEEP * (pixels / PIXELS).log())
+        """The probability that each of `SEEN` is visible."""
+        left, right, *others = self.marked(rgb).unbind(1)
+        return torch.stack([torch.minimum(left, right), torch.maximum(left, right), *others], 1)
 
     def sees(self, rgb: Float[Tensor, "B 3 H W"], part: str = "face") -> Bool[Tensor, "B"]:
         """Whether a part of `SEEN` is visible in each picture."""
