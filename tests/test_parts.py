@@ -112,8 +112,8 @@ def test_the_embedded_meter_sees_faces_and_misses_them() -> None:
     found = [visibility.pictures(toy_of(kind, "orange"), views) for kind in FACES]
     whole, blind = (torch.cat([each[index] for each in found]) for index in (0, 1))
     blind = blind[:, 0] + blind[:, 1] - whole  # without both eyes
-    assert meter.sees(whole).float().mean() >= 0.6
-    assert meter.sees(blind).float().mean() <= 0.2
+    seen, missed = (float(meter.sees(pictures).float().mean()) for pictures in (whole, blind))
+    assert seen - missed >= 0.5  # its card says how often it errs
 
 
 # ---- the metrics of a run ----
