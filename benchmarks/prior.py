@@ -3,7 +3,8 @@
     python benchmarks/prior.py
     python benchmarks/prior.py --prior toybox-mv --out benchmarks/results/rings.json --picture docs/images/rings.png
 
-The same judge on true renders of the same captions gives the ceiling. Captions whose color is left to nature are judged
+The part meter counts the faces in front views of the seven kinds that have one, with 95 % intervals (Wilson 1927).
+Judge and meter on true renders of the same captions give the ceiling. Captions whose color is left to nature are judged
 by the natural color; pairs and counts by their first toy. A prior of several views draws a ring of them for each
 caption, asked for by their cameras, and each view is judged.
 """
@@ -18,18 +19,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.provenance import provenance
 from scoredistill.contracts import Prompt
 from scoredistill.evaluate.judge import Judge
+from scoredistill.evaluate.part_meter import PartMeter
 from scoredistill.evaluate.report import expected
 from scoredistill.export.images import grid, write_png
 from scoredistill.methods import ddim
 from scoredistill.priors.load import load_prior
 from scoredistill.priors.toybox import SIZE, ToyboxPrior
 from scoredistill.toybox import BACKGROUND, build, captions, dataset, render
+from scoredistill.toybox.visibility import FACES
 
 SEED = 20_000  # apart from every training seed
 BATCH = 50
@@ -86,8 +90,10 @@ def true(described: list[captions.Description], views: list[str]) -> Tensor:
     return torch.cat(pictures)
 
 
-def judged(judge: Judge, rgb: Tensor, described: list[captions.Description], views: list[str]) -> dict[str, float]:
-    """Shares of pictures in which the judge sees the right kind, main color and view."""
+def judged(
+    judge: Judge, meter: PartMeter, rgb: Tensor, described: list[captions.Description], views: list[str]
+) -> dict[str, Any]:
+    """Shares of pictures in which the judge sees the right kind, main color and view, and of faces in front views."""
     seen = judge.recognize(rgb)
     asked = [expected(captions.phrase(d)) for d in described]
     single = np.array([not d.composed for d in described])
@@ -100,7 +106,25 @@ def judged(judge: Judge, rgb: Tensor, described: list[captions.Description], vie
         "view": float(view.mean()),
         "kind, single toys": float(kind[single].mean()),
         "color, single toys": float(color[single].mean()),
+        "faces, front views of single toys": face_share(meter.sees(rgb)[faces_belong(described, views)]),
     }
+
+
+def faces_belong(described: list[captions.Description], views: list[str]) -> Bool[Tensor, "N"]:
+    """Which pictures are front views of one toy of a kind that has a face."""
+    asked = zip(described, views, strict=True)
+    return torch.tensor([toy.kind in FACES and not toy.composed and view == "front view" for toy, view in asked])
+
+
+def face_share(seen: Bool[Tensor, "N"]) -> dict[str, Any]:
+    """The share of pictures in which a face is seen, its number, and its 95 % interval."""
+    from scipy.stats import binomtest
+
+    count, total = int(seen.sum()), len(seen)
+    if not total:
+        return {"pictures": 0}
+    interval = binomtest(count, total).proportion_ci(method="wilson")
+    return {"share": count / total, "interval": [float(interval.low), float(interval.high)], "pictures": total}
 
 
 def main() -> None:
@@ -113,20 +137,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/prior.json"))
     flags = parser.parse_args()
     prior: Any = load_prior(flags.prior, "cpu")
-    judge = Judge.load()
+    judge, meter = Judge.load(), PartMeter.load()
     described, texts, views = ask(flags.count)
     if prior.views > 1:
         rng = np.random.default_rng(SEED)
         texts = [captions.caption(toy, rng) for toy in described]
     record: dict[str, object] = {"prior": flags.prior, "captions": flags.count, "steps": flags.steps}
-    record["true renders"] = judged(judge, true(described, views), described, views)
+    record["true renders"] = judged(judge, meter, true(described, views), described, views)
     for scale in flags.scales:
         toys, asked = described, views
         if prior.views > 1:
             rgb, toys, asked = rings(prior, described, texts, scale, flags.steps)
         else:
             rgb = drawn(prior, texts, scale, flags.steps)
-        record[f"scale {scale:g}"] = judged(judge, rgb, toys, asked)
+        record[f"scale {scale:g}"] = judged(judge, meter, rgb, toys, asked)
         print(f"scale {scale:g}", record[f"scale {scale:g}"])
         write_png(grid(rgb[:72], columns=12), flags.picture)  # of the last scale in the end
     flags.out.write_text(json.dumps(record | {"first captions": texts[:72]} | provenance(), indent=2) + "\n")

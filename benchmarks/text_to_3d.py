@@ -29,7 +29,16 @@ from scoredistill.runs.finish import open_3d_scene
 from scoredistill.runs.renders import render_views
 from scoredistill.sweep.prompt_sets import prompt_set
 
-METRICS = ("kind_right", "color_right", "retrieval", "similarity", "sharpness", "diverged", "wall_seconds")
+METRICS = (
+    "kind_right",
+    "color_right",
+    "face_right",
+    "retrieval",
+    "similarity",
+    "sharpness",
+    "diverged",
+    "wall_seconds",
+)
 
 
 def folder_of(root: Path, method: str, prompt: str, seed: int) -> Path:

@@ -42,13 +42,14 @@ class Stage:
 
 STAGES = (
     Stage("toybox-judge", "train_judge.py", 0.10, 57_344, 1024, 2e-3, "judge"),
-    Stage("toybox-prior", "train_toybox.py", 0.24, 98_304, 512, 1.5e-3, "prior"),
+    Stage("toybox-parts", "train_parts.py", 0.04, 14_336, 512, 2e-3, "parts"),
+    Stage("toybox-prior", "train_toybox.py", 0.22, 98_304, 512, 1.5e-3, "prior"),
     Stage("toybox-mv", "train_toybox_mv.py", 0.20, 65_536, 512, 1e-3, "mv", begin="toybox-prior"),
     Stage("toybox-pose", "train_toybox_pose.py", 0.16, 65_536, 384, 1e-3, "mv", begin="toybox-mv"),
     Stage(
         name="toybox-sd",
         tool="train_toybox_sd.py",
-        share=0.30,
+        share=0.28,
         views=32_768,
         batch=1024,
         rate=1.5e-3,

@@ -27,8 +27,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from scoredistill.evaluate import judge as judges
 from scoredistill.evaluate import metrics, report
-from scoredistill.evaluate.judge_network import SIZE, JudgeNetwork, Shape
+from scoredistill.evaluate.judge_network import JudgeNetwork, Shape
 from scoredistill.toybox import captions, dataset
+from tools.augment import augment
 from tools.training import Average, load_checkpoint, progress_rate, save_checkpoint, training_flags
 
 HELD_OUT = 2000  # views at the end of the folder, a quarter at most, whose toys are excluded from training
@@ -86,32 +87,6 @@ def pictures(views: dataset.Views, rows: np.ndarray) -> Tensor:
 def view_words(views: dataset.Views, row: int) -> str:
     """The view words of one row."""
     return captions.view_words(float(views.azimuth[row]), float(views.elevation[row]))
-
-
-def augment(rgb: Tensor, rng: torch.Generator) -> Tensor:
-    """Imitate the defects of distilled scenes: shift, zoom, low resolution, blur, contrast, brightness and noise."""
-
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(shape or (len(rgb), 1, 1, 1), generator=rng)
-
-    def half_of(changed: Tensor) -> Tensor:
-        return torch.where(uniform(0, 1) < 0.5, changed, rgb)
-
-    frame = torch.eye(2, 3) / uniform(0.85, 1.2, len(rgb), 1, 1)
-    frame[:, :, 2] = uniform(-8 / SIZE, 8 / SIZE, len(rgb), 2)  # up to 4 pixels; the image spans 2 units
-    grid = functional.affine_grid(frame, list(rgb.shape), align_corners=False)
-    # padding repeats the border, which is plain background
-    rgb = functional.grid_sample(rgb, grid, padding_mode="border", align_corners=False)
-    rgb = torch.cat([_coarser(part, size) for part, size in zip(rgb.chunk(4), (64, 48, 32, 24), strict=True)])
-    rgb = half_of(torch.lerp(rgb, _coarser(rgb, 16), uniform(0, 0.8)))
-    rgb = half_of(0.5 + (rgb - 0.5) * uniform(0.8, 1.2) + uniform(-0.08, 0.08))
-    return half_of(rgb + uniform(0, 0.06) * torch.randn(rgb.shape, generator=rng)).clamp(0, 1)
-
-
-def _coarser(rgb: Tensor, size: int) -> Tensor:
-    return functional.interpolate(
-        functional.interpolate(rgb, (size, size), mode="area"), rgb.shape[-2:], mode="bilinear"
-    )
 
 
 def judge_loss(net: JudgeNetwork, batch: Batch) -> Tensor:

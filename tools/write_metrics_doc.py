@@ -12,6 +12,7 @@ from pathlib import Path
 from scoredistill.cli.metric_help import BETTER, how
 from scoredistill.evaluate.catalogue import METRICS
 from scoredistill.evaluate.metrics.metric import Metric
+from scoredistill.evaluate.part_meter import EMBEDDED
 from scoredistill.runs.metric_weights import ALEXNET, BERT, IMAGE_REWARD, INCEPTION, NEEDED, clip_weights
 from scoredistill.runs.protocol import PROTOCOLS
 from tools.write_methods_doc import table
@@ -19,6 +20,7 @@ from tools.write_methods_doc import table
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "metrics.md"
 CACHE = Path("TORCH_HOME/hub/checkpoints")  # TORCH_HOME is ~/.cache/torch unless it is set
+CARD = EMBEDDED.with_suffix(".md")
 CURVES = ROOT / "benchmarks" / "results" / "metrics" / "curves.json"
 
 INTRODUCTION = """\
@@ -97,6 +99,7 @@ def document() -> str:
             table(("metric", "files", "command"), _weights()),
             VALIDATION,
             _monotone(),
+            _parts(),
         ]
     )
 
@@ -128,6 +131,20 @@ def _monotone() -> str:
     return table(names, rows) + "\n" + TWINS
 
 
+def _parts() -> str:
+    """The tables of the part meter's card."""
+    found = CARD.read_text()
+    return PARTS + found[found.index("By part") : found.index("**Limits.**")].rstrip() + "\n"
+
+
+PARTS = """\
+## Faces
+
+`face_right`, `face_behind` and `parts_right` are of a network that learned from the renderer which parts are visible
+([its card](../scoredistill/weights/toybox-parts.md)); on prompts of other kinds they are absent. Compare them with true
+renders from the same cameras: of the views that show a face the meter misses some. On held-out toys:
+
+"""
 TWINS = """\
 The twins of CLIP-IQA in the judge's features (the softmax between the mean features of intact and of degraded
 renders) are not shown as metrics. That of quality and that of realism are not monotone. That of sharpness falls with

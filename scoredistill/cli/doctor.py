@@ -13,6 +13,7 @@ import torch
 
 from scoredistill import __version__
 from scoredistill.evaluate.judge import EMBEDDED
+from scoredistill.evaluate.part_meter import EMBEDDED as PARTS
 from scoredistill.kernels import backend
 from scoredistill.priors.network import fast_dtype
 from scoredistill.priors.toybox import WEIGHTS
@@ -40,6 +41,7 @@ def examine() -> list[Finding]:
         _kernels(),
         _weights("Toybox prior", WEIGHTS, "train it with: python tools/train_toybox.py"),
         _weights("Toybox judge", EMBEDDED, "metrics will be few; train it with: python tools/train_judge.py"),
+        _weights("Toybox part meter", PARTS, "no run is evaluated; train it with: python tools/train_parts.py"),
         *(_library(name, use) for name, use in OPTIONAL.items()),
         *(
             (name, True, _version(name) or "none; pip install 'scoredistill[sd]' for published models")

@@ -24,7 +24,17 @@ from scoredistill.runs.renders import ELEVATION_DEG, render_views, turntable
 from scoredistill.runs.sets import Evaluated, of_sets
 from scoredistill.runs.table import check_table, evaluated, write_table
 
-COLUMNS = ("run", "kind_right", "color_right", "view_right", "similarity", "sharpness", "diverged", "seen_as")
+COLUMNS = (
+    "run",
+    "kind_right",
+    "color_right",
+    "view_right",
+    "face_right",
+    "similarity",
+    "sharpness",
+    "diverged",
+    "seen_as",
+)
 VIEWS = 64  # of one picture, at most
 
 

@@ -14,6 +14,7 @@ from scoredistill.evaluate.metrics.image_reward import IMAGE_REWARD
 from scoredistill.evaluate.metrics.kernel import KERNEL
 from scoredistill.evaluate.metrics.metric import Metric
 from scoredistill.evaluate.metrics.pairwise_lpips import LPIPS
+from scoredistill.evaluate.metrics.parts import FACE_BEHIND, FACE_RIGHT, PARTS_RIGHT
 from scoredistill.evaluate.metrics.recognition import COLOR_RIGHT, KIND_RIGHT, SIMILARITY, VIEW_RIGHT
 from scoredistill.evaluate.metrics.retrieval import RETRIEVAL
 from scoredistill.evaluate.metrics.saturation import SATURATION
@@ -39,6 +40,9 @@ METRICS: dict[str, Metric] = {
         KIND_RIGHT,
         COLOR_RIGHT,
         VIEW_RIGHT,
+        FACE_RIGHT,
+        FACE_BEHIND,
+        PARTS_RIGHT,
         DIVERSITY,
         FRECHET,
         KERNEL,

@@ -13,16 +13,14 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
+from scoredistill.evaluate import embedded
 from scoredistill.evaluate.judge_network import SIZE, JudgeNetwork, Shape
-from scoredistill.files import check_digest, record_digest, replacing
 from scoredistill.toybox import captions
 
-EMBEDDED = Path(__file__).parents[1] / "weights" / "toybox-judge.safetensors"
+EMBEDDED = embedded.FOLDER / "toybox-judge.safetensors"
 KINDS, COLORS, VIEWS = tuple(captions.KINDS), tuple(captions.COLORS), captions.VIEWS
 _BATCH = 256  # images per batch; limits memory, does not change the result
 
@@ -70,15 +68,7 @@ class Judge:
         """Load a judge, by default the embedded one; ValueError if it is missing or has another vocabulary."""
         path = Path(path or EMBEDDED)
         remedy = "reinstall the package, or train one with tools/train_judge.py"
-        if not path.is_file():
-            raise ValueError(f"no judge at {path}: {remedy}")
-        check_digest(path)
-        try:
-            with safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
-                weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise ValueError(f"the judge at {path} cannot be read ({error}): {remedy}") from None
+        metadata, weights = embedded.read(path, "judge", remedy)
         if json.loads(metadata.get("vocabulary", "[]")) != list(captions.VOCABULARY):
             raise ValueError(f"the judge at {path} has another vocabulary than Toybox: {remedy}")
         network = JudgeNetwork(Shape(**json.loads(metadata["shape"])))
@@ -129,9 +119,5 @@ class Judge:
 
 def save(network: JudgeNetwork, path: str | Path) -> None:
     """Write the network in half precision, with the shape and vocabulary that `Judge.load` needs."""
-    weights = {name: value.detach().cpu().half().contiguous() for name, value in network.state_dict().items()}
-    metadata = {"shape": json.dumps(asdict(network.shape)), "vocabulary": json.dumps(captions.VOCABULARY)}
-    path = Path(path)
-    with replacing(path) as part:
-        save_file(weights, part, metadata=metadata)
-    record_digest(path)
+    header = {"shape": json.dumps(asdict(network.shape)), "vocabulary": json.dumps(captions.VOCABULARY)}
+    embedded.write(network, Path(path), header)

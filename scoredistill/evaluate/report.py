@@ -14,10 +14,23 @@ from torch import Tensor
 from scoredistill.camera import Cameras
 from scoredistill.evaluate import metrics
 from scoredistill.evaluate.judge import COLORS, KINDS, VIEWS, Judge, Recognition, plain
+from scoredistill.evaluate.part_meter import PartMeter
 from scoredistill.toybox import captions
 
 Row = dict[str, Any]
-AVERAGED = ("similarity", "retrieval", "kind_right", "color_right", "view_right", "sharpness", "saturation", "diverged")
+AVERAGED = (
+    "similarity",
+    "retrieval",
+    "kind_right",
+    "color_right",
+    "view_right",
+    "face_right",
+    "face_behind",
+    "parts_right",
+    "sharpness",
+    "saturation",
+    "diverged",
+)
 """The metrics that `summarize` averages over runs, if the rows have them."""
 
 
@@ -28,8 +41,12 @@ def evaluate_views(
     prompt: str,
     cameras: Cameras | None = None,
     others: Sequence[str] | None = None,
+    meter: PartMeter | None = None,
 ) -> Row:
     """All metrics of one run, from views of its result and its prompt; with cameras also per view word.
+
+    A part meter adds those of parts, if the kind of the prompt has any and there are views that ask for them: by the
+    cameras, or without cameras by the view words of the prompt.
 
     `retrieval` is the fraction of views that are more similar to the prompt than to all `others`, by default the
     plain captions of all other toys. Pixels that are not finite are evaluated as black, and the run counts as diverged.
@@ -56,12 +73,20 @@ def evaluate_views(
         "diverged": bool(diverged),
         "reason": diverged,
     }
+    true = _view_words(prompt, cameras, len(rgb))
+    row |= metrics.part_shares(meter, rgb, kind, true) if meter else {}
     if cameras is None:
         return row
-    angles = zip(cameras.azimuth.tolist(), cameras.elevation.tolist(), strict=True)
-    true = [captions.view_words(azimuth, elevation) for azimuth, elevation in angles]
     right["view"] = [word == name for word, name in zip(true, recognized.views, strict=True)]
     return row | {"view_right": _share(right["view"]), "by_view": _by_view(true, right)}
+
+
+def _view_words(prompt: str, cameras: Cameras | None, count: int) -> list[str]:
+    """The view words of each view; without cameras those of the prompt, "" if it has none."""
+    if cameras is None:
+        return [next((view for view in VIEWS if view in prompt.lower()), "")] * count
+    angles = zip(cameras.azimuth.tolist(), cameras.elevation.tolist(), strict=True)
+    return [captions.view_words(azimuth, elevation) for azimuth, elevation in angles]
 
 
 def expected(prompt: str) -> tuple[str, str]:

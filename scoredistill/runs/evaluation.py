@@ -9,6 +9,7 @@ import torch
 from scoredistill import own
 from scoredistill.evaluate import metrics
 from scoredistill.evaluate.judge import Judge
+from scoredistill.evaluate.part_meter import PartMeter
 from scoredistill.evaluate.report import evaluate_views
 from scoredistill.priors.load import is_toybox
 from scoredistill.recipes.recipe import Recipe
@@ -39,7 +40,8 @@ def measured(recipe: Recipe, views: Views, measures: Measures) -> dict[str, Any]
     try:
         if not is_toybox(recipe.prior.name):
             raise ValueError(f"the judge knows the toys of Toybox only, and the prior is {recipe.prior.name}")
-        return evaluate_views(Judge.load(), views.rgb, views.opacity, prompt, views.cameras) | found
+        judge, meter = Judge.load(), PartMeter.load()
+        return evaluate_views(judge, views.rgb, views.opacity, prompt, views.cameras, meter=meter) | found
     except ValueError as error:
         reason = metrics.divergence(views.rgb, views.opacity)
         plain = {name: float(meter(rgb).mean()) for name, meter in WITHOUT_JUDGE.items()}

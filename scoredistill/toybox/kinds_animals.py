@@ -20,7 +20,8 @@ from scoredistill.toybox.toy import Part
 def _eyes(p: Palette, radius: float, x: float, y: float, z: float) -> list[Part]:
     """Two white balls with black pupils that point to +z, for a body of any color."""
     pupil = sphere(0.68 * radius).at(x + 0.1 * radius, y + 0.05 * radius, z + 0.48 * radius)
-    return [p.fixed("white", sphere(radius).at(x, y, z).mirrored()), p.fixed("black", pupil.mirrored())]
+    ball = sphere(radius).at(x, y, z)
+    return [p.fixed("white", ball.mirrored(), "eyes"), p.fixed("black", pupil.mirrored(), "eyes")]
 
 
 def astronaut(p: Palette) -> list[Part]:
@@ -64,10 +65,8 @@ def bear(p: Palette) -> list[Part]:
             p.pale,
             ellipsoid(0.22, 0.17, 0.2).at(y=0.47, z=head - 0.06) | sphere(0.12).at(0.49, -0.75, 0.66).mirrored(),
         ),
-        p.fixed(
-            p.ink,
-            sphere(0.075).at(0.18, 0.7, head - 0.1).mirrored() | ellipsoid(0.09, 0.065, 0.06).at(y=0.54, z=head + 0.12),
-        ),
+        p.fixed(p.ink, sphere(0.075).at(0.18, 0.7, head - 0.1).mirrored(), "eyes"),
+        p.fixed(p.ink, ellipsoid(0.09, 0.065, 0.06).at(y=0.54, z=head + 0.12), "nose"),
         p.body(sphere(0.14).at(y=-0.72, z=-0.45)),
     ]
 
@@ -89,7 +88,7 @@ def cat(p: Palette) -> list[Part]:
         p.named("collar", torus(0.27, 0.085).turned("x", 40).at(y=0.0, z=0.42), "red", "blue"),
         p.fixed(p.contrast("yellow", "red"), sphere(0.09).at(y=-0.16, z=0.7)),
         p.fixed(p.pale, ellipsoid(0.12, 0.1, 0.1).at(0.08, y - 0.14, 0.5 + head - 0.06).mirrored()),
-        p.fixed("rose", sphere(0.06).at(y=y - 0.05, z=0.5 + head)),
+        p.fixed("rose", sphere(0.06).at(y=y - 0.05, z=0.5 + head), "nose"),
         *_eyes(p, 0.105, 0.17, y + 0.08, 0.5 + head - 0.1),
     ]
 
@@ -139,8 +138,8 @@ def penguin(p: Palette) -> list[Part]:
         p.body(sphere(0.41).at(y=0.6)),
         p.body(flipper.mirrored()),
         p.fixed(front, ellipsoid(0.38, 0.56, 0.3).at(y=-0.36, z=0.28) | face.mirrored()),
-        p.fixed("black", sphere(0.065).at(0.14, 0.65, 0.39).mirrored()),
-        p.fixed(p.contrast("orange", "yellow"), drop(0.11, 0.04, 0.24).turned("x", 90).at(y=0.52, z=0.36)),
+        p.fixed("black", sphere(0.065).at(0.14, 0.65, 0.39).mirrored(), "eyes"),
+        p.fixed(p.contrast("orange", "yellow"), drop(0.11, 0.04, 0.24).turned("x", 90).at(y=0.52, z=0.36), "beak"),
         p.fixed(p.contrast("orange", "yellow"), ellipsoid(0.2, 0.08, 0.28).at(0.24, -1.0, 0.16).mirrored()),
         p.named(
             "scarf",
@@ -165,7 +164,7 @@ def rabbit(p: Palette) -> list[Part]:
         p.body(capsule((0.34, -0.3, 0.14), (0.3, -0.46, 0.4), 0.11).mirrored()),
         p.named("belly", ellipsoid(0.27, 0.36, 0.26).at(y=-0.5, z=0.19), p.pale),
         *_eyes(p, 0.095, 0.15, 0.29, 0.29),
-        p.fixed("rose", sphere(0.065).at(y=0.16, z=0.38)),
+        p.fixed("rose", sphere(0.065).at(y=0.16, z=0.38), "nose"),
         p.fixed("white" if p.name != "white" else "gray", box(0.06, 0.08, 0.03, 0.02).at(y=0.02, z=0.37)),
         p.fixed(p.contrast("white", "rose"), sphere(0.17).at(y=-0.72, z=-0.42)),
     ]
@@ -215,10 +214,12 @@ def snowman(p: Palette) -> list[Part]:
         p.body(sphere(low).at(y=-1.0 + low)),
         p.body(sphere(middle).at(y=belly)),
         p.body(sphere(head).at(y=face)),
-        p.fixed(p.ink, buttons | sphere(0.06).at(0.12, face + 0.08, head - 0.05).mirrored()),
+        p.fixed(p.ink, buttons, "buttons"),
+        p.fixed(p.ink, sphere(0.06).at(0.12, face + 0.08, head - 0.05).mirrored(), "eyes"),
         p.fixed(
             p.contrast("orange", "yellow"),
             drop(0.085, 0.025, 0.36).turned("x", 90).at(y=face - 0.03, z=head - 0.05),
+            "nose",
         ),
         p.fixed(p.contrast("brown", "gray"), (arm | twig).mirrored()),
         p.named("hat", hat, "black", "red"),

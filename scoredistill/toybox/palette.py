@@ -158,11 +158,11 @@ class Palette:
     def named(self, part: str, shape: Shape, *defaults: str | Vector) -> Part:
         """A part whose color a caption can name; otherwise the first of `defaults` that is not the main color."""
         default = next(color for color in defaults if color != self.name)
-        return self.fixed(self.description.part_color if self.description.part == part else default, shape)
+        return self.fixed(self.description.part_color if self.description.part == part else default, shape, part)
 
-    def fixed(self, color: str | Vector, shape: Shape) -> Part:
-        """A part in a fixed color, without pattern."""
-        return Part(shape, solid(self.color(color) if isinstance(color, str) else color), self.gloss)
+    def fixed(self, color: str | Vector, shape: Shape, name: str = "") -> Part:
+        """A part in a fixed color, without pattern; `name` is the word for it."""
+        return Part(shape, solid(self.color(color) if isinstance(color, str) else color), self.gloss, name)
 
     def painted(self, paint: Paint, shape: Shape) -> Part:
         """A part with its own paint, or with the pattern of the description if it has one."""

@@ -8,6 +8,7 @@ h half the footprint of a pixel at z: a surface at distance d covers 1/2 - d / 2
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,13 +81,17 @@ class _Hits:
 
 @dataclass
 class _Fragments:
-    """Visible pairs: the coverage of the pixel by each, and the surface point."""
+    """The pairs that cover a pixel: the coverage of the pixel by each, and the surface point."""
 
     pairs: _Pairs
     coverage: Tensor  # [M] in (0, 1]
     z: Tensor  # [M]
     points: Tensor  # [3 M]
     normal: Tensor  # [3 M] unit
+
+    def __getitem__(self, index: Tensor) -> _Fragments:
+        pairs, normal = self.pairs[index], self.normal[:, index]
+        return _Fragments(pairs, self.coverage[index], self.z[index], self.points[:, index], normal)
 
 
 @torch.no_grad()
@@ -96,12 +101,32 @@ def render(toy: Toy, cameras: Cameras, background: Float[Tensor, "3"]) -> Frame:
     rgb = sum_k w_k albedo_k daylight(n_k), with w_k the coverage of fragment k times the transmittance of the nearer
     ones; depth is the mean of z_k weighted by w_k, normal = sum_k w_k n_k in world coordinates. Any device.
     """
-    views, height, width = len(cameras), cameras.height, cameras.width
+    return _composite(_surfaces(toy, cameras), cameras, background)
+
+
+@torch.no_grad()
+def render_without(
+    toy: Toy, cameras: Cameras, background: Float[Tensor, "3"], hidden: Sequence[Collection[int]]
+) -> list[Frame]:
+    """For each set of parts, by index, a render as `render` makes it of the toy without them; it is traced once."""
+    fragments = _surfaces(toy, cameras)
+    owner = fragments.pairs.owner
+    left = [~torch.isin(owner, owner.new_tensor(list(parts))) for parts in hidden]
+    return [_composite(fragments[shown.nonzero()[:, 0]], cameras, background) for shown in left]
+
+
+def _surfaces(toy: Toy, cameras: Cameras) -> _Fragments:
+    """The fragments of all parts along all rays."""
     origins, directions = (rays.reshape(-1, 3).T.contiguous() for rays in cameras.rays())
-    spread = (torch.tan(0.5 * cameras.fov) / height).repeat_interleave(height * width)
+    spread = (torch.tan(0.5 * cameras.fov) / cameras.height).repeat_interleave(cameras.height * cameras.width)
     pairs = _pair(toy, origins, directions, spread)
-    fragments = _fragments(pairs, _trace(pairs))
-    layers = origins.new_zeros(8, origins.shape[1])
+    return _fragments(pairs, _trace(pairs))
+
+
+def _composite(fragments: _Fragments, cameras: Cameras, background: Float[Tensor, "3"]) -> Frame:
+    """The fragments blended front to back over the background."""
+    views, height, width = len(cameras), cameras.height, cameras.width
+    layers = fragments.z.new_zeros(8, views * height * width)
     layers.index_add_(1, fragments.pairs.ray, _shaded(fragments) * _weights(fragments))
     rgb, opacity, depth, normal = layers.split([3, 1, 1, 3])
     rgb = rgb + (1 - opacity) * background.to(rgb)[:, None]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -43,11 +43,12 @@ def enclose(shapes: Sequence[Shape]) -> tuple[np.ndarray, float]:
 
 @dataclass(frozen=True)
 class Part:
-    """One solid, its paint, and its gloss (0 matte, 1 polished)."""
+    """One solid, its paint, its gloss (0 matte, 1 polished), and the word for it where it has one ("eyes")."""
 
     shape: Shape
     paint: Paint
     gloss: float = 0.0
+    name: str = ""
 
     @cached_property
     def ball(self) -> tuple[np.ndarray, float]:
@@ -65,7 +66,7 @@ class Part:
         shift = torch.tensor([[x], [y], [z]])
         paint = self.paint
         shape = self.shape.scaled(factor).at(x, y, z)
-        return Part(shape, lambda p: paint((p - shift.to(p)) / factor), self.gloss)
+        return replace(self, shape=shape, paint=lambda p: paint((p - shift.to(p)) / factor))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from scoredistill.evaluate.metrics.divergence import divergence
 from scoredistill.evaluate.metrics.diversity import diversity
 from scoredistill.evaluate.metrics.frechet import Distance, frechet_distance, frechet_gaussians
 from scoredistill.evaluate.metrics.kernel import kernel_distance
+from scoredistill.evaluate.metrics.parts import part_shares
 from scoredistill.evaluate.metrics.retrieval import retrieval_precision
 from scoredistill.evaluate.metrics.saturation import saturation
 from scoredistill.evaluate.metrics.sharpness import sharpness
@@ -15,6 +16,7 @@ __all__ = [
     "frechet_distance",
     "frechet_gaussians",
     "kernel_distance",
+    "part_shares",
     "retrieval_precision",
     "saturation",
     "sharpness",
