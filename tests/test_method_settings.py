@@ -105,6 +105,7 @@ TUNED: dict[str, dict[str, float | str]] = {
     "sdi": {"scale": 2.5, "inversion_scale": -2.5, "inversion_start": 0.2, "steps_per_unit": 5.0},
     "dsd": {"scale": 2.5, "reference_scale": 2.5, "ode_scale": 2.5, "delta": 0.5},
     "cfd": {"scale": 2.5},
+    "ssd": {},
     "pfd": {"scale": 2.5, "inversion_scale": -1.5, "steps_per_unit": 5.0, "solver_steps_per_unit": 5.0},
 }
 """Settings of flat Toybox runs, beside the defaults at carried times and the reduction over the whole latent."""
@@ -141,6 +142,7 @@ def test_settings_on_zero123_are_its_own_guidance_scale_and_window() -> None:
 def test_gradient_norms_relative_to_sdi() -> None:
     assert {name: kind.gradient_norm for name, kind in METHODS.items() if kind.gradient_norm != 1} == {
         "ism": 0.03,
+        "ssd": 0.06,
         **dict.fromkeys(("vsd", "esd", "asd", "dsd", "csd"), 0.15),
         **dict.fromkeys(("nfsd", "pfd"), 0.25),
     }

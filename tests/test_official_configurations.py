@@ -237,6 +237,7 @@ FACTS: dict[str, Facts] = {
         "views.radius_max": 1.5,
         "views.fov_max_deg": 65.0,
         "evaluation": (1.5, 65.0),
+        "prompt.negative": METHODS["cfd"].negative_prompt,
         "scene.grid.table": 2**20,
         **losses(sparsity=constant(10.0), z_variance=constant(100.0)),
         **method(scale=8.0, normalize=True, reduction="sum_over_latent"),

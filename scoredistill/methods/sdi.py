@@ -41,7 +41,7 @@ class SDI(DistillationConfig):
     sigma. The other noise sources are their fig. 9; `bug_compat` evaluates the image of level t + tau at t, as the
     official code does (METHODS B1). Differs from the paper: t runs over [t_max, t_min] = [.98, .25] as in that code,
     whose network is not defined at t = 1. Differs from that code in preset `paper`: the loss on convexity is the
-    paper's, clamped and in the camera's frame, for the first 40 % of the steps (`convexity_form` official is the code's).
+    paper's, clamped and in the camera's frame, for the first 40 % of the steps.
     """
 
     scale: GuidanceScale = 7.5  # guidance scale, null + scale (text - null)

@@ -40,6 +40,8 @@ class SSD(MethodConfig):
     weight: Weight = "sigma_squared"  # w(t): sigma / alpha, sigma^2 or 1
     reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
+    gradient_norm: ClassVar[float] = 0.06
+
     citation: ClassVar[str] = """@article{tang2023stable,
   title     = {Stable Score Distillation for High-Quality 3D Generation},
   author    = {Tang, Boshi and Wang, Jianan and Wu, Zhiyong and Zhang, Lei},
