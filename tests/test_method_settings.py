@@ -105,7 +105,7 @@ TUNED: dict[str, dict[str, float | str]] = {
     "sdi": {"scale": 2.5, "inversion_scale": -2.5, "inversion_start": 0.2, "steps_per_unit": 5.0},
     "dsd": {"scale": 2.5, "reference_scale": 2.5, "ode_scale": 2.5, "delta": 0.5},
     "cfd": {"scale": 2.5},
-    "ssd": {},
+    "ssd": {"switch": 0.6},
     "pfd": {"scale": 2.5, "inversion_scale": -1.5, "steps_per_unit": 5.0, "solver_steps_per_unit": 5.0},
 }
 """Settings of flat Toybox runs, beside the defaults at carried times and the reduction over the whole latent."""

@@ -45,8 +45,8 @@ BibTeX. Every setting below is a flag: `scoredistill image "a red car" --method 
 
 In 3D the preset `paper` is the method's official configuration: scene, light, losses, cameras, resolution over the
 run, batch, prompts and reduction ([recipes/official.py](../scoredistill/recipes/official.py); ISM's is for
-`--scene splats`). A method's text says what differs. Everywhere Adam has betas .9 and .99, the random background is one color for a whole
-batch, and samples of rays end where the transmittance falls below .1 %.
+`--scene splats`). A method's text says what differs. Everywhere Adam has betas .9 and .99, the random background is one
+color for a whole batch, and samples of rays end where the transmittance falls below .1 %.
 """
 COST_INTRODUCTION = f"""\
 ## Scales and cost

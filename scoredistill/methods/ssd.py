@@ -14,7 +14,7 @@ from scoredistill.contracts import Distilled, Query
 from scoredistill.methods import timesteps
 from scoredistill.methods.distillation import Noisy, Reduction, X, probe, reduced
 from scoredistill.methods.guidance import guidance_direction, per_image, perpendicular
-from scoredistill.methods.method import MethodConfig
+from scoredistill.methods.method import MethodConfig, Values
 from scoredistill.methods.weights import WEIGHTS, Weight
 from scoredistill.randomness import gaussian
 
@@ -40,6 +40,8 @@ class SSD(MethodConfig):
     weight: Weight = "sigma_squared"  # w(t): sigma / alpha, sigma^2 or 1
     reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
+    # The mode-seeking term removes noise from free pixels, the other burns it in: so the first acts at most times.
+    TOYBOX: ClassVar[Values] = {"switch": 0.6}
     gradient_norm: ClassVar[float] = 0.06
 
     citation: ClassVar[str] = """@article{tang2023stable,
