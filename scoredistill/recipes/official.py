@@ -96,12 +96,8 @@ LONG = TrainingConfig(steps=25_000, batch=1, resolution=512)
 SHORT = replace(LONG, steps=10_000)
 
 OF_SDI = Configuration(LIT, JITTERED, SHORT, "mean_over_latent")
-OF_SDS = Configuration(
-    replace(LIT, lambert=OFTEN_LIT, regularizers=losses(orient=RISING, sparsity=constant(1.0))),
-    JITTERED,
-    replace(SHORT, resolution=64),
-    "sum_over_latent",
-)
+SCENE_OF_SDS = replace(LIT, lambert=OFTEN_LIT, regularizers=losses(orient=RISING, sparsity=constant(1.0)))
+OF_SDS = Configuration(SCENE_OF_SDS, JITTERED, replace(SHORT, resolution=64), "sum_over_latent")
 OF_VSD = Configuration(
     replace(UNLIT, regularizers=losses(sparsity=constant(10.0), opaque=Ramp(0.0, 1000.0, 0.4, 0.4))),
     NEAR,
@@ -124,7 +120,7 @@ OFFICIAL: dict[type[MethodConfig], Configuration] = {
     SDS: OF_SDS,
     NFSD: OF_SDS,
     SJC: replace(
-        OF_SDS, scene=replace(OF_SDS.scene, bounds=1.0, shading="albedo"), views=replace(STEADY, radius_max=1.5)
+        OF_SDS, scene=replace(SCENE_OF_SDS, bounds=1.0, shading="albedo"), views=replace(STEADY, radius_max=1.5)
     ),
     VSD: OF_VSD,
     ESD: OF_VSD,
