@@ -209,7 +209,7 @@ def test_the_papers_protocol_is_their_camera_and_background() -> None:
     scene = build(recipe).scene
     views = measured_views(recipe, scene, Protocol(3, 16, official=True))
     assert views.cameras is not None and views.opacity is not None and len(views.rgb) == 3
-    radius, fov_deg = recipe.views.widest()
+    radius, fov_deg = recipe.views.evaluation()
     assert views.cameras.c2w[:, :3, 3].norm(dim=-1).tolist() == pytest.approx([radius] * 3)
     assert math.degrees(float(views.cameras.fov[0])) == pytest.approx(fov_deg)
     _, directions = views.cameras.rays()
