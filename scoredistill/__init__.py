@@ -31,6 +31,7 @@ from scoredistill.methods.pfd import PFD
 from scoredistill.methods.sdi import SDI
 from scoredistill.methods.sds import SDS
 from scoredistill.methods.sjc import SJC
+from scoredistill.methods.ssd import SSD
 from scoredistill.methods.vsd import VSD
 from scoredistill.optimize import optimize
 from scoredistill.priors.analytic import AnalyticPrior
@@ -65,6 +66,7 @@ __all__ = [
     "SDI",
     "SDS",
     "SJC",
+    "SSD",
     "VSD",
     "AnalyticPrior",
     "Cameras",

@@ -93,7 +93,7 @@ class Needs:
     picture: bool = False  # conditioned on a picture of the object instead of a text
     picture_fill: float | None = None  # share of the picture's side that the object spans; None: as it is
     published: bool = False  # on Stable Diffusion's times: the methods' official settings hold as they stand
-    view_prompting: bool = False  # the view can be prompted by text, interpolated embeddings or Perp-Neg
+    view_prompting: bool = False  # the view can be prompted by words, interpolated embeddings or Perp-Neg
     orbit: OrbitConfig | None = None  # the cameras of the prior's own paper, where it was trained on cameras
 
 

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from scoredistill.camera import FOV_DEG, ORBIT_RADIUS, Cameras, orbit
-from scoredistill.config import Config, Deviation, Elevation, FieldOfView, Range, ordered
+from scoredistill.config import Config, Deviation, Elevation, FieldOfView, Range, ZeroOr, ordered
 
 Distance = Annotated[float, Range(0.01, 1000)]
+NoOrDistance = Annotated[float, ZeroOr(0.01, 1000)]
+NoOrFieldOfView = Annotated[float, ZeroOr(1, 170)]
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class OrbitConfig(Config):
     target_jitter: Deviation = 0.0  # standard deviation of the look-at point
     up_jitter: Deviation = 0.0  # standard deviation of the up vector
     constant_size: bool = False  # radius_min, radius_max are half the visible height at the object, whatever the fov
+    evaluation_radius: NoOrDistance = 0.0  # camera distance of official evaluations; 0: the largest of training
+    evaluation_fov_deg: NoOrFieldOfView = 0.0  # field of view of official evaluations; 0: the largest of training
 
     def check(self) -> None:
         for name in ("elevation_{}_deg", "radius_{}", "fov_{}_deg"):
@@ -79,18 +83,21 @@ class OrbitConfig(Config):
         fov_deg, radius = fmean((self.fov_min_deg, self.fov_max_deg)), fmean((self.radius_min, self.radius_max))
         return self._distance(radius, fov_deg), fov_deg
 
-    def widest(self) -> tuple[float, float]:
-        """Radius and field of view (degrees) at the ends of the ranges: the official evaluation camera (METHODS 16)."""
-        return self._distance(self.radius_max, self.fov_max_deg), self.fov_max_deg
+    def evaluation(self) -> tuple[float, float]:
+        """Radius and field of view (degrees) of the official evaluation camera (METHODS 16.8)."""
+        fov_deg = self.evaluation_fov_deg or self.fov_max_deg
+        return self.evaluation_radius or self._distance(self.radius_max, fov_deg), fov_deg
 
     def _distance(self, radius: float, fov_deg: float) -> float:
         return radius / math.tan(math.radians(fov_deg) / 2) if self.constant_size else radius
 
 
-MVDREAM_ORBIT = OrbitConfig(0.0, 30.0, 0.8, 1.0, 15.0, 60.0, constant_size=True)
-"""The official cameras of MVDream (METHODS 8.1)."""
+MVDREAM_ORBIT = OrbitConfig(
+    0.0, 30.0, 0.8, 1.0, 15.0, 60.0, constant_size=True, evaluation_radius=3.0, evaluation_fov_deg=40.0
+)
+"""The official cameras of MVDream (METHODS 8.2)."""
 ZERO123_ORBIT = OrbitConfig(-10.0, 80.0, 3.8, 3.8, 20.0, 20.0)
-"""The official cameras of Zero-1-to-3 (METHODS 8.2)."""
+"""The official cameras of Zero-1-to-3 (METHODS 8.1)."""
 
 
 def no_cameras(progress: float, batch: int, rng: torch.Generator) -> None:

@@ -100,6 +100,14 @@ def test_the_seed_decides_the_start_and_the_state_restores_it(folders: dict[str,
     assert torch.equal(again.eps(query, x_t, t, camera=True), learner.eps(query, x_t, t, camera=True))
 
 
+def test_the_published_start(folders: dict[str, Path]) -> None:
+    prior = load(folders, "sd15")
+    state = prior.learner(rank=8, start="published").state_dict()
+    down = torch.cat([tensor.flatten() for name, tensor in state.items() if name.endswith("down.weight")])
+    assert float(down.std()) == pytest.approx(1 / 8, rel=0.05)
+    assert not any(tensor.any() for name, tensor in state.items() if name.endswith("up.weight"))
+
+
 def test_an_adapter_is_its_formula(folders: dict[str, Path]) -> None:
     """The learner's network is the prior's with W + up down in place of W."""
     prior = load(folders, "sd15")

@@ -95,6 +95,14 @@ def test_dsd_second_time_is_ahead_by_a_table_entry_at_least() -> None:
     assert float(LEVELS.snap(fixed(query(prior), times(0.98)))[0]) == 0.999
 
 
+def test_near_the_top_the_random_distance_is_drawn_from_what_is_left() -> None:
+    """As in the official code: the range ends at the last time of the table, so that r does not stick to it."""
+    prior, t = analytic(), times(0.97, 4000)
+    r = DSD(delta_mode="random").build().second_time(query(prior, count=4000), t) - t
+    assert float(r.max()) <= 0.029
+    assert float(r.mean()) == pytest.approx(0.0145, abs=0.0005)
+
+
 @pytest.mark.parametrize("noise_source", ["fixed", "random", "ode"])
 @pytest.mark.parametrize("std", [0.1, 1.0, 3.0, 30.0])
 def test_dsd_of_equal_guidance_pulls_to_the_mode_only_while_sbar_t_sbar_r_exceeds_its_variance(

@@ -44,6 +44,12 @@ def test_ism_step_by_step_and_its_cost() -> None:
     assert close(20 * tenth(query(prior), x).grad, 2 * answer.grad)
 
 
+def test_the_official_gradient_is_the_sum_over_the_views() -> None:
+    prior, x = analytic(), randn(2, *SHAPE)
+    mean, summed = (method(query(prior), x).grad for method in (ISM(), ISM.official()))
+    assert torch.equal(summed, 2 * mean)
+
+
 def test_ism_inverts_under_the_empty_prompt_and_leads_away_from_the_negative_one() -> None:
     prior, x = analytic(), randn(2, *SHAPE)
     negative = gaussian(randn(*SHAPE, seed=3), 0.7)

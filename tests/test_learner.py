@@ -80,6 +80,18 @@ def test_it_starts_as_the_prior_bit_for_bit(dtype: torch.dtype) -> None:
         assert torch.equal(learner.eps(query, x_t, t, camera=camera), plain)
 
 
+def test_the_published_start_has_adapters_of_deviation_one_over_the_rank_and_a_random_view(prior: ToyboxPrior) -> None:
+    """METHODS 16.6: diffusers' LoRALinearLayer, and a camera network none of whose layers is zero."""
+    learner, query = prior.learner(rank=8, start="published"), ask(prior, ring(BATCH, SIZE))
+    adapters = [tensor for name, tensor in learner.state_dict().items() if name.endswith(".down")]
+    assert float(torch.cat([tensor.flatten() for tensor in adapters]).std()) == pytest.approx(1 / 8, rel=0.02)
+    assert not any(tensor.any() for name, tensor in learner.state_dict().items() if name.endswith(".up"))
+    assert all(bool(parameter.any()) for parameter in learner.camera.parameters())
+    x_t, t = noised(prior, picture(), 0.6)
+    posed, unposed = (learner.eps(query, x_t, t, camera=camera) for camera in (True, False))
+    assert not torch.equal(posed, unposed)
+
+
 def test_training_leaves_the_prior_alone(prior: ToyboxPrior) -> None:
     query, (x_t, t) = ask(prior, ring(BATCH, SIZE)), noised(prior, picture(), 0.6)
     weights = {name: tensor.clone() for name, tensor in prior.net.state_dict().items()}

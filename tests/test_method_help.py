@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.parametrize(
     ("method", "negative", "calls", "rows"),
     [
-        *((name, "", 1, 2) for name in ("sds", "sjc", "hifa", "nfsd", "csd", "cfd")),
+        *((name, "", 1, 2) for name in ("sds", "sjc", "hifa", "nfsd", "csd", "ssd", "cfd")),
         ("sds", "ugly", 1, 2),
         ("nfsd", "ugly", 1, 3),
         ("csd", "ugly", 1, 3 - 1 / UPDATES),  # its share is zero in the first update

@@ -78,8 +78,10 @@ def test_settings_of_every_use_survive_a_file(name: str) -> None:
 def test_official_settings_differ_from_the_defaults_only_where_the_code_differs_from_the_paper() -> None:
     changed = {name: kind.OFFICIAL for name, kind in METHODS.items() if kind.official() != kind()}
     assert changed == {
-        "vsd": {"learner_lr": 1e-4},
-        "esd": {"learner_lr": 1e-4},
+        "vsd": {"learner_lr": 1e-4, "learner_start": "published"},
+        "esd": {"learner_lr": 1e-4, "learner_start": "published"},
+        "csd": {"reduction": "unit_norm"},
+        "ism": {"reduction": "sum_over_batch"},
         "sdi": {"reduction": "mean_over_latent"},
         "dsd": {"delta_mode": "random", "ode_end": "exact"},
     }
@@ -103,6 +105,7 @@ TUNED: dict[str, dict[str, float | str]] = {
     "sdi": {"scale": 2.5, "inversion_scale": -2.5, "inversion_start": 0.2, "steps_per_unit": 5.0},
     "dsd": {"scale": 2.5, "reference_scale": 2.5, "ode_scale": 2.5, "delta": 0.5},
     "cfd": {"scale": 2.5},
+    "ssd": {"switch": 0.6},
     "pfd": {"scale": 2.5, "inversion_scale": -1.5, "steps_per_unit": 5.0, "solver_steps_per_unit": 5.0},
 }
 """Settings of flat Toybox runs, beside the defaults at carried times and the reduction over the whole latent."""
@@ -125,7 +128,7 @@ def test_toybox_settings_are_the_defaults_at_carried_times_and_the_tuned_ones(na
 
 
 def test_settings_on_zero123_are_its_own_guidance_scale_and_window() -> None:
-    """METHODS 8.2; the scales of inversion and ODE follow that of the target."""
+    """METHODS 8.1; the scales of inversion and ODE follow that of the target."""
     window = {"scale": 3.0, "t_min": 0.2, "t_max": 0.85}
     assert {name: dict(kind.PICTURE) for name, kind in METHODS.items() if kind.PICTURE} == {
         "sds": window,
@@ -139,6 +142,7 @@ def test_settings_on_zero123_are_its_own_guidance_scale_and_window() -> None:
 def test_gradient_norms_relative_to_sdi() -> None:
     assert {name: kind.gradient_norm for name, kind in METHODS.items() if kind.gradient_norm != 1} == {
         "ism": 0.03,
+        "ssd": 0.06,
         **dict.fromkeys(("vsd", "esd", "asd", "dsd", "csd"), 0.15),
         **dict.fromkeys(("nfsd", "pfd"), 0.25),
     }

@@ -121,6 +121,17 @@ def test_perp_neg_is_its_formula(folder: Path) -> None:
     torch.testing.assert_close(ask(prior, look, x_t, t), null + 7.5 * expected, atol=1e-4, rtol=1e-4)
 
 
+def test_words_in_front_of_the_text_and_no_words_at_all(folder: Path) -> None:
+    """SJC's official wording, and MVDream's prompt as it is."""
+    look, prompt = cameras(0, 90, 180), Prompt(PROMPT)
+    prefixed = load(folder, "prefix").conditions(prompt, look, 3)
+    assert prefixed.keys == tuple(f"{view} view of {PROMPT}" for view in ("front", "side", "backside"))
+    plain = load(folder, "none").conditions(prompt, look, 3)
+    assert plain.keys == (PROMPT,) * 3
+    assert plain.text is plain.plain
+    assert not plain.perpendicular
+
+
 def keys(conditions: Conditions) -> tuple[str, ...] | None:
     return conditions.keys
 

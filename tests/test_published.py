@@ -34,9 +34,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("method", "front"), [("csd", False), ("sds", True)])
+@pytest.mark.parametrize(("method", "front"), [("vsd", False), ("sds", True)])
 def test_where_the_front_ends(folder: Path, method: str, front: bool) -> None:
-    """40 degrees from the front: threestudio's words say front, those of VSD, ASD and CSD side."""
+    """40 degrees from the front: threestudio's words say front, those of VSD and ESD side."""
     prior = build_prior(fast(PROMPT, method=method, prior=str(folder), device="cpu").prior)
     turned = orbit(*(torch.tensor([value]) for value in (math.radians(40), 0.0, 2.0, 1.0)), 16)
     (prompted,) = prior.conditions(Prompt(PROMPT), turned, 1).keys or ()

@@ -204,12 +204,12 @@ def test_views_of_3d_scenes_are_compared_at_the_same_camera(lpips: Lpips) -> Non
 
 def test_the_papers_protocol_is_their_camera_and_background() -> None:
     assert (PROTOCOLS["sdi"].views, PROTOCOLS["sdi"].resolution) == (50, 512)
-    assert paper(PROMPT, method="sdi", prior="sd").views.widest() == (2.0, 70.0)
+    assert paper(PROMPT, method="sdi", prior="sd").views.evaluation() == (2.0, 70.0)
     recipe = changed(fast(PROMPT, scene="nerf"), "scene.environment.learned", True)
     scene = build(recipe).scene
     views = measured_views(recipe, scene, Protocol(3, 16, official=True))
     assert views.cameras is not None and views.opacity is not None and len(views.rgb) == 3
-    radius, fov_deg = recipe.views.widest()
+    radius, fov_deg = recipe.views.evaluation()
     assert views.cameras.c2w[:, :3, 3].norm(dim=-1).tolist() == pytest.approx([radius] * 3)
     assert math.degrees(float(views.cameras.fov[0])) == pytest.approx(fov_deg)
     _, directions = views.cameras.rays()

@@ -83,6 +83,20 @@ def test_cameras_have_the_resolution_of_the_run() -> None:
     assert (len(cameras), cameras.height) == (3, 20)
 
 
+def test_early_steps_may_have_more_views_of_fewer_pixels() -> None:
+    """Never fewer views than late ones, and never more pixels: --batch and --resolution bound both."""
+    recipe = PRESETS["paper"]("a red car", prior="mvdream", method="mvdream", device="cpu")
+
+    def sizes(recipe: Recipe) -> list[tuple[int, int]]:
+        views = build_views(recipe, 4)
+        made = [views(progress, recipe.training.batch, torch.Generator()) for progress in (0.49, 0.5)]
+        return [(len(cameras), cameras.height) for cameras in made]
+
+    assert sizes(recipe) == [(8, 64), (4, 256)]
+    small = changed(changed(recipe, "training.resolution", 16), "training.batch", 12)
+    assert sizes(small) == [(12, 16), (12, 16)]
+
+
 def test_seeds_differ_and_repeat() -> None:
     starts = [build_scene(fast("a red car", scene="image", seed=seed)).pixels for seed in (0, 1, 0)]
     assert torch.equal(starts[0], starts[2])
@@ -231,9 +245,11 @@ def test_negative_prompt_and_view_prompting_belong_to_published_models(method: s
 
 def test_what_the_papers_state_for_published_models() -> None:
     prompted = {name for name in METHODS if METHODS[name].negative_prompt}
-    assert prompted == {"nfsd", "csd", "ism", "mvdream"}
-    assert {name for name in METHODS if METHODS[name].view_prompting != "words"} == {"sdi", "dsd", "asd", "ism"}
-    assert {name for name in METHODS if METHODS[name].front_deg == 30} == {"vsd", "asd", "csd"}
+    assert prompted == {"nfsd", "csd", "ism", "mvdream", "cfd"}
+    prompting = {name: kind.view_prompting for name, kind in METHODS.items() if kind.view_prompting != "words"}
+    perp_neg = dict.fromkeys(("csd", "sdi", "dsd", "asd"), "perp-neg")
+    assert prompting == {"sjc": "prefix", "ism": "interpolated", **perp_neg}
+    assert {name for name in METHODS if METHODS[name].front_deg == 30} == {"vsd", "esd", "asd", "csd", "cfd"}
 
 
 def test_scenes_are_rendered_over_the_background_of_the_priors_training() -> None:

@@ -171,6 +171,22 @@ def test_what_is_no_recipe_is_named(text: str, message: str) -> None:
     assert message in one_line(text)
 
 
+OLDER = ("early_", "evaluation_", "occupancy_threshold", "least_alpha", "spread: 1.0", "ambient_", "learner_start")
+"""Beginnings of the lines of settings that recipes did not always hold."""
+
+
+@pytest.mark.parametrize("method", ["sdi", "vsd", "csd"])
+@pytest.mark.parametrize("scene", SCENES)
+def test_a_recipe_without_later_settings_means_what_it_meant(method: str, scene: str) -> None:
+    """They are filled in with what happened without them, which is what the preset fast still does."""
+    recipe = fast("a red car", method=method, scene=scene)
+    lines = write_recipe(recipe).splitlines(keepends=True)
+    older = "".join(line for line in lines if not line.strip().startswith((*OLDER, "perp_neg_factor")))
+    assert len(older.splitlines()) < len(lines) - 4
+    expected = changed(recipe, "method.perp_neg_factor", 1.0) if method == "csd" else recipe
+    assert read_recipe(older, "here") == expected
+
+
 def test_a_recipe_is_read_from_regular_files_only(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "large").write_bytes(b" " * (LONGEST + 1))

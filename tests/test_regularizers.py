@@ -58,6 +58,13 @@ def test_I29_the_official_form_rewards_hollow_backs(azimuth: float, expected: fl
     assert abs(float(convexity(sphere, hit, c2w, "official")) - expected) < 1e-3
 
 
+def test_the_official_form_normalizes_the_mean_normal_of_each_ray() -> None:
+    """Mean normals of a rough surface are shorter than its opacity; their length has no effect."""
+    c2w = pose(0.3)
+    sphere, hit = orthographic(c2w, 1.0)
+    torch.testing.assert_close(convexity(0.5 * sphere, hit, c2w, "official"), convexity(sphere, hit, c2w, "official"))
+
+
 def test_convexity_averages_large_maps_over_blocks() -> None:
     c2w = pose(0.3)
     bowl, hit = orthographic(c2w, -1.0)

@@ -215,6 +215,47 @@ def test_lambert_shades_training_renders_after_its_first_steps() -> None:
     assert 0.05 < float(lit[:, :, 12, 12].mean().detach()) <= 1
 
 
+def test_ambient_light_alone_is_no_shading_and_its_share_is_drawn() -> None:
+    def lit(**light: float) -> Tensor:
+        draw = LambertConfig(after=0, albedo_share=0.0, textureless_share=0.0, **light)  # type: ignore[arg-type]
+        nerf = NeRF(replace(SMALL, shading="lambert", lambert=draw), generator())
+        return nerf.render(views(0), WHITE * 0, generator(1)).rgb.detach()
+
+    ambient, dark = lit(ambient_min=1.0, ambient_max=1.0), lit(ambient_min=0.0, ambient_max=0.0)
+    unlit = NeRF(replace(SMALL, shading="albedo"), generator()).render(views(0), WHITE * 0, generator(1)).rgb.detach()
+    torch.testing.assert_close(ambient, unlit)
+    mixed = lit(ambient_min=0.0, ambient_max=1.0)
+    share = ((mixed - dark) / (ambient - dark))[ambient - dark > 0.05]
+    assert float(share.min()) > 0
+    assert float(share.max() - share.min()) < 1e-3
+
+
+def test_a_light_without_spread_is_behind_the_camera() -> None:
+    """Along the camera's own direction, so that a surface that faces it is lit most."""
+    draw = LambertConfig(after=0, albedo_share=0.0, textureless_share=1.0, nearest=50.0, farthest=50.0, spread=0.0)
+    nerf = with_ball(replace(SMALL, samples=200, shading="lambert", lambert=draw), 1e3)
+    frame = nerf.render(views(0), WHITE * 0, generator(1))
+    assert float(frame.rgb[0, 0, 11:13, 11:13].mean()) > 0.97
+
+
+def test_samples_of_little_alpha_are_left_out() -> None:
+    """Fog whose alpha in a step is below the threshold is not there, but at most the mean of the cells is asked for."""
+    assert with_ball(SMALL, 0.05).render(views(0), WHITE).opacity.any()
+    fog = with_ball(replace(SMALL, least_alpha=0.01), 0.05)  # alpha of a step: .0036
+    fog.grid.depth.fill_(1.0)
+    assert not fog.render(views(0), WHITE).opacity.any()
+    fog.grid.depth.fill_(1e-3).view(-1)[0] = 0.0
+    assert fog.render(views(0), WHITE).opacity.any()
+
+
+def test_the_occupancy_threshold_is_at_most_the_mean() -> None:
+    grids = [OccupancyGrid(4, 1.0, 1.0, threshold=threshold) for threshold in (0.01, 0.2)]
+    for grid in grids:
+        grid.depth[:] = 0.05
+        grid.depth[0] = 0.5  # the mean is .1625
+    assert [int(grid.occupied().sum()) for grid in grids] == [64, 16]
+
+
 def test_a_learned_environment_is_the_background_of_training_renders_only() -> None:
     """Rays through empty space have its closed form; other renders have the background color."""
     cameras = views(3, count=2)

@@ -34,7 +34,7 @@ from scoredistill.methods.asd import ASD
 from scoredistill.methods.catalogue import METHODS
 from scoredistill.methods.consistent3d import Consistent3D
 from scoredistill.methods.csd import CSD
-from scoredistill.methods.guidance import guided_eps
+from scoredistill.methods.guidance import guided_eps, perpendicular
 from scoredistill.methods.hifa import HiFA
 from scoredistill.methods.nfsd import NFSD
 from scoredistill.methods.noise import asset_noise
@@ -122,16 +122,20 @@ def test_I27_expected_gradient_and_variance_of_sds_on_a_gaussian() -> None:
 @pytest.mark.parametrize("steps", [1, 4])
 @pytest.mark.parametrize("reduction", ["sum_over_latent", "mean_over_latent"])
 def test_I13_hifa_on_pixels_is_hifa_on_latents_behind_an_identity_decoder(steps: int, reduction: str) -> None:
-    answer = distill(HiFA(image_weight=0.3, denoising_steps=steps, reduction=reduction), images())
+    """Of a prior whose images are colors: the decoder clamps them to [0, 1]."""
+    gray = AnalyticPrior(gaussian(0.5 + 0.1 * randn(*SHAPE), 0.02), NULL, LEVELS)
+    method = HiFA(scale=1.0, image_weight=0.3, denoising_steps=steps, reduction=reduction)
+    answer = distill(method, images(), gray)
     assert answer.grad_rgb is not None
+    assert 0 < float(answer.probe["x0"].min()) < float(answer.probe["x0"].max()) < 1
     assert close(answer.grad_rgb, 0.3 * answer.grad)
 
 
-def test_hifa_compares_with_the_render_at_its_own_size() -> None:
+def test_hifa_compares_with_the_render_at_its_own_size_and_in_its_own_range() -> None:
     prior, x, rgb = analytic(), images(), randn(2, 3, 8, 8, seed=2)
     query = Query(prior, conditions_of(prior), 0.3, torch.Generator().manual_seed(0), rgb=rgb)
     answer = HiFA(weight="sbar", image_weight=2.0)(query, x)
-    decoded = F.interpolate(answer.probe["x0"], (8, 8), mode="bilinear", antialias=True)
+    decoded = F.interpolate(answer.probe["x0"].clamp(0, 1), (8, 8), mode="bilinear", antialias=True)
     assert close(answer.grad_rgb, 2.0 * (rgb - decoded) / 2)
     without_render = Query(prior, conditions_of(prior), 0.3, torch.Generator().manual_seed(0))
     assert HiFA(image_weight=0.0)(without_render, x).grad_rgb is None
@@ -202,6 +206,21 @@ def test_csd_leads_away_from_the_negative_prompt_more_and_more(progress: float, 
     answer = distill(CSD(), images(), progress=progress, null=NEGATIVE)
     text, empty, negative = analytic().eps(answer.probe["x_t"], answer.probe["t"], TEXT, NULL, NEGATIVE)
     assert close(2 * answer.grad, text - share * negative - (1 - share) * empty)
+
+
+def test_csd_begins_perp_neg_at_the_negative_prompt_with_three_times_its_weights() -> None:
+    """As in the official code: perp(eps_side - eps_negative, eps_text - eps_negative), in addition to the bracket."""
+    answer = distill(CSD(), images(), progress=0.3, null=NEGATIVE, perpendicular=((SIDE, times(-0.5)),))
+    x_t, t = answer.probe["x_t"], answer.probe["t"]
+    text, empty, negative, side = analytic().eps(x_t, t, TEXT, NULL, NEGATIVE, SIDE)
+    away = perpendicular(side - negative, text - negative)
+    assert close(2 * answer.grad, text - 0.6 * negative - 0.4 * empty - 1.5 * away)
+
+
+def test_the_gradient_of_csd_is_divided_by_its_norm_over_the_batch() -> None:
+    plain, official = (distill(CSD(reduction=name), images()).grad for name in ("sum_over_latent", "unit_norm"))
+    assert close(official, plain / (2 * plain).norm(), 1e-7)
+    assert float(official.norm()) == pytest.approx(1 / 2)
 
 
 def test_the_coefficients_of_csd_sum_to_zero() -> None:

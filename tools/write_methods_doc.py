@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from scoredistill.cli.costs import UPDATES, cost
-from scoredistill.cli.method_help import Entry, entry, in_words, of_preset, scales, settings_table
+from scoredistill.cli.method_help import TABLE_PRESETS, Entry, entry, in_words, of_preset, scales, settings_table
 from scoredistill.methods.catalogue import METHODS
-from scoredistill.recipes.presets import PRESETS
 from tools.algorithms import algorithm
 from tools.equations import latex
 from tools.write_studies_doc import ALL, RESULTS, taken_over, verdict
@@ -60,6 +59,11 @@ SYMBOLS = """\
 `scoredistill methods` lists the methods in a terminal, `scoredistill methods dsd` describes one, `--cite dsd` prints
 its BibTeX. Every setting is a flag: `scoredistill image "a red car" --method dsd --method.ode-steps 20`. A method of
 your own is one short file: [extending.md](extending.md#a-method).
+
+In 3D the preset `paper` is the method's official configuration: scene, light, losses, cameras, resolution over the
+run, batch, prompts and reduction ([recipes/official.py](../scoredistill/recipes/official.py); ISM's is for
+`--scene splats`). A method's text says what differs. Everywhere Adam has betas .9 and .99, the random background is one
+color for a whole batch, and samples of rays end where the transmittance falls below .1 %.
 """
 COST_INTRODUCTION = f"""\
 ## Scales and cost
@@ -135,7 +139,7 @@ def page(name: str) -> str:
             "[Symbols](../methods.md#symbols); times are snapped to the prior's table.\n",
             _picture(name),
             "## Settings\n",
-            table(("setting", "meaning", "default", *PRESETS), settings),
+            table(("setting", "meaning", "default", *TABLE_PRESETS), settings),
             CARRIED,
             "## Cost\n",
             f"Preset `paper`: {in_words(cost(paper), cost(paper, 'ugly'))}, scales {scales(name)}. Preset `fast`: "

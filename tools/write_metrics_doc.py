@@ -56,7 +56,7 @@ VIEWS = """\
 """
 VIEWS_END = """
 The papers do not print their cameras. `sdi` and `dsd` take those of the official code of both (threestudio's test
-views): elevation 15, the largest distance and the widest field of view of training, which are 2.0 and 70 degrees in
+views): elevation 15, distance and field of view of its evaluations, which are 2.0 and 70 degrees for SDI and DSD in
 the preset `paper`, 512 pixels, before the learned background where the scene has one, else before the run's
 background color. The number of views is the papers': 50 a prompt (SDI, section 6.1), and 100 renders of 10 shapes
 (DSD, section 4.2), so 10 of each. The official azimuths are 120 with the first one twice; these are even around

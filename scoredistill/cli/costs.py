@@ -17,7 +17,7 @@ from scoredistill.camera import Cameras
 from scoredistill.contracts import Conditions, Prompt, Query
 from scoredistill.methods.method import MethodConfig
 from scoredistill.priors.analytic import AnalyticPrior, gaussian
-from scoredistill.priors.low_rank_learner import LoraLearner
+from scoredistill.priors.low_rank_learner import LoraLearner, Start
 from scoredistill.recipes.kinds import name_of
 from scoredistill.recipes.recipe import Recipe
 from scoredistill.schedule import cosine
@@ -61,12 +61,15 @@ def run_cost(recipe: Recipe) -> Cost:
     """
     method, steps = recipe.method, recipe.training.steps
     each = UNCOUNTED if own.is_own(name_of(method)) else cost(method, recipe.prompt.negative)
-    return Cost(each.calls * steps, each.rows * images_of_step(recipe) * steps)
+    early = recipe.training.early_share
+    images = early * images_of_step(recipe, 0.0) + (1 - early) * images_of_step(recipe, early)
+    return Cost(each.calls * steps, each.rows * images * steps)
 
 
-def images_of_step(recipe: Recipe) -> int:
-    """The images of an update: views of a 3D scene, or all images of a flat one."""
-    return getattr(recipe.scene, "count", recipe.training.batch) if recipe.flat else recipe.training.batch
+def images_of_step(recipe: Recipe, progress: float) -> int:
+    """The images of an update at `progress` of the run: views of a 3D scene, or all images of a flat one."""
+    batch = recipe.training.batch
+    return getattr(recipe.scene, "count", batch) if recipe.flat else recipe.training.batch_at(progress, batch)
 
 
 class OnePixel(AnalyticPrior):
@@ -92,6 +95,6 @@ class OnePixel(AnalyticPrior):
         """The layer on the pixel's colors."""
         return net(x_t.flatten(1)).reshape(x_t.shape)
 
-    def learner(self, *, rank: int, lr: float, seed: int) -> LoraLearner:
+    def learner(self, *, rank: int, lr: float, seed: int, start: Start) -> LoraLearner:
         """A second score on that layer."""
-        return LoraLearner(self, rank=rank, lr=lr, seed=seed)
+        return LoraLearner(self, rank=rank, lr=lr, seed=seed, start=start)

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from scoredistill.cli.costs import images_of_step, run_cost
-from scoredistill.recipes.build import Parts
+from scoredistill.recipes.build import Parts, build_views
 from scoredistill.recipes.command import command
+from scoredistill.recipes.recipe import changed
 from scoredistill.recipes.text import write_recipe
 from scoredistill.runs.memory import peak_memory
 
@@ -54,15 +55,21 @@ class Metered:
 
 
 def forecast(parts: Parts) -> str:
-    """The recipe as YAML, which `--config` reads, with what its run costs in comments; nothing is written."""
+    """The recipe as YAML, which `--config` reads, with what its run costs in comments; nothing is written.
+
+    Time and memory are those of its late steps, where early ones are smaller.
+    """
     recipe = parts.recipe
     steps, whole = recipe.training.steps, run_cost(recipe)
-    found = calibrate(parts)
+    early = recipe.training.early_share
+    images = [images_of_step(recipe, progress) for progress in ((0.0, early) if early else (0.0,))]
+    late = changed(recipe, "training.early_share", 0.0)
+    found = calibrate(replace(parts, views=build_views(late, parts.prior.views)))
     seconds = steps * found.step + whole.rows * found.row
     lines = [
         command(recipe),
         f"denoiser: {whole.calls:,.0f} calls, {whole.rows:,.0f} rows, counted: {steps} steps of "
-        f"{images_of_step(recipe)} images",
+        f"{', later '.join(map(str, dict.fromkeys(images)))} images",
         f"time: about {_span(seconds)} for the steps, measured on this machine with {MEASURED} of them "
         f"({1000 * found.row:.1f} ms per row, {1000 * found.step:.0f} ms per step beside); "
         f"{'preview' if recipe.flat else 'preview, turntable, mesh'} and page follow",

@@ -18,6 +18,10 @@ from scoredistill.methods.method import MethodConfig
 from scoredistill.recipes.presets import PRESETS
 
 WIDTH = 110  # of a page in a terminal
+TABLE_PRESETS = (
+    "fast",
+    "paper",
+)  # presets in tables of settings; study has the methods of fast, low-vram those of paper
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,13 @@ def method_page(name: str, preset: str) -> str:
     paragraphs = [textwrap.fill(part.replace("\n", " "), WIDTH) for part in about.text.split("\n\n")]
     head = [f"{name}: {about.title}", "", "    " + about.equation, "", *paragraphs, ""]
     source = [f"{about.source}: {about.paper}", f"{in_words(spent, negative)} with preset {preset}", ""]
-    rows = [("setting", "default", *PRESETS, "meaning"), *settings_table(name)]
+    rows = [("setting", "default", *TABLE_PRESETS, "meaning"), *settings_table(name)]
     return "\n".join([*head, *source, *aligned(rows)])
 
 
 def settings_table(name: str) -> list[tuple[str, ...]]:
     """(setting, own default, value of each preset, meaning) for each setting of a method."""
-    presets = [of_preset(name, preset) for preset in PRESETS]
+    presets = [of_preset(name, preset) for preset in TABLE_PRESETS]
     kind = named("method", name, METHODS)
     default = kind()
     return [

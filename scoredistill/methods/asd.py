@@ -20,7 +20,9 @@ class ASD(DistillationConfig):
 
     Ma et al. 2024, official code: u ~ U[0, 1), the same fresh noise at both times; the window of t slides linearly
     from [t_min_start, t_max] to [t_min, t_max_late] over the run; `perp_neg` of the Perp-Neg weights in the target,
-    none in the reference. That code evaluates both times in one call of the prior, here they are two.
+    none in the reference; the distance is at most what is left up to the last time. That code evaluates both times in
+    one call of the prior, here they are two. Differs from it in preset `paper`: Adam with a first beta of .9 instead of
+    AdamW with 0, and a background without a hash grid.
     """
 
     scale: GuidanceScale = 7.5  # guidance scale, null + scale (text - null)
@@ -32,14 +34,13 @@ class ASD(DistillationConfig):
     t_max: DiffusionTime = 0.98  # largest diffusion time at the start of the run
     t_max_late: DiffusionTime = 0.5  # largest diffusion time at the end of the run
     weight: Weight = "sigma_squared"  # w(t): sigma / alpha, sigma^2 or 1
-    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, or by B C h w
+    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
     # A larger distance than the paper's: only 1 / sbar_t - 1 / sbar_r removes noise from free pixels.
     TOYBOX: ClassVar[Values] = {"scale": 2.5, "delta": 0.6}
     gradient_norm: ClassVar[float] = 0.15
     view_prompting: ClassVar[str] = "perp-neg"
     front_deg: ClassVar[float] = 30.0
-    random_background: ClassVar[float] = 0.5
 
     citation: ClassVar[str] = """@inproceedings{ma2024scaledreamer,
   title     = {ScaleDreamer: Scalable Text-to-3D Synthesis with Asynchronous Score Distillation},

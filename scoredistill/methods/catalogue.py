@@ -17,6 +17,7 @@ from scoredistill.methods.pfd import PFD
 from scoredistill.methods.sdi import SDI
 from scoredistill.methods.sds import SDS
 from scoredistill.methods.sjc import SJC
+from scoredistill.methods.ssd import SSD
 from scoredistill.methods.vsd import VSD
 
 METHODS: dict[str, type[MethodConfig]] = {
@@ -35,4 +36,5 @@ METHODS: dict[str, type[MethodConfig]] = {
     "dsd": DSD,
     "cfd": CFD,
     "pfd": PFD,
+    "ssd": SSD,
 }

@@ -43,7 +43,9 @@ class CFD(MethodConfig):
     Yan et al. 2025, official code (configs/cfd/2d.yaml): t falls linearly and kappa is fixed, the clean-flow ODE; with
     `churn` = gamma, kappa <- sqrt(1 - gamma) kappa + sqrt(gamma) N(0, I) at every step, its SDE. `normalize` is the
     code's weight "dmd", the mean over each image. Differs from the paper: views see one map of noise by their
-    direction, which that code also offers, where the paper renders noise that lies on the surface.
+    direction, which that code also offers, where the paper renders noise that lies on the surface. Preset `paper` has
+    the scene of that code's sd-stage1.yaml; differs: its scale of 75, its faster fall of t at first, its losses on
+    decoded pixels and on the smoothness of normals.
     """
 
     scale: GuidanceScale = 8.0  # guidance scale, null + scale (text - null)
@@ -52,9 +54,15 @@ class CFD(MethodConfig):
     t_min: DiffusionTime = 0.02  # diffusion time at the end of the run
     t_max: DiffusionTime = 0.98  # diffusion time at the start of the run
     weight: Weight = "constant"  # w(t): sigma / alpha, sigma^2 or 1
-    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, or by B C h w
+    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
     TOYBOX: ClassVar[Values] = {"scale": 2.5}
+    front_deg: ClassVar[float] = 30.0
+    negative_prompt: ClassVar[str] = (
+        "lack details, ugly, oversmoothed, bad structure, out of focus, blurry, cartoon, oversaturated, foggy, hazy, "
+        "ugly, bad anatomy, malformed, pixelated obscure, unnatural colors, dull, unclear, lowres, low quality, "
+        "deformed, dehydrated"
+    )
 
     citation: ClassVar[str] = """@inproceedings{yan2025consistent,
   title     = {Consistent Flow Distillation for Text-to-3D Generation},

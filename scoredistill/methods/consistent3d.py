@@ -27,7 +27,8 @@ class Consistent3D(DistillationConfig):
 
     Wu et al. 2024: the noise is fixed; s falls with the root of progress from t_start to t_end, t = s + gap; guidance
     scale and elementwise clip go linearly from their first to their last values. Differs from the paper: the sign is
-    the official code's, which contracts; the one derived there expands (METHODS D14).
+    the official code's, which contracts; the one derived there expands (METHODS D14). Differs from that code in preset
+    `paper`: Adam instead of Adan, and the eight views of a step are evenly around, not in two groups of four.
     """
 
     scale: GuidanceScale = 101.0  # guidance scale at the start of the run, null + scale (text - null)
@@ -39,7 +40,7 @@ class Consistent3D(DistillationConfig):
     clip_start: Positive = 2.0  # bound on every element of the gradient at the start of the run
     clip_end: Positive = 8.0  # that bound at the end of the run
     weight: Weight = "constant"  # w(t): sigma / alpha, sigma^2 or 1
-    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, or by B C h w
+    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
     # A larger gap than the paper's: only the difference of the two predictions removes noise from free pixels.
     TOYBOX: ClassVar[Values] = {"scale": 7.5, "scale_end": 3.75, "gap_min": 0.3, "gap_max": 0.5}

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import torch
 
-from scoredistill.config import DiffusionTime, Fraction
+from scoredistill.config import DiffusionTime, Fraction, NonNegative
 from scoredistill.contracts import Distilled, Query
 from scoredistill.methods import timesteps
 from scoredistill.methods.distillation import Noisy, Reduction, X, probe, reduced
-from scoredistill.methods.guidance import guidance_direction
+from scoredistill.methods.guidance import guidance_direction, with_perp_neg
 from scoredistill.methods.method import MethodConfig, Values, carried_time
 from scoredistill.methods.weights import WEIGHTS, Weight
 from scoredistill.randomness import gaussian
@@ -23,17 +23,21 @@ class CSD(MethodConfig):
 
     Yu et al. 2024, first stage of the official code: n grows from 0 to `negative_share` over the first `ramp` of the
     run, after which t stays below `t_max_late`. The coefficients sum to zero; without a negative prompt this is the
-    score of the implicit classifier, eps_text - eps_empty.
+    score of the implicit classifier, eps_text - eps_empty. Perp-Neg's directions begin at eps_negative, not at
+    eps_empty. The code divides the gradient by its norm (reduction `unit_norm`). Preset `paper` is its csd-if.yaml;
+    differs: any prior instead of DeepFloyd IF, and the cameras of the first tenth are not only front and back.
     """
 
     negative_share: Fraction = 1.0  # share of the negative prompt in what is subtracted, at the end of the ramp
     ramp: Fraction = 0.5  # share of the run over which negative_share is reached, and after which t_max_late holds
+    perp_neg_factor: NonNegative = 3.0  # factor on the Perp-Neg weights
     t_min: DiffusionTime = 0.02  # smallest diffusion time
     t_max: DiffusionTime = 0.98  # largest diffusion time
     t_max_late: DiffusionTime = 0.5  # largest diffusion time late in the run
     weight: Weight = "constant"  # w(t): sigma / alpha, sigma^2 or 1
-    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, or by B C h w
+    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
+    OFFICIAL: ClassVar[Values] = {"reduction": "unit_norm"}  # METHODS 16.2
     # CSD has no term that removes noise from free pixels, so Toybox runs avoid low t.
     TOYBOX: ClassVar[Values] = {
         "t_min": carried_time(0.35),
@@ -41,6 +45,7 @@ class CSD(MethodConfig):
         "t_max_late": carried_time(0.7),
     }
     gradient_norm: ClassVar[float] = 0.15
+    view_prompting: ClassVar[str] = "perp-neg"
     front_deg: ClassVar[float] = 30.0
     negative_prompt: ClassVar[str] = "oversaturated color, ugly, tiling, low quality, noisy"
 
@@ -59,8 +64,10 @@ class CSD(MethodConfig):
         kappa = gaussian(x, query.rng)
         noisy = Noisy(x, t, t, kappa, schedule.diffuse(x, kappa, t))
         n = timesteps.at_progress(timesteps.linear(0.0, self.negative_share, self.ramp), query.progress)
-        free = conditions.empty, conditions.null if n else conditions.empty
-        direction, empty, negative = guidance_direction(query.prior, noisy.x_t, t, conditions, *free)
-        bracket = direction + n * (empty - negative)
+        unused = n == 0 and not conditions.perpendicular
+        free = conditions.empty if unused else conditions.null, conditions.empty
+        conditions = with_perp_neg(conditions, self.perp_neg_factor)
+        direction, negative, empty = guidance_direction(query.prior, noisy.x_t, t, conditions, *free)
+        bracket = direction + (1 - n) * (negative - empty)
         grad = reduced(WEIGHTS[self.weight](schedule, t, x) * bracket, self.reduction)
         return Distilled(grad, probe=probe(query, noisy, bracket))

@@ -44,7 +44,10 @@ NoiseRule = Callable[[Query, X, Time, Time], X]
 TargetRule = Callable[[Query, Noisy], X]
 ReferenceRule = Callable[[Query, Noisy, X], X]
 WeightRule = Callable[[NoiseSchedule, Time, Tensor], Tensor]
-Reduction = Literal["sum_over_latent", "mean_over_latent"]
+Reduction = Literal["sum_over_latent", "mean_over_latent", "sum_over_batch", "unit_norm"]
+
+TINY = 1e-8
+"""Added to the norm of a batch's gradient before it is divided by it (CSD's official code)."""
 
 
 def same_time(query: Query, t: Time) -> Time:
@@ -93,13 +96,19 @@ class Distillation:
 
 
 def reduced(gradients: X, reduction: Reduction) -> X:
-    """The gradients of a batch, divided by B (`sum_over_latent`, threestudio's SDS) or B C h w (`mean_over_latent`).
+    """The gradients of a batch, divided so that they have a named weight against the scene's regularizers.
 
-    Both have the same direction, but another weight against the scene's regularizers. FloatingPointError where a
-    gradient is not finite.
+    By B (`sum_over_latent`, threestudio's SDS), by B C h w (`mean_over_latent`, its SDI), by 1 (`sum_over_batch`,
+    LucidDreamer), or by B times the norm of the whole batch (`unit_norm`, CSD). All have the same direction.
+    FloatingPointError where a gradient is not finite.
     """
-    divisor = len(gradients) if reduction == "sum_over_latent" else gradients.numel()
-    grad = gradients / divisor
+    divisors = {
+        "sum_over_latent": len(gradients),
+        "mean_over_latent": gradients.numel(),
+        "sum_over_batch": 1,
+        "unit_norm": len(gradients) * (gradients.norm() + TINY),
+    }
+    grad = gradients / divisors[reduction]
     finite("the score-distillation gradient", [grad])
     return grad
 

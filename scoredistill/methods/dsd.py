@@ -55,7 +55,9 @@ class DSD(DistillationConfig):
 
     Xu et al. 2024, algorithm 3: x_t and x_r are x with the noise kappa that the asset's own ODE predicts at r, cached
     for each condition; "random" and "fixed" noise are their table 3. t falls by `law`. Differs from the paper: t, w
-    and the law are the official code's, whose delta is "random", times U[0, 1), and whose end is "exact".
+    and the law are the official code's, whose delta is "random", times U[0, 1), and whose end is "exact"; r never
+    exceeds the last time. Differs from that code in preset `paper`: the loss on convexity, of weight 1 throughout and
+    not clamped, is in the camera's frame, and results are rendered as plain albedo, not in diffuse light.
     """
 
     scale: GuidanceScale = 7.5  # guidance scale, null + scale (text - null)
@@ -71,7 +73,7 @@ class DSD(DistillationConfig):
     t_max: DiffusionTime = 0.98  # diffusion time at the start of the run
     law: Literal["sqrt", "linear"] = "sqrt"  # how t falls: with the square root of progress, or linearly
     weight: Weight = "sigma_squared"  # w(t): sigma / alpha, sigma^2 or 1
-    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, or by B C h w
+    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
     OFFICIAL: ClassVar[Values] = {"delta_mode": "random", "ode_end": "exact"}  # METHODS 6.3
     TOYBOX: ClassVar[Values] = {
@@ -88,7 +90,6 @@ class DSD(DistillationConfig):
     # METHODS 6.4: the same rule with the picture and the pose in place of the text; t falls through SDS's whole range.
     PICTURE: ClassVar[Values] = {"scale": 3.0, "ode_scale": 3.0, "t_min": 0.2, "t_max": 0.85}
     view_prompting: ClassVar[str] = "perp-neg"
-    random_background: ClassVar[float] = 0.5
     gradient_norm: ClassVar[float] = 0.15
 
     citation: ClassVar[str] = """@article{xu2024diverse,

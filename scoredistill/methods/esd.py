@@ -19,7 +19,8 @@ class ESD(LearnedMethod):
     """Entropic Score Distillation: grad = w(t) [eps_g - lam eps_phi(x_t, t, y) - (1 - lam) eps_phi(x_t, t, y, camera)].
 
     Wang et al. 2024 (ESD): classifier-free guidance of phi over the camera, of canonical scale 1 - lam. lam = 0 is
-    VSD; lam = 1 leaves the score of all views together, whose entropy it maximizes. All else is as in VSD.
+    VSD; lam = 1 leaves the score of all views together, whose entropy it maximizes. All else is as in VSD, from whose
+    configuration the official code runs.
     """
 
     lam: Fraction = 0.5  # share of the camera-free score in the reference
@@ -29,10 +30,11 @@ class ESD(LearnedMethod):
     t_max_late: DiffusionTime = 0.5  # largest diffusion time late in the run
     late: Fraction = 0.2  # share of the run after which t_max_late holds
     weight: Weight = "sigma_squared"  # w(t): sigma / alpha, sigma^2 or 1
-    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, or by B C h w
+    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
-    OFFICIAL: ClassVar[Values] = {"learner_lr": 1e-4}
-    TOYBOX: ClassVar[Values] = {"scale": 2.5, "learner_lr": 1e-3}
+    OFFICIAL: ClassVar[Values] = {"learner_lr": 1e-4, "learner_start": "published"}  # METHODS 4.3, 16.6
+    TOYBOX: ClassVar[Values] = {"scale": 2.5, "learner_lr": 1e-3, "learner_start": "prior"}
+    front_deg: ClassVar[float] = 30.0
     gradient_norm: ClassVar[float] = 0.15
 
     citation: ClassVar[str] = """@inproceedings{wang2024taming,

@@ -31,8 +31,8 @@ class HiFA(MethodConfig):
     """HiFA: grad = w(t) [eps_g(x_t, t, y) - eps],  grad_rgb = image_weight w(t) [rgb - Dec(D)] / sbar(t).
 
     Zhu et al. 2024, settings of threestudio: t falls with the root of progress; the image D denoised from x_t is
-    compared with the render in both spaces. `denoising_steps` > 1 is the authors' own code (theirs: 4). Differs from
-    the paper: the z-variance loss belongs to the scene.
+    compared with the render in both spaces, its pixels clamped to [0, 1] as that code's decoder does. `denoising_steps`
+    > 1 is the authors' own code (theirs: 4). Differs from the paper: the z-variance loss belongs to the scene.
     """
 
     scale: GuidanceScale = 101.0  # guidance scale, null + scale (text - null)
@@ -41,7 +41,7 @@ class HiFA(MethodConfig):
     image_weight: NonNegative = 0.01  # weight of the loss on pixels; 0 leaves it out
     denoising_steps: Iterations = 1  # evaluations of the prior for one denoised image, at most
     weight: Weight = "sigma_squared"  # w(t): sigma / alpha, sigma^2 or 1
-    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, or by B C h w
+    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
     TOYBOX: ClassVar[Values] = {"scale": 7.5}
 
@@ -84,14 +84,14 @@ class HiFA(MethodConfig):
         return schedule.noise_between(schedule.clean(x_s, eps, s), x_t, t)
 
     def pixel_gradient(self, query: Query, x0: X, t: Time) -> Float[Tensor, "B 3 H W"]:
-        """image_weight w(t) [rgb - Dec(D)] / sbar(t), Dec(D) resized to the render.
+        """image_weight w(t) [rgb - Dec(D)] / sbar(t), Dec(D) clamped to [0, 1] and resized to the render.
 
-        (x - D) / sbar = eps_g - eps, so with an identity decoder both gradients are the same. ValueError for a query
-        without a render.
+        (x - D) / sbar = eps_g - eps, so with an identity decoder both gradients are the same where D is in [0, 1].
+        ValueError for a query without a render.
         """
         if query.rgb is None:
             raise ValueError("the loss on pixels needs the render: give the query its rgb, or set image_weight 0")
-        schedule, decoded = query.prior.schedule, query.prior.decode(x0)
+        schedule, decoded = query.prior.schedule, query.prior.decode(x0).clamp(0, 1)
         if decoded.shape != query.rgb.shape:
             decoded = F.interpolate(decoded, query.rgb.shape[-2:], mode="bilinear", antialias=True)
         weight = self.image_weight * WEIGHTS[self.weight](schedule, t, decoded) / schedule.sbar(t, decoded)

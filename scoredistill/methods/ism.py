@@ -34,7 +34,9 @@ class ISM(MethodConfig):
     Liang et al. 2024: x_s by DDIM inversion of x in strides, x_t by one step s -> t along eps_s, both under the empty
     prompt at `inversion_scale`. Form "code": one t for the whole batch, t_max and delta go from their first values to
     `t_max_late` and `delta` over the first `warm` of the run, x starts with the noise of the lowest level. Form
-    "paper" has none of these: one t for each image in [t_min, t_max], `delta` all along, x as it is.
+    "paper" has none of these: one t for each image in [t_min, t_max], `delta` all along, x as it is. The code sums
+    over its four views (reduction `sum_over_batch`), to which the losses of its splats are relative. Differs from that
+    code: images are neither flipped nor replaced by depth maps, and splats start as a ball, not from Point-E.
     """
 
     scale: GuidanceScale = 7.5  # guidance scale, null + scale (text - null)
@@ -50,8 +52,9 @@ class ISM(MethodConfig):
     factor: Positive = 0.1  # factor on the gradient
     form: Literal["code", "paper"] = "code"  # as the official code does it, or as the paper states it
     weight: Weight = "sbar"  # w(t): sigma / alpha, sigma^2 or 1
-    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, or by B C h w
+    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
+    OFFICIAL: ClassVar[Values] = {"reduction": "sum_over_batch"}  # METHODS 16.5
     # A larger interval than the paper's: only the difference of the two predictions removes noise from free pixels.
     TOYBOX: ClassVar[Values] = {"scale": 2.5, "delta": 0.2, "delta_start": 0.2}
     gradient_norm: ClassVar[float] = 0.03

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 
@@ -39,9 +39,8 @@ class MethodConfig(Config):
     TOYBOX_3D: ClassVar[Values] = {}  # those that differ again where many views share one scene
     PICTURE: ClassVar[Values] = {}  # settings on Zero-1-to-3
     negative_prompt: ClassVar[str] = ""  # with published models
-    view_prompting: ClassVar[str] = "words"  # with published models: words, interpolated or perp-neg
+    view_prompting: ClassVar[str] = "words"  # with published models: words, prefix, interpolated or perp-neg
     front_deg: ClassVar[float] = 45.0  # half-angle of the azimuths prompted as front view, and as back view
-    random_background: ClassVar[float] = 0.0  # share of renders over a random color instead of the learned environment
     gradient_norm: ClassVar[float] = 1.0  # relative to SDI; Toybox presets weight the scene's regularizers by it
     needs_learner: ClassVar[bool] = False
 
@@ -94,6 +93,7 @@ class LearnedMethod(DistillationConfig):
 
     learner_rank: Annotated[int, Range(1, 1024)] = 4  # rank of the learner's adapters
     learner_lr: LearningRate = 3e-3  # learning rate of the learner; the papers' 1e-4 is for 25 times as many steps
+    learner_start: Literal["prior", "published"] = "prior"  # equal to the prior, or with a random camera network
 
     needs_learner: ClassVar[bool] = True
 
@@ -102,7 +102,8 @@ class LearnedMethod(DistillationConfig):
         if begin is None:
             name = type(self).__name__
             raise ValueError(f"{name} trains a learner, and this prior offers none: take another method, as in sdi")
-        return self.build(begin(rank=self.learner_rank, lr=self.learner_lr, seed=stream_seed(seed, "learner")))
+        seed, start = stream_seed(seed, "learner"), self.learner_start
+        return self.build(begin(rank=self.learner_rank, lr=self.learner_lr, seed=seed, start=start))
 
 
 def carried_time(t: float) -> float:

@@ -25,7 +25,8 @@ class MVDream(MethodConfig):
     Shi et al. 2024, settings of threestudio: regression of x, noised as in SDS, onto its own denoised image, whose
     contrast under guidance is brought back towards that without. t is uniform in a window that goes from [t_min_start,
     t_max] to [t_min, t_max_late] over the first `warm` of the run. With `rescale` 0 it is SDS with w = sbar. It works
-    with any prior; views that are denoised jointly share one t and one contrast.
+    with any prior; views that are denoised jointly share one t and one contrast. The text names no view, since the
+    network has the cameras as input. Differs from the official code: Adam instead of AdamW.
     """
 
     scale: GuidanceScale = 50.0  # guidance scale, null + scale (text - null)
@@ -36,7 +37,7 @@ class MVDream(MethodConfig):
     t_max_late: DiffusionTime = 0.5  # largest diffusion time late in the run
     warm: Fraction = 0.8  # share of the run over which the window reaches its late values
     weight: Weight = "sbar"  # w(t): sigma / alpha, sigma^2 or 1
-    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, or by B C h w
+    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
     TOYBOX: ClassVar[Values] = {"scale": 7.5}
     negative_prompt: ClassVar[str] = (

@@ -22,7 +22,7 @@ class NFSD(MethodConfig):
     """Noise-Free Score Distillation: grad = w(t) [delta_D + scale (eps_text - eps_empty)].
 
     delta_D = eps_empty for t < switch, eps_empty - eps_negative from there on: at large t most of eps_empty is noise,
-    of which eps_negative holds as much. Katzir et al. 2024.
+    of which eps_negative holds as much. Katzir et al. 2024, who published no code: preset `paper` has SDS's scene.
     """
 
     scale: GuidanceScale = 7.5  # guidance scale of the direction eps_text - eps_empty
@@ -30,7 +30,7 @@ class NFSD(MethodConfig):
     t_max: DiffusionTime = 0.98  # largest diffusion time
     switch: DiffusionTime = 0.2  # smallest t at which the negative prompt's score is subtracted
     weight: Weight = "sigma_squared"  # w(t): sigma / alpha, sigma^2 or 1
-    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, or by B C h w
+    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
     TOYBOX: ClassVar[Values] = {"scale": 2.5}
     gradient_norm: ClassVar[float] = 0.25

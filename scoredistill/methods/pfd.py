@@ -24,7 +24,7 @@ class PFD(MethodConfig):
     Ramanan and Rajagopalan 2026: up by DDIM inversion (`inversion_scale` = 1 - scale), down under guidance `scale`;
     SDI takes the way down in a single step. t ~ U[t_min, t_max]. Differs from the paper: both ways by DDIM where
     theirs goes down by DPM++; the numbers of steps, and t_max falling linearly to `t_max_late`, are ours, since the
-    paper's text was not available.
+    paper's text was not available; preset `paper` gives it SDI's scene.
     """
 
     scale: GuidanceScale = 7.5  # guidance scale, null + scale (text - null)
@@ -35,7 +35,7 @@ class PFD(MethodConfig):
     t_max: DiffusionTime = 0.98  # largest diffusion time at the start of the run
     t_max_late: DiffusionTime = 0.7  # largest diffusion time at the end of the run
     weight: Weight = "sbar"  # w(t): sigma / alpha, sigma^2 or 1
-    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, or by B C h w
+    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
     TOYBOX: ClassVar[Values] = {
         "scale": 2.5,

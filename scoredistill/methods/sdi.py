@@ -40,7 +40,8 @@ class SDI(DistillationConfig):
     at guidance `inversion_scale` in int(steps_per_unit t) steps, plus Gaussian noise of standard deviation `entropy`
     sigma. The other noise sources are their fig. 9; `bug_compat` evaluates the image of level t + tau at t, as the
     official code does (METHODS B1). Differs from the paper: t runs over [t_max, t_min] = [.98, .25] as in that code,
-    whose network is not defined at t = 1.
+    whose network is not defined at t = 1. Differs from that code in preset `paper`: the loss on convexity is the
+    paper's, clamped and in the camera's frame, for the first 40 % of the steps.
     """
 
     scale: GuidanceScale = 7.5  # guidance scale, null + scale (text - null)
@@ -57,7 +58,7 @@ class SDI(DistillationConfig):
     t_min: DiffusionTime = 0.25  # smallest diffusion time
     t_max: DiffusionTime = 0.98  # largest diffusion time
     weight: Weight = "sbar"  # w(t): sigma / alpha, sigma^2 or 1
-    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, or by B C h w
+    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
     OFFICIAL: ClassVar[Values] = {"reduction": "mean_over_latent"}  # METHODS D7
     TOYBOX: ClassVar[Values] = {

@@ -27,10 +27,10 @@ class SDS(DistillationConfig):
     t_max: DiffusionTime = 0.98  # largest diffusion time
     anneal: bool = False  # t falls linearly from t_max to t_min instead of being random
     weight: Weight = "sigma_squared"  # w(t): sigma / alpha, sigma^2 or 1
-    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, or by B C h w
+    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
     TOYBOX: ClassVar[Values] = {"scale": 7.5}
-    # METHODS 8.2. Differs from the official code, whose window narrows from [.4, .85] to [.2, .5] over the first third
+    # METHODS 8.1. Differs from the official code, whose window narrows from [.4, .85] to [.2, .5] over the first third
     # of the run: this is the range that both span.
     PICTURE: ClassVar[Values] = {"scale": 3.0, "t_min": 0.2, "t_max": 0.85}
 

@@ -19,16 +19,18 @@ class SJC(DistillationConfig):
     """Score Jacobian Chaining: grad = -[D(x + sbar eps) - x] / sbar = eps_g(x_t, t, y) - eps,  eps ~ N(0, I).
 
     Wang et al. 2023 (SJC), the variance-reduced form of the official code: SDS with w = 1. `scale` is threestudio's
-    in the canonical definition; the paper's own is 100.
+    in the canonical definition; the paper's own is 100. Differs from that code in preset `paper`: the scene is the NeRF
+    of SDS, unlit and with its losses, not a voxel grid of latents with a loss on emptiness, and Adam is not Adamax.
     """
 
     scale: GuidanceScale = 101.0  # guidance scale, null + scale (text - null)
     t_min: DiffusionTime = 0.01  # smallest diffusion time
     t_max: DiffusionTime = 0.97  # largest diffusion time
     weight: Weight = "constant"  # w(t): sigma / alpha, sigma^2 or 1
-    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, or by B C h w
+    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
     TOYBOX: ClassVar[Values] = {"scale": 7.5}
+    view_prompting: ClassVar[str] = "prefix"
 
     citation: ClassVar[str] = """@inproceedings{wang2023score,
   title     = {Score Jacobian Chaining: Lifting Pretrained 2D Diffusion Models for 3D Generation},

@@ -64,16 +64,18 @@ def annealed(t_max: float = 0.98, t_min: float = 0.25, law: Callable[[float], fl
 
 
 def proportional(share: float, t_min: Scheduled, *, random: bool = False, distinct: bool = False) -> SecondTimeRule:
-    """r = t + share (t - t_min), the distance times U[0, 1) where `random` (ASD, DSD).
+    """r = t + min(share (t - t_min), T - t), the distance times U[0, 1) where `random` (ASD, DSD).
 
-    `distinct` makes the distance one table entry at least; the table ends before t = 1, so at its last entry r = t
+    T is the last time of the table. `distinct` makes the distance one table entry at least, but for t = T, where r = t
     even then. `share` 0 is r = t.
     """
 
     def rule(query: Query, t: Time) -> Time:
+        steps = query.prior.schedule.steps
         distance = share * (t - at_progress(t_min, query.progress)).clamp(min=0)
+        distance = distance.minimum((1 - 1 / steps - t).clamp(min=0))
         if random:
             distance = distance * draw(query, len(t))
-        return t + (distance.clamp(min=1 / query.prior.schedule.steps) if distinct and share else distance)
+        return t + (distance.clamp(min=1 / steps) if distinct and share else distance)
 
     return rule

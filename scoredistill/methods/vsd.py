@@ -20,7 +20,8 @@ class VSD(LearnedMethod):
 
     Wang et al. 2023 (VSD), eq. 9; eps ~ N(0, I) is injected into x, and eps_phi is the learner, trained on the
     renders. From the share `late` of the run on, t stays below `t_max_late`, as in the official code (5,000 of 25,000
-    steps).
+    steps), whose low-rank adapters and camera network start as `learner_start` published. Differs from that code: phi
+    adapts the prior itself, not the v-predicting Stable Diffusion 2.1, and the scene is optimized by Adam, not AdamW.
     """
 
     scale: GuidanceScale = 7.5  # guidance scale, null + scale (text - null)
@@ -29,12 +30,11 @@ class VSD(LearnedMethod):
     t_max_late: DiffusionTime = 0.5  # largest diffusion time late in the run
     late: Fraction = 0.2  # share of the run after which t_max_late holds
     weight: Weight = "sigma_squared"  # w(t): sigma / alpha, sigma^2 or 1
-    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, or by B C h w
+    reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
-    OFFICIAL: ClassVar[Values] = {"learner_lr": 1e-4}
-    TOYBOX: ClassVar[Values] = {"scale": 2.5, "learner_lr": 1e-3}
+    OFFICIAL: ClassVar[Values] = {"learner_lr": 1e-4, "learner_start": "published"}  # METHODS 4.3, 16.6
+    TOYBOX: ClassVar[Values] = {"scale": 2.5, "learner_lr": 1e-3, "learner_start": "prior"}
     front_deg: ClassVar[float] = 30.0
-    random_background: ClassVar[float] = 0.5
     gradient_norm: ClassVar[float] = 0.15
 
     citation: ClassVar[str] = """@inproceedings{wang2023prolificdreamer,

@@ -74,14 +74,15 @@ def load_prior(
     device: torch.device | str = "cpu",
     *,
     dtype: torch.dtype | None = None,
-    view_prompting: ViewPrompting = "words",
+    view_prompting: ViewPrompting | None = None,
     view_angles: ViewAngles | None = None,
     lora: Sequence[str] = (),
 ) -> Prior:
     """Load a prior; published weights are downloaded at first use. ValueError in one line if it is not available.
 
-    `view_prompting` and `view_angles` apply to published text models, `lora` (FILE[:weight]) to Stable Diffusion 1, 2
-    and XL; other priors raise ValueError for values other than the defaults of `view_prompting` and `lora`.
+    `view_prompting` and `view_angles` apply to published text models (None: view words, MVDream none), `lora`
+    (FILE[:weight]) to Stable Diffusion 1, 2 and XL; other priors raise ValueError for view prompting by anything but
+    words, and for LoRA files.
     """
     _check_options(name, view_prompting, lora)
     prior = _loaded(name, device, dtype, view_prompting, view_angles, tuple(lora))
@@ -94,7 +95,7 @@ def _loaded(
     name: str,
     device: torch.device | str,
     dtype: torch.dtype | None,
-    view_prompting: ViewPrompting,
+    view_prompting: ViewPrompting | None,
     view_angles: ViewAngles | None,
     lora: tuple[str, ...],
 ) -> Prior:
@@ -106,8 +107,9 @@ def _loaded(
     if family == "zero123":
         return Zero123Prior.load(name, device, dtype)
     if family == "mvdream":
-        return MVDreamPrior.load(name, device, dtype, view_prompting=view_prompting, view_angles=view_angles)
-    return DiffusersPrior.load(name, device, dtype, view_prompting=view_prompting, view_angles=view_angles, lora=lora)
+        return MVDreamPrior.load(name, device, dtype, view_prompting=view_prompting or "none", view_angles=view_angles)
+    prompting = view_prompting or "words"
+    return DiffusersPrior.load(name, device, dtype, view_prompting=prompting, view_angles=view_angles, lora=lora)
 
 
 def prior_files(name: str, lora: Sequence[str] = ()) -> list[Path]:
@@ -219,10 +221,10 @@ def _check_name(name: str) -> None:
     named("prior", name, dict.fromkeys(NAMES))
 
 
-def _check_options(name: str, view_prompting: str, lora: Sequence[str]) -> None:
+def _check_options(name: str, view_prompting: str | None, lora: Sequence[str]) -> None:
     """ValueError for options that the prior does not support."""
     text_model = not own.is_own(name) and _toybox(name) is None and family_of(name) != "zero123"
-    if view_prompting != "words" and not text_model:
+    if view_prompting not in (None, "words") and not text_model:
         raise ValueError(f"prior {name!r} has no view-dependent prompting: leave out view_prompting")
     if lora and not (text_model and family_of(name) == "diffusers"):
         raise ValueError(f"prior {name!r} takes no LoRA files: leave out --prior.lora")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,10 @@ from scoredistill.priors.parametrization import Prediction, eps_from, output_fro
 from scoredistill.schedule import NoiseSchedule
 
 CAMERA_DROPOUT = 0.1  # share of rows trained without their camera (Wang et al. 2023, official code)
+
+
+Start = Literal["prior", "published"]
+"""How a learner starts: as the prior itself, whatever the camera, or as the official code does (see `down_std`)."""
 
 
 @runtime_checkable
@@ -52,10 +56,10 @@ class Adapter(nn.Module):
     For a convolution `down` has the kernel size and stride of the layer, and `up` is 1x1.
     """
 
-    def __init__(self, layer: nn.Linear | nn.Conv2d, rank: int, rng: torch.Generator):
+    def __init__(self, layer: nn.Linear | nn.Conv2d, rank: int, rng: torch.Generator, start: Start):
         super().__init__()
         width, *fan_in = layer.weight.shape
-        down = torch.randn(rank, *fan_in, generator=rng) / math.sqrt(math.prod(fan_in))
+        down = torch.randn(rank, *fan_in, generator=rng) * down_std(start, rank, math.prod(fan_in))
         self.down = nn.Parameter(down.to(layer.weight))
         self.up = nn.Parameter(layer.weight.new_zeros(width, rank, *[1] * (layer.weight.ndim - 2)))
 
@@ -67,30 +71,44 @@ class Adapter(nn.Module):
         return output + F.linear(F.linear(x, self.down), self.up)
 
 
-Grow = Callable[[nn.Module, Sequence[str], int, torch.Generator], nn.ModuleDict]
-"""(network, names of layers, rank, rng) -> adapters by layer; the network is changed to use them."""
+def down_std(start: Start, rank: int, fan_in: int) -> float:
+    """Standard deviation of an adapter's first factor: 1 / sqrt(fan_in), or the published 1 / rank.
+
+    The published one is that of diffusers' LoRALinearLayer; at the official learning rate of 1e-4 an adapter of
+    standard deviation 1 / sqrt(fan_in) learns 4 to 6 times more slowly (METHODS 16.6).
+    """
+    return 1 / rank if start == "published" else 1 / math.sqrt(fan_in)
 
 
-def hooked(net: nn.Module, layers: Sequence[str], rank: int, rng: torch.Generator) -> nn.ModuleDict:
+Grow = Callable[[nn.Module, Sequence[str], int, torch.Generator, Start], nn.ModuleDict]
+"""(network, names of layers, rank, rng, start) -> adapters by layer; the network is changed to use them."""
+
+
+def hooked(
+    net: nn.Module, layers: Sequence[str], rank: int, rng: torch.Generator, start: Start = "prior"
+) -> nn.ModuleDict:
     """Adapters as forward hooks on linear layers and convolutions."""
     adapters = nn.ModuleDict()
     for name in layers:
         layer: Any = net.get_submodule(name)
-        adapters[name.replace(".", "-")] = adapter = Adapter(layer, rank, rng)
+        adapters[name.replace(".", "-")] = adapter = Adapter(layer, rank, rng, start)
         layer.register_forward_hook(adapter)
     return adapters
 
 
 class LoraLearner:
-    """eps_phi(x_t, t, y, camera): starts equal to the prior, trained to the score of renders (Wang et al. 2023).
+    """eps_phi(x_t, t, y, camera): starts as the prior, trained to the score of renders (Wang et al. 2023).
 
     phi: adapters of rank `rank` on the layers for which `prior.adapted` holds, and a perceptron from the pose to the
     time embedding; y is the text without view words. The frozen network is shared, not copied, and never changed.
     `calls` and `rows` count evaluations of the network, including those of the training loss. `grow` makes the
-    adapters. phi is in float32 at least.
+    adapters. phi is in float32 at least. With start "published" the view is random at first, as in the official code,
+    so that phi differs from the prior by it.
     """
 
-    def __init__(self, prior: Adaptable, *, rank: int, lr: float, seed: int, grow: Grow = hooked):
+    def __init__(
+        self, prior: Adaptable, *, rank: int, lr: float, seed: int, start: Start = "prior", grow: Grow = hooked
+    ):
         if rank < 1 or lr <= 0:
             raise ValueError(f"a learner needs a rank of at least 1 and a positive lr, got rank {rank} and lr {lr:g}")
         rng = torch.Generator().manual_seed(seed)
@@ -98,13 +116,13 @@ class LoraLearner:
         self.net = _sharing(prior.net)
         like = next(prior.net.parameters())
         dtype = torch.promote_types(like.dtype, torch.float32)
-        self.camera = _perceptron(16, prior.embedding, rng).to(like.device, dtype)
+        self.camera = _perceptron(16, prior.embedding, rng, start).to(like.device, dtype)
         layers = [
             name
             for name, layer in self.net.named_modules()
             if isinstance(layer, nn.Linear | nn.Conv2d) and prior.adapted(name)
         ]
-        self.learned = nn.ModuleDict({"adapters": grow(self.net, layers, rank, rng), "camera": self.camera})
+        self.learned = nn.ModuleDict({"adapters": grow(self.net, layers, rank, rng, start), "camera": self.camera})
         self.calls = self.rows = 0
 
     @torch.no_grad()
@@ -154,10 +172,16 @@ def _sharing(net: nn.Module) -> nn.Module:
     return copy.deepcopy(net, {id(tensor): tensor for tensor in [*net.parameters(), *net.buffers()]})
 
 
-def _perceptron(inputs: int, outputs: int, rng: torch.Generator) -> nn.Sequential:
-    """A perceptron of two layers, the last initialized to zero, so that the camera has no effect at the start."""
+def _perceptron(inputs: int, outputs: int, rng: torch.Generator, start: Start) -> nn.Sequential:
+    """A perceptron of two layers, its output zero at the start, or published: U(+-1 / sqrt(fan_in)) throughout."""
     first, last = nn.Linear(inputs, outputs), nn.Linear(outputs, outputs)
-    nn.init.normal_(first.weight, std=1 / math.sqrt(inputs), generator=rng)
-    for zero in (first.bias, last.weight, last.bias):
-        nn.init.zeros_(zero)
+    if start == "published":
+        for layer in (first, last):
+            bound = 1 / math.sqrt(layer.in_features)
+            for parameter in (layer.weight, layer.bias):
+                nn.init.uniform_(parameter, -bound, bound, generator=rng)
+    else:
+        nn.init.normal_(first.weight, std=1 / math.sqrt(inputs), generator=rng)
+        for zero in (first.bias, last.weight, last.bias):
+            nn.init.zeros_(zero)
     return nn.Sequential(first, nn.SiLU(), last)

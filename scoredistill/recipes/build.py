@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scoredistill.camera import orbit
+from scoredistill.camera import Cameras, orbit
 from scoredistill.contracts import HasPixels, Method, Photo, Prior, Prompt, Scene, Step, Views
 from scoredistill.optimize import optimize
 from scoredistill.priors.compiled import compile_network
@@ -114,11 +114,15 @@ def build_photo(recipe: Recipe) -> Photo | None:
 
 
 def build_views(recipe: Recipe, group: int = 1) -> Views:
-    """The training cameras, `group` of them evenly around, on the device of the recipe; none for a flat scene."""
+    """The training cameras of the recipe at each progress, `group` of them evenly around; none for a flat scene."""
     if recipe.flat:
         return no_cameras
-    views, resolution, device = recipe.views, recipe.training.resolution, recipe.prior.device
-    return lambda progress, batch, rng: views.cameras(batch, rng, resolution=resolution, group=group).to(device)
+
+    def cameras(progress: float, batch: int, rng: torch.Generator) -> Cameras:
+        count, resolution = recipe.training.batch_at(progress, batch), recipe.training.resolution_at(progress)
+        return recipe.views.cameras(count, rng, resolution=resolution, group=group).to(recipe.prior.device)
+
+    return cameras
 
 
 def background_color(recipe: Recipe) -> Tensor:
@@ -128,8 +132,10 @@ def background_color(recipe: Recipe) -> Tensor:
 
 def _check_groups(recipe: Recipe, scene: Any, prior: Prior) -> None:
     """ValueError unless the views of a step make whole groups of those that the prior denoises jointly."""
-    count = len(scene.pixels) if isinstance(scene, HasPixels) else recipe.training.batch
-    if count % prior.views:
+    batch = recipe.training.batch
+    batches = batch, recipe.training.batch_at(0.0, batch)
+    counts = [len(scene.pixels)] if isinstance(scene, HasPixels) else batches
+    if any(count % prior.views for count in counts):
         flag = "--scene.count" if recipe.flat else "--batch"
         raise ValueError(
             f"prior {Path(recipe.prior.name).name!r} denoises {prior.views} views jointly: set {flag} to a multiple "

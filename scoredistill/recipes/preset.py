@@ -58,10 +58,10 @@ class Task:
         return PromptConfig(self.text, negative, replace(picture, **loss) if self.picture else picture)  # type: ignore[arg-type]
 
     def prior_config(self) -> PriorConfig:
-        """The prior with the method's view-dependent prompting; a multi-view prior is conditioned on its cameras."""
+        """The prior with the method's view-dependent prompting; a multi-view prior has its cameras as input instead."""
         joint = self.needs.views > 1
-        prompting = self.method.view_prompting if self.needs.view_prompting and not joint else "words"
-        angle = 30.0 if joint and self.needs.view_prompting else self.method.front_deg
+        prompting = "none" if joint else self.method.view_prompting
+        prompting, angle = prompting if self.needs.view_prompting else "words", self.method.front_deg
         return PriorConfig(
             self.prior,
             self.device,

@@ -12,6 +12,7 @@ from scoredistill.config import (
     Count,
     Degrees,
     Elevation,
+    Fraction,
     HalfAngle,
     Natural,
     Pixels,
@@ -77,7 +78,7 @@ class PriorConfig(Config):
     name: str = "toybox-mv"  # alias, folder, hub id org/name[@revision], or FILE.py:NAME; see `scoredistill priors`
     device: str = "cpu"  # cpu, cuda or cuda:N, for the prior and the scene
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # precision of the network; auto: the fastest
-    view_prompting: ViewPrompting = "words"  # view-dependent prompting: text, interpolated embeddings or Perp-Neg
+    view_prompting: ViewPrompting = "words"  # view-dependent prompting: words, prefix, interpolated, perp-neg or none
     front_deg: HalfAngle = 45.0  # half-angle of the azimuths prompted as front view
     back_deg: HalfAngle = 45.0  # half-angle of the azimuths prompted as back view
     overhead_deg: Annotated[float, Range(-90, 90)] = 60.0  # elevation above which the view is prompted as overhead
@@ -103,6 +104,17 @@ class TrainingConfig(Config):
     seed: Seed = 0  # seed of everything random
     asset_seed: Seed = 0  # seed of the fixed per-asset noise (DSD)
     save_every: Count = 25  # optimization steps between checkpoints
+    early_share: Fraction = 0.0  # share of the run that early_batch and early_resolution hold for
+    early_batch: Batch = 1  # camera views per optimization step in that share; at least `batch` are taken
+    early_resolution: Pixels = 4096  # render resolution in that share, in pixels; at most `resolution` is taken
+
+    def batch_at(self, progress: float, batch: int) -> int:
+        """Camera views of a step at `progress` in [0, 1) of a run whose later steps have `batch`."""
+        return max(self.early_batch, batch) if progress < self.early_share else batch
+
+    def resolution_at(self, progress: float) -> int:
+        """Render resolution of a step at `progress` in [0, 1) of the run, in pixels."""
+        return min(self.early_resolution, self.resolution) if progress < self.early_share else self.resolution
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scoredistill import own
-from scoredistill.config import Config, from_plain, missing_keys, nearest, shown, to_plain
+from scoredistill.config import Config, from_plain, hints, missing_keys, nearest, shown, to_plain
 from scoredistill.recipes.command import command_line
 from scoredistill.recipes.kinds import method_config, name_of, scene_config
 from scoredistill.recipes.recipe import Recipe
@@ -18,7 +18,22 @@ from scoredistill.recipes.tree import read_tree, write_tree
 FORMAT = 1
 """To be raised when a recipe written before could not be read right any more."""
 
-ADDED: dict[str, Any] = {"output.preview_every": 0, "output.log": []}
+ADDED: dict[str, Any] = {
+    "output.preview_every": 0,
+    "output.log": [],
+    "training.early_share": 0.0,
+    "training.early_batch": 1,
+    "training.early_resolution": 4096,
+    "views.evaluation_radius": 0.0,
+    "views.evaluation_fov_deg": 0.0,
+    "scene.occupancy_threshold": 1e-3,
+    "scene.least_alpha": 0.0,
+    "scene.lambert.spread": 1.0,
+    "scene.lambert.ambient_min": 0.1,
+    "scene.lambert.ambient_max": 0.1,
+    "method.learner_start": "prior",
+    "method.perp_neg_factor": 1.0,
+}
 """Settings that recipes of this format did not always hold, with the values that mean what happened without them."""
 
 
@@ -83,12 +98,23 @@ def _section(name: str, plain: Any) -> Config:
         if not isinstance(kind, str):
             raise ValueError(f"{name} lacks its name")
         default = method_config(kind) if name == "method" else scene_config(kind)
-    added = {path.removeprefix(f"{name}."): value for path, value in ADDED.items() if path.startswith(f"{name}.")}
-    plain = added | plain
+    plain = _completed(default, plain, name)
     config = from_plain(type(default), plain, name)
     if absent := missing_keys(config, plain, name):
         raise ValueError(f"{absent[0]} is missing")
     return config
+
+
+def _completed(default: Config, plain: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The tree of a configuration like `default` with the settings of `ADDED` that it lacks."""
+    found = dict(plain)
+    for name in hints(type(default)):
+        path, node = f"{where}.{name}", getattr(default, name)
+        if isinstance(node, Config) and isinstance(found.get(name), Mapping):
+            found[name] = _completed(node, found[name], path)
+        elif path in ADDED:
+            found.setdefault(name, ADDED[path])
+    return found
 
 
 def _unversioned(tree: Mapping[str, Any]) -> str:

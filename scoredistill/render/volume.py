@@ -57,14 +57,19 @@ def render_rays(
     samples: Samples,
     *,
     normals_at: NormalsAt = "surface",
+    least_alpha: float = 0.0,
 ) -> RayColors:
     """Composite a volume along rays (Mildenhall et al. 2020, eq. 3), differentiably.
 
     Normals are evaluated at every visible sample and composited (`samples`), or only at the sample where half of the
-    ray's opacity is reached and weighted by the total opacity (`surface`: a quarter of the cost).
+    ray's opacity is reached and weighted by the total opacity (`surface`: a quarter of the cost). Samples whose alpha
+    is below `least_alpha` are left out, in effect and in gradient (nerfacc).
     """
     rays = len(origins)
     samples, density, albedo = _evaluate(volume, origins, directions, samples)
+    if least_alpha > 0:
+        solid = (-torch.expm1(-density.detach() * samples.dz) >= least_alpha).nonzero()[:, 0]
+        samples, density, albedo = samples[solid], density.index_select(0, solid), albedo.index_select(0, solid)
     composed = composite(density, albedo, samples, rays)
     index, strength = _normal_samples(composed, normals_at)
     selected = samples[index]

@@ -44,7 +44,8 @@ def settings(recipe: Recipe) -> dict[str, Any]:
 
 def changed_settings(saved: Origin, recipe: Recipe, *, all_of_them: bool) -> list[str]:
     """What to say of each setting that differs from a checkpoint's; without `all_of_them`, of those that must not."""
-    before, now = ADDED | saved["settings"], settings(recipe)
+    now = settings(recipe)
+    before = {name: value for name, value in ADDED.items() if name in now} | saved["settings"]
     names = [name for name in before | now if before.get(name) != now.get(name)]
     if not all_of_them:
         names = [name for name in names if not name.startswith(RESUMABLE)]

@@ -24,9 +24,9 @@ from scoredistill.scenes.nerf.environment import Environment
 class Protocol:
     """How many views, evenly around from the front at elevation 15, and how they are rendered.
 
-    The papers' views are those of their official code (threestudio): elevation 15, the largest distance and field of
-    view of training (2.0 and 70 degrees in the preset paper), 512 pixels, before the learned background where there is
-    one. Its 120 azimuths count the first direction twice; these are even without the last.
+    The papers' views are those of their official code (threestudio): elevation 15, distance and field of view of its
+    evaluations (SDI and DSD: 2.0 and 70 degrees), 512 pixels, before the learned background where there is one. Its 120
+    azimuths count the first direction twice; these are even without the last.
     """
 
     views: int
@@ -64,7 +64,7 @@ def measured_views(recipe: Recipe, scene: Any, protocol: Protocol) -> Views:
     if isinstance(scene, HasPixels):
         return Views(scene.pixels.detach().cpu())
     resolution = protocol.resolution or renders.RESOLUTION
-    radius, fov_deg = recipe.views.widest() if protocol.official else recipe.views.middle()
+    radius, fov_deg = recipe.views.evaluation() if protocol.official else recipe.views.middle()
     cameras = ring(protocol.views, resolution, elevation_deg=renders.ELEVATION_DEG, radius=radius, fov_deg=fov_deg).to(
         recipe.prior.device
     )

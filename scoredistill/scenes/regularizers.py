@@ -100,11 +100,12 @@ def convexity(
         s_h = (n_L x n_R) . up,   s_v = (n_U x n_D) . right          both positive where the surface is convex
         clamped:  mean relu(-s_h) + mean relu(-s_v)                  the paper's
         linear:  -mean s_h - mean s_v
-    `official` is the published code: linear, but with (n + 1) / 2 * opacity in place of n and the world's up
-    axis in both products, so that its value depends on the azimuth. For comparison only.
+    `official` is the published code: linear, but with (n + 1) / 2 * opacity in place of n, n the unit mean normal of
+    each ray, and the world's up axis in both products, so that its value depends on the azimuth. For comparison only.
     """
     if form == "official":
-        encoded = _shrink((normal + opacity) / 2, "bilinear")
+        unit = torch.nn.functional.normalize(normal, dim=1)
+        encoded = _shrink((unit + 1) / 2 * opacity, "bilinear")
         horizontal, vertical = _neighbors(encoded)
         return -(horizontal[:, 1].mean() - vertical[:, 1].mean())
     small = _shrink(normal)

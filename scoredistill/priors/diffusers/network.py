@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from scoredistill.priors.diffusers.denoisers import ATTENTION, Denoiser
 from scoredistill.priors.diffusers.latents import Space
 from scoredistill.priors.diffusers.text import Embedded
-from scoredistill.priors.low_rank_learner import LoraLearner
+from scoredistill.priors.low_rank_learner import LoraLearner, Start
 from scoredistill.priors.network import NetworkPrior, Time, X
 from scoredistill.priors.parametrization import Prediction
 from scoredistill.schedule import NoiseSchedule
@@ -58,8 +58,8 @@ class PublishedPrior(NetworkPrior):
         """Whether a learner adapts the layer: the projections of all attention layers."""
         return layer.endswith(ATTENTION)
 
-    def learner(self, *, rank: int = 4, lr: float = 1e-4, seed: int = 0) -> LoraLearner:
-        """A second score that starts equal to this one and is trained on renders (VSD, ESD); `seed` of its adapters.
+    def learner(self, *, rank: int = 4, lr: float = 1e-4, seed: int = 0, start: Start = "prior") -> LoraLearner:
+        """A second score that starts as this one and is trained on renders (VSD, ESD); `seed` of its adapters.
 
         ValueError if the network has LoRA adapters that are not fused.
         """
@@ -70,4 +70,4 @@ class PublishedPrior(NetworkPrior):
             )
         from scoredistill.priors.diffusers.learner import peft_adapters
 
-        return LoraLearner(self, rank=rank, lr=lr, seed=seed, grow=peft_adapters)
+        return LoraLearner(self, rank=rank, lr=lr, seed=seed, start=start, grow=peft_adapters)

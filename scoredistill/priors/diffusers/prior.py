@@ -48,7 +48,14 @@ from scoredistill.priors.diffusers.scheduler import schedule_of
 from scoredistill.priors.diffusers.single_file import single_file
 from scoredistill.priors.diffusers.text import Texts, mixed
 from scoredistill.priors.diffusers.text_encoders import encoder
-from scoredistill.priors.diffusers.view_prompting import NEGATIVE, VIEWS, ViewAngles, ViewPrompting, with_view
+from scoredistill.priors.diffusers.view_prompting import (
+    NEGATIVE,
+    VIEWS,
+    ViewAngles,
+    ViewPrompting,
+    with_prefix,
+    with_view,
+)
 from scoredistill.priors.network import fast_dtype
 from scoredistill.priors.parametrization import Prediction
 from scoredistill.priors.weight_files import is_weight_file
@@ -62,8 +69,8 @@ DISTILLED_NAMES = re.compile(r"(?:^|[-_/. ])(turbo|lightning|lcm|hyper-?sd\w*|sc
 class DiffusersPrior(PublishedPrior):
     """A published text-to-image model: denoiser, text encoding, space and noise schedule.
 
-    `view_prompting`: cameras select view words, interpolate between the embeddings of two views, or also add the
-    negative views of Perp-Neg. `distilled`: why there is no unconditional score, "" if there is one.
+    `view_prompting`: cameras select view words, interpolate between the embeddings of two views, also add the negative
+    views of Perp-Neg, or have no effect. `distilled`: why there is no unconditional score, "" if there is one.
     """
 
     needs = Needs(published=True, view_prompting=True)
@@ -185,15 +192,16 @@ class DiffusersPrior(PublishedPrior):
         All texts of a prompt are encoded at its first use; then the text encoders are freed.
         """
         plain = [self.denoiser.prefix + text for text in prompt.texts(count)]
-        viewed = {view: [with_view(text, view) for text in plain] for view in VIEWS}
+        named = with_prefix if self.view_prompting == "prefix" else with_view
+        viewed = {view: [named(text, view) for text in plain] for view in VIEWS}
         self.texts.encode([prompt.negative, "", *itertools.chain(*viewed.values()), *plain])
         empty = None if self.distilled else self.texts([""] * count)
         null = self.texts([prompt.negative] * count) if prompt.negative and not self.distilled else empty
         unviewed = self.texts(plain)
-        if cameras is None:
+        if cameras is None or self.view_prompting == "none":
             return Conditions(unviewed, null, empty, unviewed, keys=tuple(plain))
         direction = (cameras.azimuth, cameras.elevation)
-        if self.view_prompting == "words":
+        if self.view_prompting in ("words", "prefix"):
             texts = [viewed[view][row] for row, view in enumerate(self.view_angles.views(*direction))]
             return Conditions(self.texts(texts), null, empty, unviewed, keys=tuple(texts))
         views = [self.texts(viewed[view]) for view in VIEWS]

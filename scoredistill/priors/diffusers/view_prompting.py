@@ -16,8 +16,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-ViewPrompting = Literal["words", "interpolated", "perp-neg"]
-"""words: of the nearest view;  interpolated: between the embeddings of two views (ISM);  perp-neg: also Perp-Neg."""
+ViewPrompting = Literal["words", "prefix", "interpolated", "perp-neg", "none"]
+"""How cameras change the text.
+
+words: those of the nearest view behind the text;  prefix: in front of it (SJC);  interpolated: between the embeddings
+of two views (ISM);  perp-neg: also Perp-Neg;  none: not at all (MVDream, whose network has the cameras as input)
+"""
 
 VIEWS = ("front", "side", "back", "overhead")
 FRONT, SIDE, BACK, OVERHEAD = range(4)
@@ -83,6 +87,11 @@ class ViewAngles:
 def with_view(text: str, view: str) -> str:
     """The text followed by the words of a view, "a hamburger, front view"."""
     return f"{text}, {view} view"
+
+
+def with_prefix(text: str, view: str) -> str:
+    """The text behind the words of a view, "front view of a hamburger" (SJC's official code)."""
+    return f"{'backside' if view == 'back' else view} view of {text}"
 
 
 def without_view(text: str) -> tuple[str, str]:

@@ -28,7 +28,6 @@ from scoredistill.priors.network import Time, X, fast_dtype
 from scoredistill.views import MVDREAM_ORBIT
 
 VIEWS = 4
-MVDREAM_ANGLES = ViewAngles(front_deg=30.0, back_deg=30.0)  # as in the official configuration
 
 
 def _evaluate(net: nn.Module, x_t: X, time: Time, condition: Embedded, size: int) -> Tensor:
@@ -52,12 +51,13 @@ class MVDreamPrior(DiffusersPrior):
         dtype: torch.dtype | None = None,
         *,
         size: int | None = None,
-        view_prompting: ViewPrompting = "words",
+        view_prompting: ViewPrompting = "none",
         view_angles: ViewAngles | None = None,
         lora: Sequence[str] = (),
     ) -> MVDreamPrior:
         """The prior of an alias, a folder or org/name[@revision] that holds MVDream in the layout of diffusers.
 
+        As in the official code, the text names no view unless `view_prompting` says so (METHODS 16.1).
         ValueError in one line if it is not available or is another model, and for LoRA files, which are not supported.
         """
         if lora:
@@ -80,7 +80,7 @@ class MVDreamPrior(DiffusersPrior):
             texts,
             levels,
             view_prompting=view_prompting,
-            view_angles=view_angles or MVDREAM_ANGLES,
+            view_angles=view_angles,
         )
 
     def conditions(self, prompt: Prompt, cameras: Cameras | None, count: int) -> Conditions:

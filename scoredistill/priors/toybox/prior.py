@@ -20,7 +20,7 @@ from scoredistill import schedule
 from scoredistill.camera import Cameras
 from scoredistill.contracts import Conditions, Needs, Prompt
 from scoredistill.files import check_digest, record_digest, replacing
-from scoredistill.priors.low_rank_learner import LoraLearner
+from scoredistill.priors.low_rank_learner import LoraLearner, Start
 from scoredistill.priors.network import NetworkPrior, fast_dtype
 from scoredistill.priors.parametrization import Prediction
 from scoredistill.priors.toybox.unet import Shape, UNet
@@ -144,9 +144,9 @@ class ToyboxPrior(NetworkPrior):
         """Whether a learner adapts the layer: all layers except those of the text encoder."""
         return not layer.startswith("text.")
 
-    def learner(self, *, rank: int = 4, lr: float = 1e-3, seed: int = 0) -> LoraLearner:
-        """A second score that starts equal to this one and is trained on renders (VSD, ESD); `seed` of its adapters."""
-        return LoraLearner(self, rank=rank, lr=lr, seed=seed)
+    def learner(self, *, rank: int = 4, lr: float = 1e-3, seed: int = 0, start: Start = "prior") -> LoraLearner:
+        """A second score that starts as this one and is trained on renders (VSD, ESD); `seed` of its adapters."""
+        return LoraLearner(self, rank=rank, lr=lr, seed=seed, start=start)
 
 
 def save(path: Path, net: UNet) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from scoredistill.config import Config, Fraction, LearningRate, Natural, Positive, Range, ordered
+from scoredistill.config import Config, Deviation, Fraction, LearningRate, Natural, Positive, Range, ordered
 from scoredistill.kernels.hashgrid import GridLayout
 from scoredistill.scenes.regularizers import ConvexityForm, Ramp, constant
 
@@ -34,16 +34,23 @@ class GridConfig(Config):
 
 @dataclass(frozen=True)
 class LambertConfig(Config):
-    """Shading by a random point light (Poole et al. 2022, section 3.1), in SDI's official shares."""
+    """Shading by a random point light (Poole et al. 2022, section 3.1), in SDI's official shares.
+
+    The light of a view is along normalize(camera + spread N(0, I)); diffuse light is what ambient light leaves of one.
+    """
 
     after: Natural = 1000  # first optimization steps, which render plain albedo
     albedo_share: Fraction = 0.7  # share of the later steps that render plain albedo
     textureless_share: Fraction = 0.75  # share of the shaded steps that render white albedo
     nearest: Positive = 0.8  # smallest distance of the light from the center, world units
     farthest: Positive = 1.5  # largest distance of the light from the center, world units
+    spread: Deviation = 1.0  # standard deviation of the light's direction around the camera's, world units
+    ambient_min: Fraction = 0.1  # smallest share of ambient light in a shaded step
+    ambient_max: Fraction = 0.1  # largest share of ambient light in a shaded step
 
     def check(self) -> None:
         ordered("nearest", "farthest", self)
+        ordered("ambient_min", "ambient_max", self)
 
 
 @dataclass(frozen=True)

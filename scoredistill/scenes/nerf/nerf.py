@@ -53,6 +53,8 @@ class NerfConfig(Config):
     tile: Natural = 0  # rays rendered at a time, which bounds the memory of a step; 0: all of them
     occupancy: Annotated[int, Range(2, 512)] = 32  # cells along a side of the occupancy grid
     occupancy_decay: Fraction = 0.8  # of a cell at each update; published: .95, which forgets within 1,000 steps
+    occupancy_threshold: NonNegative = 1e-3  # optical depth of a step in an occupied cell, at least; published: .01
+    least_alpha: Fraction = 0.0  # alpha of a sample that is rendered, at least; published: .01
     normals: Normals = "finite"  # normals from finite differences of the density logit, or its analytic gradient
     normals_at: NormalsAt = "surface"  # one normal per ray at its surface, or one for every sample
     shading: Shading = "daylight"  # fixed light (ambient, sky, camera lamp), no light, or a random point light
@@ -88,7 +90,7 @@ class NeRF(nn.Module):
             blob_radius=s.blob_radius,
             normals=s.normals,
         )
-        self.grid = OccupancyGrid(s.occupancy, s.bounds, self.step_length, s.occupancy_decay)
+        self.grid = OccupancyGrid(s.occupancy, s.bounds, self.step_length, s.occupancy_decay, s.occupancy_threshold)
         self.register_buffer("age", torch.zeros((), dtype=torch.long))  # steps done
         self.grid.update(self.field.density, rng, everywhere=True)
         self.environment = Environment(s.environment, rng) if s.environment.learned else None
@@ -101,7 +103,8 @@ class NeRF(nn.Module):
         origins, directions = (vectors.reshape(-1, 3) for vectors in cameras.rays())
         shift = torch.zeros_like(origins[:, 0]) if rng is None else torch.rand(len(origins), generator=rng).to(origins)
         self.field.active = self._active_levels()
-        render = partial(self._render_rays, self.grid.occupied())
+        least = min(self.config.least_alpha, float(self.grid.depth.mean())) if self.config.least_alpha else 0.0
+        render = partial(self._render_rays, self.grid.occupied(), least)
         rays = in_tiles(render, (origins, directions, shift), tuple(self.field.parameters()), self.config.tile or None)
         return self.composed(rays, cameras, background, rng)
 
@@ -124,13 +127,15 @@ class NeRF(nn.Module):
     def _render_rays(
         self,
         occupied: Bool[Tensor, "G G G"],
+        least_alpha: float,
         origins: Float[Tensor, "R 3"],
         directions: Float[Tensor, "R 3"],
         shift: Float[Tensor, "R"],
     ) -> RayColors:
         """The composited field along rays, unlit."""
         samples = march(origins, directions, occupied, self.config.bounds, self.step_length, shift)
-        return render_rays(self.field, origins, directions, samples, normals_at=self.config.normals_at)
+        normals_at = self.config.normals_at
+        return render_rays(self.field, origins, directions, samples, normals_at=normals_at, least_alpha=least_alpha)
 
     @property
     def lit(self) -> bool:
@@ -210,8 +215,10 @@ class NeRF(nn.Module):
             return rays.albedo
         surface = origins + rays.depth[:, None].detach() * directions
         light = _light(cameras, draw, rng).repeat_interleave(len(origins) // len(cameras), 0)
-        irradiance = lambert(normal, nn.functional.normalize(light - surface, dim=-1))[:, None]
         textureless = _uniform(rng) < draw.textureless_share
+        ambient = draw.ambient_min + (draw.ambient_max - draw.ambient_min) * _uniform(rng)
+        to_light = nn.functional.normalize(light - surface, dim=-1)
+        irradiance = lambert(normal, to_light, ambient=ambient, diffuse=1 - ambient)[:, None]
         return irradiance * (rays.opacity[:, None].expand(-1, 3) if textureless else rays.albedo)
 
 
@@ -220,8 +227,9 @@ def _uniform(rng: torch.Generator) -> float:
 
 
 def _light(cameras: Cameras, draw: LambertConfig, rng: torch.Generator) -> Float[Tensor, "B 3"]:
-    """A light for each view: along normalize(camera + N(0, I)), at a random distance from the center."""
+    """A light for each view: along normalize(camera + spread N(0, I)), at a random distance from the center."""
     position = cameras.c2w[:, :3, 3]
-    direction = nn.functional.normalize(position + torch.randn(position.shape, generator=rng).to(position), dim=-1)
+    offset = draw.spread * torch.randn(position.shape, generator=rng).to(position)
+    direction = nn.functional.normalize(position + offset, dim=-1)
     distance = draw.nearest + (draw.farthest - draw.nearest) * torch.rand(len(cameras), 1, generator=rng)
     return distance.to(position) * direction

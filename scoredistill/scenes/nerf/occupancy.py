@@ -15,27 +15,24 @@ from torch import Tensor, nn
 from scoredistill.contracts import Field
 from scoredistill.kernels.march import lookup
 
-THRESHOLD = 1e-3
-"""Optical depth of a step above which a cell is occupied, or the mean of all if that is less.
-
-nerfacc 0.5.2 has .01, which omits half a percent of the initial blob's image.
-"""
-
 
 class OccupancyGrid(nn.Module):
     """A decaying maximum of density * step in each of G^3 cells of the cube [-bounds, bounds]^3."""
 
     depth: Float[Tensor, "G G G"]
 
-    def __init__(self, size: int, bounds: float, step: float, decay: float = 0.95) -> None:
-        """`step` is the length of a ray's step, `decay` the factor on a cell at an update (nerfacc 0.5.2: .95)."""
+    def __init__(self, size: int, bounds: float, step: float, decay: float = 0.95, threshold: float = 0.01) -> None:
+        """`step` is the length of a ray's step, `decay` the factor on a cell at an update; defaults of nerfacc 0.5.2.
+
+        At `threshold` .01, half a percent of the initial blob's image is omitted.
+        """
         super().__init__()
-        self.size, self.bounds, self.step, self.decay = size, bounds, step, decay
+        self.size, self.bounds, self.step, self.decay, self.threshold = size, bounds, step, decay, threshold
         self.register_buffer("depth", torch.zeros(size, size, size))
 
     def occupied(self) -> Bool[Tensor, "G G G"]:
-        """Cells worth sampling: value above min(mean, THRESHOLD)."""
-        return self.depth > self.depth.mean().clamp(max=THRESHOLD)
+        """Cells worth sampling: value above min(mean, threshold)."""
+        return self.depth > self.depth.mean().clamp(max=self.threshold)
 
     @torch.no_grad()
     def update(self, density: Callable[[Tensor], Tensor], rng: torch.Generator, *, everywhere: bool) -> None:
