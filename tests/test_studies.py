@@ -21,7 +21,7 @@ from scoredistill.export.plot import Line, Plot, svg
 from scoredistill.export.sheet import Sheet
 from scoredistill.priors import toybox
 from scoredistill.priors.toybox import ToyboxPrior
-from scoredistill.studies import STUDIES
+from scoredistill.studies import SCENE_STUDIES, STUDIES
 from scoredistill.studies.distill import cached_sdi, distill, image, sampled, watch
 from scoredistill.studies.estimates import all_of, conclude, exceeds, gap, over_seeds
 from scoredistill.studies.images import judged, pixels
@@ -96,7 +96,7 @@ def test_the_same_command_gives_the_same_numbers(prior: str, tmp_path: Path) -> 
 def test_studies_are_listed_and_unknown_ones_name_their_neighbors(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study"]) == 0
     listed = capsys.readouterr().out
-    assert [line.split()[0] for line in listed.splitlines()] == list(STUDIES)
+    assert [line.split()[0] for line in listed.splitlines()] == [*STUDIES, *SCENE_STUDIES]
     assert main(["study", "sdi_residual"]) == 2
     assert "sdi_residuals" in capsys.readouterr().err
 
