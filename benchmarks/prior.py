@@ -1,7 +1,9 @@
-"""Does the embedded prior draw what a caption says? Random captions, sampled by DDIM, read by the independent judge.
+r"""Does the embedded prior draw what a caption says? Random captions, sampled by DDIM, read by the independent judge.
 
     python benchmarks/prior.py
     python benchmarks/prior.py --prior toybox-mv --out benchmarks/results/rings.json --picture docs/images/rings.png
+    python benchmarks/prior.py --prior toybox-sd --scales 7.5 --out benchmarks/results/latent.json --picture \
+        docs/images/latent_samples.png
 
 The part meter counts the faces in front views of the seven kinds that have one, with 95 % intervals (Wilson 1927).
 Judge and meter on true renders of the same captions give the ceiling. Captions whose color is left to nature are judged
@@ -47,16 +49,16 @@ def ask(count: int) -> tuple[list[captions.Description], list[str], list[str]]:
     return described, [captions.caption(d, rng, view) for d, view in zip(described, views, strict=True)], views
 
 
-def drawn(prior: ToyboxPrior, texts: list[str], scale: float, steps: int) -> Tensor:
-    """One DDIM sample for each caption, rgb [N 3 64 64]."""
+def drawn(prior: Any, texts: list[str], scale: float, steps: int) -> Tensor:
+    """One DDIM sample for each caption, rgb [N 3 H W]."""
     rng = torch.Generator().manual_seed(SEED)
-    pictures = []
+    pictures, shape = [], prior.encode(torch.zeros(1, 3, SIZE, SIZE)).shape[1:]
     for first in range(0, len(texts), BATCH):
         part = texts[first : first + BATCH]
         conditions = prior.conditions(Prompt(tuple(part)), None, len(part))
-        x_T = torch.randn(len(part), 3, SIZE, SIZE, generator=rng)
+        x_T = torch.randn(len(part), *shape, generator=rng)
         pictures.append(prior.decode(ddim.sample(prior, x_T, conditions, scale=scale, steps=steps)))
-    return torch.cat(pictures).clamp(0, 1)
+    return torch.cat(pictures).float().clamp(0, 1)
 
 
 def rings(
@@ -132,7 +134,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--scales", type=float, nargs="+", default=[2.5, 4.0])
-    parser.add_argument("--prior", default="toybox", help="toybox, toybox-mv, or other weights (.safetensors)")
+    parser.add_argument("--prior", default="toybox", help="toybox, toybox-mv, toybox-sd, or other weights")
     parser.add_argument("--picture", type=Path, default=Path("docs/images/prior_samples.png"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/prior.json"))
     flags = parser.parse_args()

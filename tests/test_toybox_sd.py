@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 import pytest
+import tiny_pipelines
 import torch
 from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch.nn import functional
 
 from scoredistill.contracts import Prompt
 from scoredistill.methods import ddim
-from scoredistill.priors.load import load_prior
+from scoredistill.priors.load import describe_prior, is_toybox, load_prior
 from scoredistill.toybox import captions, dataset
 from tools import train_toybox_sd
 from tools.toybox_sd import autoencoder, linear, networks, words
@@ -93,6 +94,14 @@ def test_diffusers_and_we_draw_the_same_image(trained: Path) -> None:
     conditions = prior.conditions(Prompt("a red car, front view"), None, 1)
     ours = prior.decode(ddim.sample(prior, x_T, conditions, scale=7.5, steps=10)).clamp(0, 1)
     torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=0)
+
+
+def test_a_model_of_toybox_words_is_judged_like_the_pixel_priors(trained: Path, tmp_path: Path) -> None:
+    assert is_toybox(str(trained))
+    assert describe_prior(str(trained)).published
+    tiny_pipelines.save("sd15", tmp_path)
+    assert not is_toybox(str(tmp_path))
+    assert not is_toybox(str(tmp_path / "missing"))
 
 
 def test_the_folder_is_small_and_says_what_it_is(trained: Path) -> None:

@@ -194,12 +194,13 @@ def _embedded(weights: Path, tool: str) -> str:
 
 
 def _knows_toybox_only(name: str) -> bool:
-    """Whether every token of a folder's tokenizer is a word of Toybox or a piece of one."""
+    """Whether a folder's tokenizer knows all words of Toybox, and nothing but these and pieces of them."""
     if name not in SHIPPED and not Path(name).is_dir():
         return False
     words, special = " ".join(captions.VOCABULARY), ("<|startoftext|>", "<|endoftext|>")
     tokens = {token.removesuffix("</w>") for token in read_settings(find(name).file("tokenizer/vocab.json"))}
-    return all(token in words for token in tokens.difference(special) if len(token) > 1)
+    known = all(token in words for token in tokens.difference(special) if len(token) > 1)
+    return known and all(word in tokens for word in captions.VOCABULARY if word.isalpha())
 
 
 def _is_file(name: str) -> bool:

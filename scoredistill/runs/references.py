@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scoredistill.contracts import Prompt
-from scoredistill.priors.load import is_toybox
+from scoredistill.priors.load import describe_prior
 from scoredistill.recipes.recipe import Recipe
 from scoredistill.runs.samples import samples
 from scoredistill.scenes.pixels import read_pixels
@@ -18,7 +18,7 @@ from scoredistill.scenes.pixels import read_pixels
 PRIOR = "prior"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 STEPS = 30  # evaluations of the prior for each sample
-SCALES = {True: 4.0, False: 7.5}  # guidance of samples of Toybox's and of other priors, as in `scoredistill sample`
+SCALES = {False: 4.0, True: 7.5}  # guidance of samples of the pixel priors and of models on Stable Diffusion's times
 
 Features = Callable[[Float[Tensor, "B 3 H W"]], Float[Tensor, "B D"]]
 
@@ -31,7 +31,7 @@ def of_folder(folder: Path, features: Features) -> Float[Tensor, "M D"]:
 def of_prior(recipe: Recipe, count: int, features: Features) -> Float[Tensor, "M D"]:
     """The features of `count` samples of a run's prior for its prompt."""
     prompt = Prompt(recipe.prompt.text, recipe.prompt.negative)
-    scale = SCALES[is_toybox(recipe.prior.name)]
+    scale = SCALES[describe_prior(recipe.prior.name).published]
     return features(samples(recipe.prior, prompt, count, scale=scale, steps=STEPS, seed=0))
 
 
