@@ -38,6 +38,16 @@ The figures and tables of the SDI and DSD papers as experiments: what the paper 
 standard error or a 95 % interval in sentences, one standard deviation in tables), whether it holds. `scoredistill study
 NAME --prior PRIOR` runs one and writes a page of its own with all pictures, plots and settings. A verdict asks every
 part of a claim to hold, so where one does not, read the parts: the pictures often say more.
+
+A study in 3D is a sweep: every arm with every caption and seed, in folders of their own, with the preset `study`. Killed
+anywhere, the same command goes on. Arms are compared over pairs of equal caption and seed, with 95 % intervals; what is
+open says how many pairs would decide. Beside the judge's metrics the table holds the distance to the true shape
+(`evaluate/geometry.py`): Chamfer distance, normals, overlap and volume against the nearest of sixteen toys that the
+caption describes, and the share of views from behind that the judge takes for a front.
+
+    scoredistill study sdi_against_sds --dry-run                             # what it would run, hours and gigabytes
+    scoredistill study sdi_against_sds --prior toybox-mv --processes 2
+    scoredistill study sdi_table_1 --prior sd --preset paper --dry-run       # the paper's size: 43 prompts, 50 views
 """
 NOTE = "n counts images in 2D, runs of each method in 3D. A dash: not run on that prior yet.\n"
 
