@@ -39,7 +39,7 @@ standard error or a 95 % interval in sentences, one standard deviation in tables
 NAME --prior PRIOR` runs one and writes a page of its own with all pictures, plots and settings. A verdict asks every
 part of a claim to hold, so where one does not, read the parts: the pictures often say more.
 
-A study in 3D is a sweep: every arm with every caption and seed, in folders of their own, with the preset `study`. Killed
+A study in 3D is a sweep: every arm with every caption and seed, in folders of their own, with preset `study`. Killed
 anywhere, the same command goes on. Arms are compared over pairs of equal caption and seed, with 95 % intervals; what is
 open says how many pairs would decide. Beside the judge's metrics the table holds the distance to the true shape
 (`evaluate/geometry.py`): Chamfer distance, normals, overlap and volume against the nearest of sixteen toys that the
