@@ -78,13 +78,14 @@ def apart(judge: Judge, root: Path, method: str, prompt: str, seeds: list[int]) 
     return statistics.fmean(map(diversity, torch.stack(seen, 1)))
 
 
-def sheet(root: Path, methods: list[str], prompts: list[str], seeds: list[int], path: Path) -> None:
-    """One row a caption and seed: front, side and back by each method."""
+def sheet(root: Path, methods: list[str], prompts: list[str], seeds: list[int], flags: argparse.Namespace) -> None:
+    """One row a caption and seed, or all in one row: front, side and back by each method."""
     pictures = []
     for prompt, seed, method in product(prompts, seeds, methods):
         recipe, scene = open_3d_scene(folder_of(root, method, prompt, seed))
-        pictures.append(render_views(recipe, scene, [0.0, 90.0, 180.0], [15.0] * 3, 96).rgb)
-    write_png(grid(torch.cat(pictures).clamp(0, 1), columns=3 * len(methods)), path)
+        pictures.append(render_views(recipe, scene, [0.0, 90.0, 180.0], [15.0] * 3, flags.pixels).rgb)
+    columns = 3 * len(pictures) if flags.one_row else 3 * len(methods)
+    write_png(grid(torch.cat(pictures).clamp(0, 1), columns=columns), flags.picture)
 
 
 def main() -> None:
@@ -100,6 +101,8 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("runs/text_to_3d"))
     parser.add_argument("--pictured", type=int, nargs="+", help="seeds in the contact sheet; by default the first")
     parser.add_argument("--picture", type=Path, default=Path("docs/images/text_to_3d.png"))
+    parser.add_argument("--pixels", type=int, default=96, help="side of a view in the contact sheet")
+    parser.add_argument("--one-row", action="store_true", help="all captions in one row of the contact sheet")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/text_to_3d.json"))
     flags = parser.parse_args()
     prompts = flags.captions or prompt_set("toybox20")[: flags.count]
@@ -128,7 +131,7 @@ def main() -> None:
     record |= {"processes": flags.processes, "table": table, "rows": rows, "diversity": diverse}
     flags.out.write_text(json.dumps(record | provenance(), indent=2) + "\n")
     flags.out.with_suffix(".md").write_text(markdown(table) + "\n")
-    sheet(flags.root, flags.methods, prompts, flags.pictured or flags.seeds[:1], flags.picture)
+    sheet(flags.root, flags.methods, prompts, flags.pictured or flags.seeds[:1], flags)
     print(markdown(table))
 
 

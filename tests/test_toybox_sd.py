@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from scoredistill.contracts import Prompt
+from scoredistill.evaluate.judge import Judge
 from scoredistill.methods import ddim
 from scoredistill.priors.load import describe_prior, is_toybox, load_prior
 from scoredistill.toybox import captions, dataset
@@ -102,6 +103,18 @@ def test_a_model_of_toybox_words_is_judged_like_the_pixel_priors(trained: Path, 
     tiny_pipelines.save("sd15", tmp_path)
     assert not is_toybox(str(tmp_path))
     assert not is_toybox(str(tmp_path / "missing"))
+
+
+def test_the_shipped_model_draws_what_captions_say() -> None:
+    prior = load_prior("toybox-sd")
+    texts = ("a green tree", "a white rabbit", "a blue cupcake", "a yellow mushroom")
+    x_T = torch.randn(
+        4, networks.CHANNELS, networks.LATENT, networks.LATENT, generator=torch.Generator().manual_seed(0)
+    )
+    x = ddim.sample(prior, x_T, prior.conditions(Prompt(texts), None, 4), scale=7.5, steps=20)
+    seen = Judge.load().recognize(prior.decode(x).float().clamp(0, 1))
+    wanted = [text.split()[1:] for text in texts]
+    assert sum([color, kind] == each for color, kind, each in zip(seen.colors, seen.kinds, wanted, strict=True)) >= 3
 
 
 def test_the_folder_is_small_and_says_what_it_is(trained: Path) -> None:
