@@ -73,7 +73,6 @@ def fast(
     `picture` a file to start from; `device` auto, cpu, cuda or cuda:N. ValueError for unknown names.
     """
     task = Task.of(text, method, scene, prior, picture, device, seed, joint=True)
-    plain_background = "gray" if not picture else "white"
     return Recipe(
         prompt=task.prompt(loss=PhotoLoss(rgb=constant(5.0), mask=constant(1.0))),
         prior=task.prior_config(),
@@ -84,7 +83,7 @@ def fast(
             steps=300,
             batch=max(4, task.needs.views),
             resolution=64,
-            background=plain_background if task.needs.published else "toybox",
+            background=task.background,
             seed=seed,
             asset_seed=seed,
             save_every=25,

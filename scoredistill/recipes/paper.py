@@ -149,7 +149,7 @@ def _scene(task: Task, official: Config) -> Config:
         return task.scene
     if not isinstance(official, NerfConfig):
         return official
-    learned = task.needs.published and not task.picture
+    learned = not task.draws_toys and not task.picture
     return replace(official, environment=replace(official.environment, learned=learned))
 
 
@@ -169,6 +169,5 @@ def _views(task: Task, official: OrbitConfig) -> OrbitConfig:
 
 
 def _training(task: Task, official: TrainingConfig) -> TrainingConfig:
-    background = "toybox" if not task.needs.published else "white" if task.picture else "gray"
     loop = TrainingConfig(steps=1000, batch=1, resolution=64) if task.flat else official
-    return replace(loop, background=background, seed=task.seed, asset_seed=task.seed, save_every=250)
+    return replace(loop, background=task.background, seed=task.seed, asset_seed=task.seed, save_every=250)

@@ -9,9 +9,9 @@ import torch
 from scoredistill.config import Config
 from scoredistill.contracts import Needs
 from scoredistill.methods.method import MethodConfig
-from scoredistill.priors.load import describe_prior, full_prior_name
+from scoredistill.priors.load import describe_prior, full_prior_name, is_toybox
 from scoredistill.recipes.kinds import method_config, scene_config
-from scoredistill.recipes.recipe import PictureConfig, PriorConfig, PromptConfig, cuda_index
+from scoredistill.recipes.recipe import Background, PictureConfig, PriorConfig, PromptConfig, cuda_index
 from scoredistill.scenes.image import ImageConfig
 
 
@@ -51,9 +51,24 @@ class Task:
         """Whether the scene is an image."""
         return bool(getattr(self.scene, "flat", False))
 
+    @property
+    def draws_toys(self) -> bool:
+        """Whether the prior knows Toybox and nothing else: its background, and no other words.
+
+        A prior of one's own counts as such unless it is on Stable Diffusion's times.
+        """
+        return not self.needs.published or is_toybox(self.prior)
+
+    @property
+    def background(self) -> Background:
+        """The background that a prior of Toybox was trained on; gray, and white around a picture, for others."""
+        if self.draws_toys:
+            return "toybox"
+        return "white" if self.picture else "gray"
+
     def prompt(self, **loss: object) -> PromptConfig:
-        """The prompt, with the method's negative prompt for published models."""
-        negative = self.method.negative_prompt if self.needs.published else ""
+        """The prompt, with the method's negative prompt for models that know its words."""
+        negative = "" if self.draws_toys else self.method.negative_prompt
         picture = PictureConfig(file=self.picture)
         return PromptConfig(self.text, negative, replace(picture, **loss) if self.picture else picture)  # type: ignore[arg-type]
 

@@ -40,7 +40,13 @@ Texels = Annotated[int, ZeroOr(16, 8192)]
 Tracker = Literal["tensorboard", "wandb", "trackio"]
 
 GRAY = (0.5, 0.5, 0.5)
-BACKGROUNDS = {"toybox": BACKGROUND, "white": (1.0, 1.0, 1.0), "gray": GRAY, "black": (0.0, 0.0, 0.0)}
+Background = Literal["toybox", "white", "gray", "black"]
+BACKGROUNDS: dict[Background, tuple[float, float, float]] = {
+    "toybox": BACKGROUND,
+    "white": (1.0, 1.0, 1.0),
+    "gray": GRAY,
+    "black": (0.0, 0.0, 0.0),
+}
 """Background colors by name; "toybox" is the one that the embedded priors were trained on."""
 
 
@@ -100,7 +106,7 @@ class TrainingConfig(Config):
     steps: Count = 300  # optimization steps
     batch: Batch = 4  # camera views per optimization step (3D scenes)
     resolution: Pixels = 64  # render resolution in pixels
-    background: Literal["toybox", "white", "gray", "black"] = "toybox"  # background color
+    background: Background = "toybox"  # background color
     seed: Seed = 0  # seed of everything random
     asset_seed: Seed = 0  # seed of the fixed per-asset noise (DSD)
     save_every: Count = 25  # optimization steps between checkpoints
