@@ -149,7 +149,7 @@ DIVERSITY = Study(
 )
 SOURCES = Study(
     name="dsd_noise_sources",
-    title="DSD with noise drawn anew, kept for good, and found on an ODE",
+    title="DSD with fresh noise, fixed noise and the noise of an ODE",
     paper="dsd",
     figure="table 3",
     claim="Following the ODE of the asset's noise is both more diverse and truer than fresh noise (as in ASD), and "
