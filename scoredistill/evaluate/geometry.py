@@ -78,7 +78,8 @@ def views(device: torch.device | str = "cpu") -> Cameras:
 def shape_of(scene: HasViews, device: torch.device | str = "cpu") -> Shape:
     """The shape of a scene."""
     cameras = views(device)
-    parts = [scene.render(cameras[i : i + AZIMUTHS], torch.zeros(3, device=device)) for i in _chunks(len(cameras))]
+    black, firsts = torch.zeros(3, device=device), range(0, len(cameras), AZIMUTHS)
+    parts = [scene.render(cameras[first : first + AZIMUTHS], black) for first in firsts]
     rgb, opacity, depth, normal = (
         torch.cat([getattr(part, name) for part in parts]) for name in ("rgb", "opacity", "depth", "normal")
     )
@@ -125,13 +126,12 @@ def carved(frame: Frame, cameras: Cameras) -> Bool[Tensor, "G G G"]:
     """The cells of the grid that no view sees through: behind a surface in all of them."""
     axis = (torch.arange(CELLS, device=frame.depth.device) + 0.5) * (2 * REACH / CELLS) - REACH
     grid = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
-    solid = torch.ones(len(grid), dtype=torch.bool, device=grid.device)
+    solid, intrinsics = torch.ones(len(grid), dtype=torch.bool, device=grid.device), cameras.intrinsics()
     for view in range(len(cameras)):
         rotation, position = cameras.c2w[view, :3, :3], cameras.c2w[view, :3, 3]
         offset = grid - position
-        local = offset @ rotation
-        focal = 0.5 * cameras.height / torch.tan(0.5 * cameras.fov[view])
-        column, row = (local[:, :2] / local[:, 2:] * focal + cameras.height / 2).floor().long().unbind(1)
+        projected = offset @ rotation @ intrinsics[view].T
+        column, row = (projected[:, :2] / projected[:, 2:]).floor().long().unbind(1)
         inside = (row >= 0) & (row < cameras.height) & (column >= 0) & (column < cameras.width)
         row, column = row.clamp(0, cameras.height - 1), column.clamp(0, cameras.width - 1)
         behind = offset.norm(dim=1) > frame.depth[view, 0][row, column]
@@ -143,7 +143,3 @@ def _some(shape: Shape) -> tuple[Tensor, Tensor]:
     """The same number of points of every surface, at random, and their normals."""
     chosen = torch.randint(len(shape.points), (POINTS,), generator=torch.Generator().manual_seed(SEED))
     return shape.points[chosen], shape.normals[chosen]
-
-
-def _chunks(count: int) -> range:
-    return range(0, count, AZIMUTHS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from jaxtyping import Float
@@ -15,41 +15,32 @@ from scoredistill.toybox import Description, build
 
 FACE = SEEN.index("face")
 _SEEN_AS = {"eyes": "face", "beak": "nose", "nose": "nose", "hat": "hat", "buttons": "buttons"}  # by names of parts
-_VALIDATION = "errors by part and kind, degraded renders and renders without the part: weights/toybox-parts.md"
-_SOURCE = "a network trained on renders with and without each part (evaluate/part_meter.py)"
+_share = partial(
+    Metric,
+    source="a network trained on renders with and without each part (evaluate/part_meter.py)",
+    low=0,
+    high=1,
+    priors="toybox",
+    validation="errors by part and kind, degraded renders and renders without the part: weights/toybox-parts.md",
+)
 
-FACE_RIGHT = Metric(
+FACE_RIGHT = _share(
     name="face_right",
     title="share of front views in which both eyes are visible, of kinds with eyes",
     equation="mean over front views (p(face | image) > .25)",
-    source=_SOURCE,
-    low=0,
-    high=1,
     higher_is_better=True,
-    priors="toybox",
-    validation=_VALIDATION,
 )
-FACE_BEHIND = Metric(
+FACE_BEHIND = _share(
     name="face_behind",
     title="share of back views in which both eyes are visible, of kinds with eyes",
     equation="mean over back views (p(face | image) > .25)",
-    source=_SOURCE,
-    low=0,
-    high=1,
     higher_is_better=False,
-    priors="toybox",
-    validation=_VALIDATION,
 )
-PARTS_RIGHT = Metric(
+PARTS_RIGHT = _share(
     name="parts_right",
     title="share of the kind's parts (face, nose or beak, hat, buttons) that are visible in front views",
     equation="mean over front views and parts (p(part | image) > .25)",
-    source=_SOURCE,
-    low=0,
-    high=1,
     higher_is_better=True,
-    priors="toybox",
-    validation=_VALIDATION,
 )
 
 
