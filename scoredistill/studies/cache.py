@@ -10,7 +10,8 @@ import hashlib
 import time as clock
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, UInt8
@@ -22,6 +23,8 @@ from scoredistill.studies.distill import distill
 from scoredistill.studies.images import pixels
 from scoredistill.studies.report import slug
 from scoredistill.studies.study import Bench, X
+
+Result = TypeVar("Result")
 
 RATE = 0.01  # of Adam on pixels: methods that follow an ODE overshoot where steps times rate far exceed the range
 
@@ -61,23 +64,32 @@ def cached(bench: Bench, name: str, settings: Mapping[str, Any], make: Callable[
     """
     key = {"settings": dict(settings), "texts": list(bench.texts), "steps": bench.steps, "seed": bench.seed}
     key |= {"weights": fingerprint(bench.prior.net), "precision": str(bench.prior.dtype)}
-    folder = None if bench.cache is None else bench.cache / slug(name)
+
+    def compute() -> Made:
+        calls, rows, begin = bench.prior.calls, bench.prior.rows, clock.perf_counter()
+        x, beside = make()
+        return Made(
+            (255 * pixels(bench, x)).round().to(torch.uint8),
+            bench.prior.calls - calls + getattr(beside, "calls", 0),
+            bench.prior.rows - rows + getattr(beside, "rows", 0),
+            clock.perf_counter() - begin,
+        )
+
+    return compute() if bench.cache is None else remembered(bench.cache / slug(name), key, Made, compute)
+
+
+def remembered(folder: Path, key: Mapping[str, Any], kind: type[Result], compute: Callable[[], Result]) -> Result:
+    """A result in a folder, where it was computed before under an equal key; else it is computed, and replaces that.
+
+    `kind` is a dataclass of tensors and plain values.
+    """
     found = None
-    if folder is not None:
-        with contextlib.suppress(ValueError):  # a damaged one, or of an earlier version, is computed anew
-            found = checkpoint.read(folder)
+    with contextlib.suppress(ValueError):  # a damaged one, or of an earlier version, is computed anew
+        found = checkpoint.read(folder)
     if found is not None and found["key"] == key:
-        return Made(**found["made"])
-    calls, rows, begin = bench.prior.calls, bench.prior.rows, clock.perf_counter()
-    x, beside = make()
-    made = Made(
-        (255 * pixels(bench, x)).round().to(torch.uint8),
-        bench.prior.calls - calls + getattr(beside, "calls", 0),
-        bench.prior.rows - rows + getattr(beside, "rows", 0),
-        clock.perf_counter() - begin,
-    )
-    if folder is not None:
-        checkpoint.write(folder, {"index": 0, "key": key, "made": vars(made)})
+        return kind(**found["made"])
+    made = compute()
+    checkpoint.write(folder, {"index": 0, "key": dict(key), "made": vars(made)})
     return made
 
 

@@ -33,6 +33,7 @@ from scoredistill.runs.finish import open_3d_scene
 from scoredistill.runs.measures import Measures
 from scoredistill.runs.protocol import PROTOCOLS, measured_views
 from scoredistill.runs.renders import render_views
+from scoredistill.studies.cache import remembered
 from scoredistill.toybox.captions import CANONICAL_FRONT
 
 JUDGED = ("similarity", "kind_right", "color_right", "view_right", "sharpness", "saturation", "diverged")
@@ -72,13 +73,7 @@ class Meter:
             "checkpoints": checkpoint.indices(folder / "checkpoint"),
         }
         key = json.loads(json.dumps(key, default=str))
-        with contextlib.suppress(ValueError):  # a damaged one is measured anew
-            found = checkpoint.read(cache)
-            if found is not None and found["key"] == key:
-                return Result(**found["result"])
-        result = self.measure(folder, recipe, scene)
-        checkpoint.write(cache, {"index": 0, "key": key, "result": {"values": result.values, "views": result.views}})
-        return result
+        return remembered(cache, key, Result, lambda: self.measure(folder, recipe, scene))
 
     @torch.no_grad()
     def measure(self, folder: Path, recipe: Recipe, scene: Any) -> Result:
