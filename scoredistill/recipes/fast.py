@@ -7,7 +7,7 @@ from dataclasses import replace
 from scoredistill.config import Config
 from scoredistill.methods.method import MethodConfig
 from scoredistill.recipes.kinds import OwnMethod
-from scoredistill.recipes.preset import Task
+from scoredistill.recipes.preset import Task, preset
 from scoredistill.recipes.recipe import OutputConfig, Recipe, TrainingConfig
 from scoredistill.scenes.image import ImageConfig
 from scoredistill.scenes.nerf import NerfConfig, NerfRegularizers
@@ -57,22 +57,9 @@ SPLATS = SplatsConfig(
 )
 
 
-def fast(
-    text: str = "",
-    *,
-    method: str = "sdi",
-    scene: str = "nerf",
-    prior: str = "auto",
-    picture: str = "",
-    device: str = "auto",
-    seed: int = 0,
-) -> Recipe:
-    """A minute or two on two CPU cores with the embedded priors. Budget with Stable Diffusion 2.1: 8 GB.
-
-    Args: `text` the prompt; names of the method, scene (nerf, splats, image) and prior ("auto": an embedded one);
-    `picture` a file to start from; `device` auto, cpu, cuda or cuda:N. ValueError for unknown names.
-    """
-    task = Task.of(text, method, scene, prior, picture, device, seed, joint=True)
+@preset(joint=True)
+def fast(task: Task) -> Recipe:
+    """A minute or two on two CPU cores with the embedded priors. Budget with Stable Diffusion 2.1: 8 GB."""
     return Recipe(
         prompt=task.prompt(loss=PhotoLoss(rgb=constant(5.0), mask=constant(1.0))),
         prior=task.prior_config(),
@@ -84,8 +71,8 @@ def fast(
             batch=max(4, task.needs.views),
             resolution=64,
             background=task.background,
-            seed=seed,
-            asset_seed=seed,
+            seed=task.seed,
+            asset_seed=task.seed,
             save_every=25,
         ),
         output=OutputConfig(turntable_frames=60, turntable_resolution=128),

@@ -10,7 +10,7 @@ from scoredistill.methods.method import MethodConfig, carried_to_toybox
 from scoredistill.methods.mvdream import MVDream
 from scoredistill.recipes.kinds import OwnMethod
 from scoredistill.recipes.official import LIT, OF_SDI, OFFICIAL, Configuration, losses
-from scoredistill.recipes.preset import Task
+from scoredistill.recipes.preset import Task, preset
 from scoredistill.recipes.recipe import OutputConfig, Recipe, TrainingConfig
 from scoredistill.scenes.image import ImageConfig
 from scoredistill.scenes.nerf import NerfConfig
@@ -77,24 +77,15 @@ OF_PICTURES = Configuration(
 )
 
 
-def paper(
-    text: str = "",
-    *,
-    method: str = "sdi",
-    scene: str = "nerf",
-    prior: str = "auto",
-    picture: str = "",
-    device: str = "auto",
-    seed: int = 0,
-) -> Recipe:
-    """The official configuration of each method (METHODS 4 to 7 and 16; see `official`); arguments as `fast`.
+@preset(joint=False)
+def paper(task: Task) -> Recipe:
+    """The official configuration of each method (METHODS 4 to 7 and 16; see `official`).
 
     A method without one for the scene gets ISM's splats, or SDI's NeRF whose losses are weighted by the norm of the
     method's gradient. Multi-view priors get MVDream's (METHODS 8.2), pictures Zero-1-to-3's (8.1; differs: one render
     resolution instead of three, no smoothness of normals, a time window that spans both of theirs). Budget with Stable
     Diffusion 2.1 at 512x512: 24 GB, of which tensors fill five and a half (benchmarks/memory.py).
     """
-    task = Task.of(text, method, scene, prior, picture, device, seed, joint=False)
     configuration = _configuration(task)
     return Recipe(
         prompt=task.prompt(loss=PHOTO_LOSS),
@@ -109,21 +100,13 @@ def paper(
     )
 
 
-def low_vram(
-    text: str = "",
-    *,
-    method: str = "sdi",
-    scene: str = "nerf",
-    prior: str = "auto",
-    picture: str = "",
-    device: str = "auto",
-    seed: int = 0,
-) -> Recipe:
+@preset(joint=False)
+def low_vram(task: Task) -> Recipe:
     """`paper` rendered in smaller tiles: the same gradients, in less memory and a little more time.
 
     Budget with Stable Diffusion 2.1 at 512x512: 12 GB, of which tensors fill about four (benchmarks/memory.py).
     """
-    recipe = paper(text, method=method, scene=scene, prior=prior, picture=picture, device=device, seed=seed)
+    recipe = paper.recipe(task)
     if isinstance(recipe.scene, NerfConfig):
         return replace(recipe, scene=replace(recipe.scene, tile=2**13))
     return recipe

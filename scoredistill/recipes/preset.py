@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,7 +13,7 @@ from scoredistill.contracts import Needs
 from scoredistill.methods.method import MethodConfig
 from scoredistill.priors.load import describe_prior, full_prior_name, is_toybox
 from scoredistill.recipes.kinds import method_config, scene_config
-from scoredistill.recipes.recipe import Background, PictureConfig, PriorConfig, PromptConfig, cuda_index
+from scoredistill.recipes.recipe import Background, PictureConfig, PriorConfig, PromptConfig, Recipe, cuda_index
 from scoredistill.scenes.image import ImageConfig
 
 
@@ -88,6 +90,38 @@ class Task:
     def image(self, lr: float) -> ImageConfig:
         """Images side by side, as many as a prior of several views denoises jointly."""
         return ImageConfig(count=4, lr=lr)
+
+
+class Preset:
+    """A recipe from a prompt and the names of its parts; `recipe` makes it of a task."""
+
+    def __init__(self, recipe: Callable[[Task], Recipe], *, joint: bool):
+        self.recipe, self.joint = recipe, joint
+        functools.update_wrapper(self, recipe)
+        del self.__wrapped__  # its signature is that of `__call__`
+
+    def __call__(
+        self,
+        text: str = "",
+        *,
+        method: str = "sdi",
+        scene: str = "nerf",
+        prior: str = "auto",
+        picture: str = "",
+        device: str = "auto",
+        seed: int = 0,
+    ) -> Recipe:
+        """The recipe for the prompt `text`.
+
+        Args: names of the method, scene (nerf, splats, image) and prior ("auto": an embedded one); `picture` a file to
+        start from; `device` auto, cpu, cuda or cuda:N. ValueError for unknown names.
+        """
+        return self.recipe(Task.of(text, method, scene, prior, picture, device, seed, joint=self.joint))
+
+
+def preset(*, joint: bool) -> Callable[[Callable[[Task], Recipe]], Preset]:
+    """Make a preset of a recipe; `joint` is whether prior "auto" means four views at once for 3D scenes."""
+    return functools.partial(Preset, joint=joint)
 
 
 def embedded_prior(*, flat: bool, picture: str, joint: bool) -> str:

@@ -5,23 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from scoredistill.recipes.fast import fast
+from scoredistill.recipes.preset import Task, preset
 from scoredistill.recipes.recipe import OutputConfig, Recipe
 
 STEPS = 150
 
 
-def study(
-    text: str = "",
-    *,
-    method: str = "sdi",
-    scene: str = "nerf",
-    prior: str = "auto",
-    picture: str = "",
-    device: str = "auto",
-    seed: int = 0,
-) -> Recipe:
-    """Half the steps of `fast`, a small turntable and a coarse mesh; arguments as `fast`."""
-    recipe = fast(text, method=method, scene=scene, prior=prior, picture=picture, device=device, seed=seed)
+@preset(joint=True)
+def study(task: Task) -> Recipe:
+    """Half the steps of `fast`, a small turntable and a coarse mesh."""
+    recipe = fast.recipe(task)
     output = OutputConfig(
         turntable_frames=24, turntable_resolution=96, mesh_resolution=48, mesh_faces=5_000, texture=256
     )
