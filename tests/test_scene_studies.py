@@ -14,7 +14,7 @@ from scoredistill.contracts import Needs
 from scoredistill.recipes.presets import PRESETS
 from scoredistill.studies import SCENE_STUDIES
 from scoredistill.studies.scene_conduct import Runs
-from scoredistill.studies.scene_study import Exceeds, NoWorse, Values, pairs, planned, stacked
+from scoredistill.studies.scene_study import AtLeast, Exceeds, NoWorse, Values, pairs, planned, stacked
 from scoredistill.sweep.plan import SweepConfig, trials
 
 
@@ -55,12 +55,20 @@ def test_no_worse_compares_with_the_margin() -> None:
     assert NoWorse("similarity", "a", "b", 0.001).part(slightly)[0] is False
 
 
+def test_a_least_value_is_decided_by_the_interval_of_the_mean() -> None:
+    """Mean .65, standard error .05 / sqrt(3): 95 % of .593 to .707."""
+    found = arms([[0.7, 0.6], [0.6, 0.7]], [[0.0, 0.0], [0.0, 0.0]])
+    assert AtLeast("similarity", "a", 0.55).part(found)[0] is True
+    assert AtLeast("similarity", "a", 0.75).part(found)[0] is False
+    assert AtLeast("similarity", "a", 0.7).part(found)[0] is None
+
+
 @pytest.mark.parametrize("study", SCENE_STUDIES.values(), ids=SCENE_STUDIES)
 @pytest.mark.parametrize("published", [False, True])
 def test_every_arm_is_a_recipe_and_every_statement_names_arms(study, published: bool, tmp_path: Path) -> None:
     runs = Runs.of(study, Needs(published=published), ["a red car", "a blue cat"], 2)
     for each in study.statements:
-        assert {each.one, each.other} <= runs.arms.keys()
+        assert {each.one, getattr(each, "other", each.one)} <= runs.arms.keys()
     grid = {"prompt": list(runs.captions), "seed": [0, 1]}
     plan = SweepConfig("study", (), {"prior": "toybox"}, grid, tuple(runs.arms.values()))
     found = [(trial.recipe.prompt.text, trial.recipe.training.seed) for trial in trials(plan, tmp_path)]

@@ -97,8 +97,7 @@ class Preset:
 
     def __init__(self, recipe: Callable[[Task], Recipe], *, joint: bool):
         self.recipe, self.joint = recipe, joint
-        functools.update_wrapper(self, recipe)
-        del self.__wrapped__  # its signature is that of `__call__`
+        self.__name__, self.__module__, self.__doc__ = recipe.__name__, recipe.__module__, recipe.__doc__
 
     def __call__(
         self,

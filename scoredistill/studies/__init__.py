@@ -3,7 +3,7 @@
 A `Study` is in 2D, a short file with its measurement; a `SceneStudy` is in 3D, a few lines that name what is compared.
 """
 
-from scoredistill.studies import dsd_scenes, savings, sdi_scenes
+from scoredistill.studies import dsd_scenes, latent_scenes, savings, sdi_scenes
 from scoredistill.studies.dsd_diversity import DIVERSITY, SOURCES
 from scoredistill.studies.dsd_seeds import SEEDS
 from scoredistill.studies.inverted_noises import INVERTED
@@ -26,5 +26,5 @@ STUDIES: dict[str, Study] = {
 }
 
 SCENE_STUDIES: dict[str, SceneStudy] = {
-    study.name: study for study in (*sdi_scenes.ALL, *dsd_scenes.ALL, savings.SAVINGS)
+    study.name: study for study in (*sdi_scenes.ALL, *dsd_scenes.ALL, *latent_scenes.ALL, savings.SAVINGS)
 }

@@ -76,6 +76,20 @@ class NoWorse:
 
 
 @dataclass(frozen=True)
+class AtLeast:
+    """A metric of an arm is no smaller than a number, on average over its runs."""
+
+    metric: str
+    one: str
+    least: float
+
+    def part(self, arms: Mapping[str, Values]) -> Part:
+        """Decided where the 95 % interval of the mean lies on one side of the number."""
+        found = difference({**arms, "": {self.metric: torch.tensor(self.least)}}, self.metric, self.one, "")
+        return decided(found), f"{self.metric} of {self.one} less {self.least:g} {interval(found)}"
+
+
+@dataclass(frozen=True)
 class SceneStudy:
     """A figure or table of a paper in 3D: every arm with every caption and seed."""
 
@@ -97,7 +111,7 @@ class SceneStudy:
 
 def difference(arms: Mapping[str, Values], metric: str, one: str, other: str) -> Gap:
     """How much larger a metric is in one arm, over the pairs in which both have it."""
-    a, b = (arms[arm].get(metric, torch.full((1, 1), math.nan)) for arm in (one, other))
+    a, b = torch.broadcast_tensors(*(arms[arm].get(metric, torch.full((1, 1), math.nan)) for arm in (one, other)))
     both = a.isfinite() & b.isfinite()
     if not bool(both.any()):
         return Gap(0.0, math.inf, 0)
