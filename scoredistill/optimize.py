@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from scoredistill.camera import Cameras
 from scoredistill.contracts import (
+    Distilled,
+    Frame,
     Learner,
     Method,
     MethodSettings,
@@ -48,6 +53,30 @@ class Learning:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
+@dataclass(frozen=True)
+class Descent:
+    """Updates of a scene: psi <- Adam(psi, sum_views grad_x dx/dpsi + d regularizer/dpsi)."""
+
+    scene: Scene
+    prior: Prior
+    optimizer: torch.optim.Optimizer
+    background: Float[Tensor, "3"]
+
+    def seen(self, cameras: Cameras | None, rng: torch.Generator) -> tuple[Frame, Float[Tensor, "B C h w"]]:
+        """The scene from `cameras`, and x, the same in the prior's space."""
+        frame = self.scene.render(cameras, self.background, rng)
+        return frame, self.prior.encode(frame.rgb, rng)
+
+    def update(self, frame: Frame, x: Tensor, distilled: Distilled, cameras: Cameras | None, progress: float) -> float:
+        """Descend a gradient on `frame` and x; the regularizer's value."""
+        regularization = self.scene.regularizer(frame, cameras, progress)
+        finite("the scene's regularizer", [regularization])
+        self.optimizer.zero_grad(set_to_none=True)
+        (_with_gradient(x, distilled.grad) + _with_gradient(frame.rgb, distilled.grad_rgb) + regularization).backward()
+        self.optimizer.step()
+        return float(regularization.detach())
+
+
 def optimize(
     scene: Scene,
     prior: Prior,
@@ -57,6 +86,7 @@ def optimize(
     *,
     steps: int,
     batch: int = 1,
+    updates: int = 1,
     background: Tensor,
     seed: int = 0,
     asset_seed: int = 0,
@@ -64,8 +94,9 @@ def optimize(
 ) -> Iterator[Step]:
     """Distil `prior` into `scene` by `method`; yields after every step, so that a caller may watch, save or stop.
 
-    psi <- Adam(psi, sum_views grad_x dx/dpsi + d regularizer/dpsi), grad_x from the method (stop-gradient); then, where
-    the method has one, a step of its learner on the same renders.
+    Each step asks the method for the gradient on renders from new cameras and updates the scene by it (`Descent`),
+    then again until there are `updates`, on renders of what it has become, of the same cameras, rays and light. Then,
+    where the method has one, a step of its learner on the first renders.
 
     Args: `batch` camera views per optimization step; `background` [3] in [0, 1]; `seed` of all random streams,
     `asset_seed` of the fixed per-asset noise (DSD); `resume` a `Step.checkpoint()` of the same run, after which the
@@ -87,28 +118,28 @@ def optimize(
         first = resume["index"] + 1
         for name, part in parts.items():
             part.load_state_dict(resume[name])
+    descent = Descent(scene, prior, optimizer, background)
     for index in range(first, steps):
-        progress = index / steps
-        cameras = views(progress, batch, streams["cameras"])
-        frame = scene.render(cameras, background, streams["render"])
-        x = prior.encode(frame.rgb, streams["render"])
+        progress, rng = index / steps, streams["render"]
+        cameras, same = views(progress, batch, streams["cameras"]), rng.get_state()
+        frame, x = descent.seen(cameras, rng)
         conditions = prior.conditions(prompt, cameras, len(x))
         rgb = frame.rgb.detach()
         query = Query(prior, conditions, progress, streams["method"], state, cameras, rgb, asset_seed)
         distilled = method(query, x.detach())
-        regularization = scene.regularizer(frame, cameras, progress)
-        finite("the scene's regularizer", [regularization])
-        optimizer.zero_grad(set_to_none=True)
-        (_with_gradient(x, distilled.grad) + _with_gradient(frame.rgb, distilled.grad_rgb) + regularization).backward()
-        optimizer.step()
-        scene.refine(index, optimizer, streams["render"])
+        regularization = descent.update(frame, x, distilled, cameras, progress)
+        scene.refine(index * updates, optimizer, rng)
+        for count in range(index * updates + 1, (index + 1) * updates):
+            again = torch.Generator(rng.device).set_state(same)
+            descent.update(*descent.seen(cameras, again), distilled, cameras, count / (steps * updates))
+            scene.refine(count, optimizer, rng)
         if learning is not None:
             learning.step(query, x.detach())
 
         def checkpoint(index: int = index) -> dict[str, Any]:
             return {"index": index} | {name: part.state_dict() for name, part in parts.items()}
 
-        yield Step(index, float(regularization.detach()), distilled, frame, x.detach(), cameras, checkpoint)
+        yield Step(index, regularization, distilled, frame, x.detach(), cameras, checkpoint)
 
 
 def _with_gradient(image: Tensor, grad: Tensor | None) -> Tensor:

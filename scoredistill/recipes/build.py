@@ -51,6 +51,7 @@ class Parts:
             self.prompt,
             steps=training.steps,
             batch=training.batch,
+            updates=training.updates,
             background=self.background,
             seed=training.seed,
             asset_seed=training.asset_seed,
@@ -95,7 +96,8 @@ def build_scene(recipe: Recipe) -> Any:
     """The scene before the first step, on the device of the recipe."""
     training, config = recipe.training, recipe.scene
     rng = stream(training.seed, "scene")
-    scene = config.build(rng=rng, steps=training.steps, resolution=training.resolution)  # type: ignore[attr-defined]
+    updates = training.steps * training.updates
+    scene = config.build(rng=rng, steps=updates, resolution=training.resolution)  # type: ignore[attr-defined]
     return scene.to(recipe.prior.device) if hasattr(scene, "to") else scene
 
 

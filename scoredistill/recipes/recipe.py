@@ -103,7 +103,8 @@ class PriorConfig(Config):
 class TrainingConfig(Config):
     """The optimization loop."""
 
-    steps: Count = 300  # optimization steps
+    steps: Count = 300  # optimization steps: evaluations of the method
+    updates: Count = 1  # updates of the scene by each gradient of the method, on new renders from the same cameras
     batch: Batch = 4  # camera views per optimization step (3D scenes)
     resolution: Pixels = 64  # render resolution in pixels
     background: Background = "toybox"  # background color
