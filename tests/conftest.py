@@ -56,6 +56,19 @@ def analytic(noise_schedule: schedule.NoiseSchedule | None = None, prediction: s
     return AnalyticPrior(mixture(3, 0.4, 10), mixture(4, 0.9, 20), levels, prediction)
 
 
+class AsColors:
+    """A prior of two channels that takes the red and green of images as they are."""
+
+    def __init__(self, prior: Any) -> None:
+        self.prior = prior
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.prior, name)
+
+    def encode(self, rgb: torch.Tensor, rng: torch.Generator | None = None) -> torch.Tensor:
+        return rgb[:, :2]
+
+
 def query(prior: AnalyticPrior, progress: float = 0.3, seed: int = 0, count: int = 2) -> Query:
     conditions: Conditions = prior.conditions(Prompt("a"), None, count)
     return Query(prior, conditions, progress, torch.Generator().manual_seed(seed))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import analytic, randn
+from conftest import AsColors, analytic, randn
 from test_folder import same
 
 from scoredistill.config import from_plain, to_plain
@@ -173,19 +173,6 @@ def run(method: MethodConfig, resume: dict[str, Any] | None = None) -> Iterator[
     start = torch.rand(4, 3, 3, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     parts = (Image(start), AsColors(analytic()), method, no_cameras, Prompt("a"))
     return optimize(*parts, steps=8, batch=4, background=torch.ones(3), resume=resume)
-
-
-class AsColors:
-    """A prior of two channels that takes the red and green of images as they are."""
-
-    def __init__(self, prior: Any) -> None:
-        self.prior = prior
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.prior, name)
-
-    def encode(self, rgb: torch.Tensor, rng: torch.Generator | None = None) -> torch.Tensor:
-        return rgb[:, :2]
 
 
 @pytest.mark.parametrize("method", [DSD(), DSD(ode_end="exact"), CFD(), CFD(churn=0.3)])

@@ -116,7 +116,7 @@ def test_a_study_measures_its_runs(tmp_path: Path, capsys: pytest.CaptureFixture
     assert (tmp_path / "runs" / "sweep.yaml").stat().st_mtime_ns >= before
 
 
-def test_the_preset_of_studies_is_half_of_fast() -> None:
+def test_the_preset_of_studies_makes_the_scenes_of_fast() -> None:
     fast, study = (PRESETS[name]("a red car", method="sdi", scene="nerf", prior="toybox") for name in ("fast", "study"))
-    assert study.training.steps == fast.training.steps // 2
+    assert (study.training.steps, study.training.updates) == (fast.training.steps, fast.training.updates)
     assert (study.method, study.scene) == (fast.method, fast.scene)

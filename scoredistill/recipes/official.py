@@ -178,7 +178,7 @@ OFFICIAL: dict[type[MethodConfig], Configuration] = {
             environment=HALF_RANDOM,
         ),
         MVDREAM_ORBIT,
-        TrainingConfig(10_000, 4, 256, early_share=0.5, early_batch=8, early_resolution=64),
+        TrainingConfig(steps=10_000, batch=4, resolution=256, early_share=0.5, early_batch=8, early_resolution=64),
         "sum_over_latent",
     ),
     CFD: Configuration(
