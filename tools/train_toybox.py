@@ -45,8 +45,8 @@ single-view prior of `scoredistill`, which requires no download.
 | data | {views} views of {toys} random toys, single views with captions; no 3D information |
 | captions | worded randomly at every use; {null:.0%} dropped (unconditional), {view:.0%} of the others name the view |
 | initialized from | {initial} |
-| sampling | {faces:.0%} of a batch are front views of a face, the loss weighted {face_weight:g} times where it is expected; \
-of the others {composed:.0%} are pairs and counts, which are hardest to learn |
+| sampling | {faces:.0%} of a batch are front views of a face, the loss weighted {face_weight:g} times where it is \
+expected; of the others {composed:.0%} are pairs and counts, which are hardest to learn |
 | training | {steps} steps of {batch} images ({images} in all), {minutes:.0f} minutes, averaged weights |
 | command | `python tools/train_toybox.py {flags}` |
 | guidance | samples are most accurate at scale 4 |
