@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 import torch
 
 from scoredistill.toybox import build, captions, dataset, visibility
 from scoredistill.toybox.captions import Description
+from tools import train_toybox
 from tools.face_batches import expected_face, expected_front, nominal, shows_face
 from tools.train_toybox import Batches
 from tools.train_toybox_mv import Rings
@@ -18,7 +21,7 @@ from tools.train_toybox_mv import Rings
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("views")
-    dataset.make(path, 512, seed=0, views_per_toy=8, size=8, workers=1, ring=4)
+    dataset.make(path, 256, seed=0, views_per_toy=8, size=8, workers=1, ring=4)
     return path
 
 
@@ -84,3 +87,17 @@ def test_a_pair_of_toys_and_another_view_count_as_no_face() -> None:
     assert not shows_face(Description("cat", "red", count=2), "front view")
     assert not shows_face(Description("cat", "red", on=Description("car", "blue")), "front view")
     assert not shows_face(Description("car", "red"), "front view")
+
+
+def test_the_text_to_image_prior_trains_further_on_views_that_are_there(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, weights = tiny.prior_file(tmp_path), tmp_path / "further.safetensors"
+    flags = ["--minutes", "0.005", "--batch", "8", "--device", "cpu", "--reuse", "--data", str(folder)]
+    places = ["--out", str(tmp_path / "train"), "--weights", str(weights), "--begin", str(begin)]
+    monkeypatch.setattr(sys, "argv", ["train", *flags, *places])
+    train_toybox.main()
+    card = weights.with_suffix(".md").read_text()
+    assert "| data | 256 views of 32 random toys" in card
+    assert "30% of a batch are front views of a face, the loss weighted 5 times" in card
+    assert f"--faces 0.3 --face-weight 5 --begin {begin} --reuse --data {folder}`" in card

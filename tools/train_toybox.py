@@ -3,8 +3,9 @@
     python tools/train_toybox.py --minutes 80 --views 100000
     python tools/train_toybox.py --minutes 80 --rate 4e-4 --begin scoredistill/weights/toybox-prior.safetensors
 
-The second command trains further. Resumable: after an interruption, the same command continues from the last
-checkpoint. Runs on a CPU (in bf16 if supported) or a GPU; requires torch, numpy, jaxtyping and safetensors.
+The second command trains further. With --reuse the views are those of --data, however they were made. Resumable:
+after an interruption, the same command continues from the last checkpoint. Runs on a CPU (in bf16 if supported) or a
+GPU; requires torch, numpy, jaxtyping and safetensors.
 """
 
 from __future__ import annotations
@@ -154,11 +155,16 @@ def main() -> None:
     )
     parser.add_argument("--workers", type=int, default=1, help="processes that share a batch; on a CPU, one per core")
     parser.add_argument("--begin", type=Path, help="weights of a trained prior, of any task, to start from")
+    parser.add_argument("--reuse", action="store_true", help="train on the views in --data, however they were made")
     face_flags(parser, share=0.3)
     flags = parser.parse_args()
     flags.more = face_words(flags) + (f" --begin {flags.begin}" if flags.begin else "")
     made = {"views_per_toy": VIEWS_PER_TOY, "workers": flags.renderers}
-    dataset.make(flags.data, flags.views, seed=1000 + flags.seed, **made)
+    if flags.reuse:
+        flags.more += f" --reuse --data {flags.data}"
+        flags.views = dataset.stored(flags.data)
+    else:
+        dataset.make(flags.data, flags.views, seed=1000 + flags.seed, **made)
     if not flags.only_data:
         launch(flags, train)
 
