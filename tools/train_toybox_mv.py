@@ -65,7 +65,7 @@ class Rings(Batches):
         return 2 if toy.composed else int(toy.kind in captions.CANONICAL_FRONT)
 
     def __call__(self) -> tuple[Tensor, ...]:
-        views, by_ring = self.views, self.shows_face.reshape(-1, VIEWS).any(1)
+        views, by_ring = self.views, self.shows_face.reshape(-1, VIEWS).max(1)
         rings, faces = self.choose(self.probabilities.reshape(-1, VIEWS).sum(1), by_ring, self.size // VIEWS)
         rows = torch.from_numpy(rings)[:, None] * VIEWS + torch.arange(VIEWS)
         tokens = [self.tokens_of(ring, index < faces) for index, ring in enumerate(rows.tolist())]
