@@ -200,6 +200,8 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=20, help="toys of every kind")
     parser.add_argument("--rings", type=int, default=8, help="of these toys, those drawn in rings, of every kind")
     parser.add_argument("--sized", type=int, default=6, help="of these toys, those drawn small and big, of every kind")
+    parser.add_argument("--single", default="toybox", help="prior of single views: a name, or a file of weights")
+    parser.add_argument("--multi", default="toybox-mv", help="prior of four views: a name, or a file of weights")
     parser.add_argument("--samples", type=Path, default=Path("data/faces"), help="folder of the samples; drawn once")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--scale", type=float, default=4.0)
@@ -209,7 +211,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/faces.json"))
     flags = parser.parse_args()
     asked = ask(flags.each)
-    single, ring = (load_prior(name, "cpu") for name in ("toybox", "toybox-mv"))
+    single, ring = (load_prior(name, "cpu") for name in (flags.single, flags.multi))
     draw = {"single": lambda: singles(single, asked, flags.scale, flags.steps)}
     draw["rings"] = lambda: rings(ring, asked.first(flags.rings), flags.scale, flags.steps)
     for size in ("small", "big"):

@@ -272,7 +272,8 @@ def batches_flags(folder: Path, size: int) -> argparse.Namespace:
 
 def test_a_batch_of_rings_has_one_time_one_wording_and_the_cameras_of_its_views(tmp_path: Path) -> None:
     batches = train_toybox_mv.Rings(batches_flags(tmp_path, 8).data, 8, seed=0)
-    x, tokens, t, pose = batches()
+    x, tokens, t, pose, weights = batches()
+    assert bool((weights == 1).all())
     assert x.shape == (8, 3, 16, 16)
     for start in (0, 4):
         assert len(set(t[start : start + 4].tolist())) == 1

@@ -98,12 +98,17 @@ def launch(flags: argparse.Namespace, train: Callable[[int, argparse.Namespace],
         spawn(train, (flags,), flags.workers)
 
 
-def denoising_loss(network: Callable[[Tensor, Tensor], Tensor], x: Tensor, t: Tensor) -> Tensor:
-    """E |v(x_t, t, y) - (alpha eps - sigma x)|^2 (Salimans and Ho 2022), with v = network(x_t, t) in bf16."""
+def denoising_loss(
+    network: Callable[[Tensor, Tensor], Tensor], x: Tensor, t: Tensor, weights: Tensor | float = 1.0
+) -> Tensor:
+    """E w |v(x_t, t, y) - (alpha eps - sigma x)|^2 (Salimans and Ho 2022), with v = network(x_t, t) in bf16.
+
+    `weights` of the pixels may depend on t and y; if they depended on x, the minimizer would not be E[v | x_t, t, y].
+    """
     levels = prior.SCHEDULE
     t, eps = levels.snap(t), torch.randn_like(x)
     x_t = levels.diffuse(x, eps, t)
     target = levels.alpha(t, x) * eps - levels.sigma(t, x) * x
     with torch.autocast(x.device.type, torch.bfloat16):
         v = network(x_t, t.to(x.device))
-    return (v.float() - target).square().mean()
+    return (weights * (v.float() - target).square()).mean()

@@ -22,19 +22,24 @@ TaskPrior = ToyboxViewsPrior | ToyboxPosePrior
 RINGS = 2  # per toy, at different elevations
 
 
-def train_task(
-    about: str, prior: type[TaskPrior], train: Callable[[int, argparse.Namespace], None], begin: Path
-) -> None:
-    """Parse the flags, make the data (the same for both tasks), and run `train(rank, flags)` in every worker."""
+def task_flags(about: str, prior: type[TaskPrior], begin: Path) -> argparse.ArgumentParser:
+    """The flags of the training of a task, by default from the weights `begin`."""
     name = prior.weights.stem.removeprefix("toybox-")
     parser = training_flags(about, "mv", prior.weights, minutes=60, views=65_536, batch=32, rate=4e-4, every=100)
-    parser.set_defaults(out=Path(f"data/train-{name}"))
+    parser.set_defaults(out=Path(f"data/train-{name}"), default_begin=begin)
     parser.add_argument("--workers", type=int, default=1, help="processes among which the rings of a batch are divided")
     parser.add_argument(
         "--begin", type=Path, default=begin, help="weights of the trained prior, of any task, to start from"
     )
-    flags = parser.parse_args()
-    flags.more = "" if flags.begin == begin else f" --begin {flags.begin}"
+    return parser
+
+
+def train_task(flags: argparse.Namespace, train: Callable[[int, argparse.Namespace], None], more: str = "") -> None:
+    """Make the data (the same for both tasks), and run `train(rank, flags)` in every worker.
+
+    `more` are flags of the task alone, for the card.
+    """
+    flags.more = more + ("" if flags.begin == flags.default_begin else f" --begin {flags.begin}")
     made = {"views_per_toy": RINGS * VIEWS, "ring": VIEWS, "workers": flags.renderers}
     dataset.make(flags.data, flags.views, seed=3000 + flags.seed, **made)
     if not flags.only_data:

@@ -23,7 +23,7 @@ from scoredistill.priors.toybox import ToyboxPosePrior, ToyboxViewsPrior
 from scoredistill.priors.toybox.unet_tasks import VIEWS, PoseUNet
 from scoredistill.toybox import captions
 from tools.fitting import denoising_loss
-from tools.tasks import RINGS, fit_from_prior, train_task
+from tools.tasks import RINGS, fit_from_prior, task_flags, train_task
 from tools.train_toybox import NULL_SHARE, Batches
 
 CARD = """# toybox-pose
@@ -103,7 +103,7 @@ def train(rank: int, flags: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    train_task(__doc__ or "", ToyboxPosePrior, train, ToyboxViewsPrior.weights)
+    train_task(task_flags(__doc__ or "", ToyboxPosePrior, ToyboxViewsPrior.weights).parse_args(), train)
 
 
 if __name__ == "__main__":

@@ -96,9 +96,7 @@ def make(
 
 def load(folder: str | Path) -> Views:
     """Read every complete shard of a folder (12 KB of memory per view at 64 pixels); ValueError if there is none."""
-    names = sorted(Path(folder).glob("shard-*.json"))
-    if not names:
-        raise ValueError(f"no Toybox data in {folder}: no shard-*.json; create it with scoredistill.toybox.make")
+    names = _complete(Path(folder))
     rows = [row for name in names for row in json.loads(name.read_text())]
     return Views(
         torch.cat([torch.from_numpy(np.load(name.with_suffix(".npy"))) for name in names]),
@@ -108,6 +106,11 @@ def load(folder: str | Path) -> Views:
         torch.tensor([row["elevation"] for row in rows]),
         torch.tensor([row.get("radius", fmean(ORBIT_RADIUS)) for row in rows]),  # missing in older data
     )
+
+
+def stored(folder: str | Path) -> int:
+    """Number of views in the complete shards of a folder; ValueError if there is none."""
+    return sum(len(json.loads(name.read_text())) for name in _complete(Path(folder)))
 
 
 def describe(fields: dict[str, Any]) -> Description:
@@ -131,6 +134,14 @@ def random_cameras(rng: np.random.Generator, count: int, size: int, ring: int = 
         size,
         target_jitter=torch.tensor(rng.normal(0, TARGET_JITTER, (count, 3)), dtype=torch.float32),
     )
+
+
+def _complete(folder: Path) -> list[Path]:
+    """The JSON files of the complete shards; ValueError if there is none."""
+    names = sorted(folder.glob("shard-*.json"))
+    if not names:
+        raise ValueError(f"no Toybox data in {folder}: no shard-*.json; create it with scoredistill.toybox.make")
+    return names
 
 
 def _check_settings(path: Path, settings: dict[str, int]) -> None:

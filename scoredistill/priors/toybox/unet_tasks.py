@@ -116,7 +116,7 @@ class PoseUNet(UNet):
         return [place for place in self.bottom if isinstance(place, PictureBottom)]
 
 
-def start_from(net: ViewsUNet | PoseUNet, trained: UNet) -> None:
+def start_from(net: UNet, trained: UNet) -> None:
     """Copy the weights of a trained network of any task for all tensors that both networks have."""
     own, known = net.state_dict(), trained.state_dict()
     net.load_state_dict({name: known[name] if agree(name, own, known) else own[name] for name in own})
