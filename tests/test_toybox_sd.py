@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from torch.nn import functional
 from scoredistill.contracts import Prompt
 from scoredistill.evaluate.judge import Judge
 from scoredistill.methods import ddim
+from scoredistill.priors.diffusers.hub import SHIPPED
 from scoredistill.priors.load import describe_prior, is_toybox, load_prior
 from scoredistill.toybox import captions, dataset
 from tools import train_toybox_sd
@@ -63,6 +65,12 @@ def test_every_word_is_a_token() -> None:
         pieces = 2 if word == "3d" else 1  # CLIP divides digits from letters
         assert len(tokenizer(word).input_ids) == 2 + pieces
     assert tokenizer("zebra").input_ids[1:-1] != tokenizer("zero").input_ids[1:-1]
+
+
+def test_the_tokenizer_is_the_one_that_ships() -> None:
+    """Made anew at every training and at its resumption, it must number the words as the trained embeddings do."""
+    shipped = json.loads((SHIPPED["toybox-sd"] / "tokenizer" / "vocab.json").read_text())
+    assert words.tokenizer().get_vocab() == words.tokenizer().get_vocab() == shipped
 
 
 def test_the_encoder_begins_with_principal_components(renders: Path) -> None:

@@ -19,18 +19,19 @@ WORD_END = "</w>"
 def tokenizer() -> CLIPTokenizer:
     """The tokenizer: pairs of bytes are merged in the order of byte pair encoding until each word is one token."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    endings = [letter + WORD_END for letter in letters]
     pairs = Tokenizer(models.BPE(end_of_word_suffix=WORD_END))
     pairs.pre_tokenizer = pre_tokenizers.Whitespace()  # pyright: ignore[reportAttributeAccessIssue] (its stub lacks it)
     trainer = trainers.BpeTrainer(
         vocab_size=10_000,  # more than all merges: no word remains divided
         min_frequency=1,
         initial_alphabet=letters,
+        special_tokens=endings,  # so that they are numbered in this order: ties between merges go by number
         end_of_word_suffix=WORD_END,
         show_progress=False,
     )
     pairs.train_from_iterator(VOCABULARY[1:], trainer)
     merges: Any = [(left, right) for left, right in json.loads(pairs.to_str())["model"]["merges"]]
-    endings = [letter + WORD_END for letter in letters]
     tokens = dict.fromkeys([*letters, *endings, *(left + right for left, right in merges), BEGIN, END])
     return CLIPTokenizer({token: index for index, token in enumerate(tokens)}, merges, model_max_length=LENGTH)
 
