@@ -85,12 +85,14 @@ def _evaluate(
 ) -> tuple[Samples, Float[Tensor, "M"], Float[Tensor, "M 3"]]:
     """Density and albedo of the visible samples, in rounds; each round is as long as all previous ones together."""
     passed = torch.zeros_like(origins[:, 0])  # optical depth of each ray so far
-    rank = samples.rank(len(origins))
-    longest = int(rank.max()) + 1 if len(samples) else 1  # one empty round connects the outputs to the graph
+    counts = torch.bincount(samples.ray, minlength=len(origins))
+    starts = counts.cumsum(0) - counts
+    longest = int(counts.max()) if len(samples) else 1  # one empty round connects the outputs to the graph
     chosen, densities, albedos = [], [], []
     begin, end = 0, FIRST_ROUND
     while begin < longest:
-        index = ((rank >= begin) & (rank < end) & (passed < MAX_OPTICAL_DEPTH)[samples.ray]).nonzero()[:, 0]
+        visible = ((counts > begin) & (passed < MAX_OPTICAL_DEPTH)).nonzero()[:, 0]
+        index = _ranges(starts[visible] + begin, counts[visible].clamp(max=end) - begin)
         part = samples[index]
         density, albedo = volume.evaluate(part.points(origins, directions))
         passed.index_add_(0, part.ray, density.detach() * part.dz)
@@ -104,6 +106,14 @@ def _evaluate(
         torch.cat(densities).index_select(0, order),
         torch.cat(albedos).index_select(0, order),
     )
+
+
+def _ranges(starts: Int[Tensor, "V"], lengths: Int[Tensor, "V"]) -> Int[Tensor, "S"]:
+    """All of start, start + 1, ..., start + length - 1, range after range."""
+    ends = lengths.cumsum(0)
+    total = int(ends[-1]) if len(ends) else 0
+    shift = (starts + lengths - ends).repeat_interleave(lengths, output_size=total)
+    return shift + torch.arange(total, device=shift.device)
 
 
 def _sorted(chosen: Int[Tensor, "S"], count: int) -> tuple[Int[Tensor, "S"], Int[Tensor, "S"]]:
