@@ -1,8 +1,8 @@
 """Set how long idle OpenMP threads spin. OpenMP reads the variable once, so it is set before torch is imported.
 
-After each parallel operation of torch its threads spin, for milliseconds by default, on the cores that the worker
-threads of `kernels` need next: the main thread and the worker then share one core while the other core spins.
-5000 rounds take about as long as waking a thread. A program that imports torch first sets the variable itself.
+After each parallel operation of torch, or kernel (`kernels.team`), its threads spin, for milliseconds by default, on
+cores that other processes may need. 5000 rounds take about as long as waking a thread, and longer spins gain nothing
+here. A program that imports torch first sets the variable itself.
 """
 
 import os
