@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from scoredistill.kernels.composite import Composite, accumulate, composite
-from scoredistill.kernels.march import Samples
+from scoredistill.kernels.march import Samples, select
 
 FIRST_ROUND = 8
 """Samples of a ray that are evaluated before its occlusion is tested: as many as an opaque surface needs."""
@@ -72,8 +72,8 @@ def render_rays(
         samples, density, albedo = samples[solid], density.index_select(0, solid), albedo.index_select(0, solid)
     composed = composite(density, albedo, samples, rays)
     index, strength = _normal_samples(composed, normals_at)
-    selected = samples[index]
-    normal = volume.normal(selected.points(origins, directions))
+    selected, points = select(samples, index, origins, directions)
+    normal = volume.normal(points)
     facing_away = (normal * directions[selected.ray]).sum(-1, keepdim=True).clamp(min=0) ** 2
     orient = accumulate(strength.detach(), facing_away, selected.ray, rays)[:, 0]
     normals = accumulate(strength, normal, selected.ray, rays)
@@ -93,8 +93,8 @@ def _evaluate(
     while begin < longest:
         visible = ((counts > begin) & (passed < MAX_OPTICAL_DEPTH)).nonzero()[:, 0]
         index = _ranges(starts[visible] + begin, counts[visible].clamp(max=end) - begin)
-        part = samples[index]
-        density, albedo = volume.evaluate(part.points(origins, directions))
+        part, points = select(samples, index, origins, directions)
+        density, albedo = volume.evaluate(points)
         passed.index_add_(0, part.ray, density.detach() * part.dz)
         chosen.append(index)
         densities.append(density)
