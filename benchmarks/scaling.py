@@ -1,6 +1,6 @@
 """How the cost of rendering a radiance field, forward and backward, grows with what is asked of it.
 
-    GOMP_SPINCOUNT=5000 python benchmarks/scaling.py
+    GOMP_SPINCOUNT=20000 python benchmarks/scaling.py
 
 One thing varies at a time, from the fast preset's field of a soft ball: pixels, samples along a ray, views, the
 occupied part of the volume, threads. The exponent is the slope of log time over log quantity, by least squares. The
@@ -124,7 +124,7 @@ def makespan(tasks: Sequence[float], threads: int) -> float:
 
 
 def in_kernels(work: Task, threads: int, repeats: int) -> tuple[float, float]:
-    """Median seconds of the work on so many threads: all of it, and those in kernels."""
+    """The seconds of the work on so many threads, of the fastest of several runs: all of them, and those in kernels."""
     spent: list[float] = []
     found = []
 
@@ -140,8 +140,7 @@ def in_kernels(work: Task, threads: int, repeats: int) -> tuple[float, float]:
             began = now()
             with_threads(threads, work)()
             found.append((now() - began, sum(spent)))
-    total, kernels = (statistics.median(values) for values in zip(*found[1:], strict=True))  # the first warms up
-    return total, kernels
+    return min(found[1:])  # the first warms up
 
 
 def predicted(work: Task, repeats: int) -> list[dict[str, float]]:
@@ -151,8 +150,9 @@ def predicted(work: Task, repeats: int) -> list[dict[str, float]]:
     one, two = (total - kernels for total, kernels in (measured[1], measured[2]))
     rows = []
     for n in THREADS:
-        launches = [slice_seconds(work, n) for _ in range(repeats)]
-        kernels = statistics.median(sum(makespan(tasks, n) for tasks in each) for each in launches)
+        found = [slice_seconds(work, n) for _ in range(repeats)]
+        launches = ([min(times) for times in zip(*slices, strict=True)] for slices in zip(*found, strict=True))
+        kernels = sum(makespan(tasks, n) for tasks in launches)
         rest = one - 2 * (one - two) * (1 - 1 / n)
         row = {"threads": n, "kernels": 1e3 * kernels, "the rest": 1e3 * rest, "in all": 1e3 * (kernels + rest)}
         row |= (
