@@ -6,7 +6,7 @@ R rays   M samples   origins, directions in world coordinates, directions of uni
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -101,11 +101,23 @@ def _evaluate(
         albedos.append(albedo)
         begin, end = end, 2 * end
     index, order = _sorted(torch.cat(chosen), len(samples))
-    return (
-        samples[index],
-        torch.cat(densities).index_select(0, order),
-        torch.cat(albedos).index_select(0, order),
-    )
+    inverse = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+    density, albedo = (_Permuted.apply(torch.cat(values), order, inverse) for values in (densities, albedos))
+    return samples[index], density, albedo
+
+
+class _Permuted(torch.autograd.Function):
+    """values[order] for a permutation; its gradient is permuted too, where torch would add to zeros in one thread."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, order: Int[Tensor, "S"], inverse: Int[Tensor, "S"]) -> Tensor:
+        ctx.save_for_backward(order, inverse)
+        return values.index_select(0, order)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        order, inverse = ctx.saved_tensors
+        return _Permuted.apply(grad, inverse, order), None, None
 
 
 def _ranges(starts: Int[Tensor, "V"], lengths: Int[Tensor, "V"]) -> Int[Tensor, "S"]:
