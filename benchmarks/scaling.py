@@ -176,11 +176,13 @@ def main() -> None:
         curve("views", [(n, task(FIELD, views=n)) for n in (1, 2, 4, 8)], flags.repeats),
         curve("occupied share of the volume", [(occupied(ball), task(ball)) for ball in balls], flags.repeats),
     ]
-    record, tables = {"curves": rows}, [markdown(rows)]
+    record: dict[str, object] = {"curves": rows}
+    tables = [markdown(rows)]
     for size in (SIZE, 4 * SIZE) if (os.cpu_count() or 1) > 1 else ():
         title = f"threads, {VIEWS} views of {size} x {size}"
-        record[title] = predicted(task(FIELD, size=size), flags.repeats)
-        tables.append(f"Milliseconds by {title}:\n\n{markdown(record[title], digits=1)}")
+        by_threads = predicted(task(FIELD, size=size), flags.repeats)
+        record[title] = by_threads
+        tables.append(f"Milliseconds by {title}:\n\n{markdown(by_threads, digits=1)}")
     flags.out.write_text(json.dumps(record | provenance(), indent=2) + "\n")
     flags.out.with_suffix(".md").write_text("\n".join(tables))
     print(*tables, sep="\n")

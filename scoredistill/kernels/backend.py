@@ -122,7 +122,7 @@ def _entry(kernel: Any, values: Sequence[Any]) -> tuple[Any, type[ctypes.Structu
     if kernel not in _entries:
         import warp as wp
 
-        command = wp.launch(kernel, 1, [0, *values], device="cpu", record_cmd=True)
+        command: Any = wp.launch(kernel, 1, [0, *values], device="cpu", record_cmd=True)
         bounds, *arguments = map(type, command.params)
         fields = [(f"argument{index}", kind) for index, kind in enumerate(arguments)]
         packed = type("Arguments", (ctypes.Structure,), {"_fields_": fields, "command": command})
