@@ -1,6 +1,6 @@
 """Fast kernels compared with their torch references, and the parts of a NeRF step: times, ratios, floors, peak memory.
 
-    GOMP_SPINCOUNT=5000 python benchmarks/kernels.py                       the value that `import scoredistill` sets
+    GOMP_SPINCOUNT=20000 python benchmarks/kernels.py                       the value that `import scoredistill` sets
     python benchmarks/kernels.py --points 16384 --size 16 --repeats 3      a small test
 
 Times are the best of --repeats, after a warm-up that compiles. The floor is the larger of two times: the time to move

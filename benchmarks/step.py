@@ -1,6 +1,6 @@
 """Where the seconds of a step go: each part of the loop, and the denoiser's rate beside bare convolutions'.
 
-    GOMP_SPINCOUNT=5000 python benchmarks/step.py --methods sdi dsd sds       as the command line sets it for itself
+    GOMP_SPINCOUNT=20000 python benchmarks/step.py --methods sdi dsd sds       as the command line sets it for itself
 
 Every run is the preset's, on real steps from the start of a run: the first ones warm up and are not counted. The rate
 of convolutions is measured in the same process, at the denoiser's own widths, sizes and precision.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
+import platform
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from scoredistill.camera import ring
-from scoredistill.kernels import backend
+from scoredistill.kernels import backend, team
 from scoredistill.kernels.composite import composite
 from scoredistill.kernels.hashgrid import GridLayout, encode, input_gradient
 from scoredistill.kernels.march import Samples, march
@@ -205,8 +206,11 @@ def test_perceptron_equals_reference(shape: tuple[int, int, int, int], device: s
     assert_equivalent(lambda *leaves: [perceptron(*leaves)], values)
 
 
-def test_results_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Values and gradients are bit-identical."""
+@pytest.mark.parametrize("machine", ["x86_64", "another"])
+def test_results_do_not_depend_on_the_number_of_threads(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values and gradients are bit-identical, in OpenMP's threads and in those of the pool that replaces them."""
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    team.available.cache_clear()
     points, table = points_and_table(9000, "cpu")
     samples = random_samples([9] * 1000, "cpu")
     hidden, output = torch.randn(32, 8, generator=rng(4)), torch.randn(3, 32, generator=rng(5))
@@ -229,6 +233,7 @@ def test_results_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.Monk
         for threads in (1, 2, 3):
             monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
             found.append(everything())
+    team.available.cache_clear()
     for one, two, three in zip(*found, strict=True):
         assert torch.equal(one, two)
         assert torch.equal(one, three)

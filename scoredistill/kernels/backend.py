@@ -6,16 +6,18 @@ wherever it is available).
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from scoredistill.kernels import team
 
 CHOICES = ("auto", "torch", "warp")
 VARIABLE = "SCOREDISTILL_KERNELS"
@@ -106,11 +108,26 @@ def launch(
             stream = wp.stream_from_torch(torch.cuda.current_stream(device))
             wp.launch(kernel, count, [0, *values], stream=stream)
         return
-    commands: list[Any] = [
-        wp.launch(kernel, end - begin, [begin, *values], device="cpu", record_cmd=True)
-        for begin, end in slices(count, torch.get_num_threads(), grain, min_slice)
-    ]
-    _run([command.launch for command in commands])
+    function, bounds, packed = _entry(kernel, values)
+    parts = slices(count, torch.get_num_threads(), grain, min_slice)
+    team.run(function, [(bounds((end - begin,)), packed(begin, *values)) for begin, end in parts])
+
+
+_entries: dict[Any, tuple[Any, type[ctypes.Structure], type[ctypes.Structure]]] = {}
+"""By kernel: the compiled function, and the types of its two arguments: the number of indices, and all others."""
+
+
+def _entry(kernel: Any, values: Sequence[Any]) -> tuple[Any, type[ctypes.Structure], type[ctypes.Structure]]:
+    """What warp finds out about a kernel at each launch, remembered: that takes longer than a small kernel."""
+    if kernel not in _entries:
+        import warp as wp
+
+        command: Any = wp.launch(kernel, 1, [0, *values], device="cpu", record_cmd=True)
+        bounds, *arguments = map(type, command.params)
+        fields = [(f"argument{index}", kind) for index, kind in enumerate(arguments)]
+        packed = type("Arguments", (ctypes.Structure,), {"_fields_": fields, "command": command})
+        _entries[kernel] = command.hooks.forward, bounds, packed
+    return _entries[kernel]
 
 
 def slices(count: int, threads: int, grain: int | None = None, min_slice: int = MIN_SLICE) -> list[tuple[int, int]]:
@@ -132,26 +149,6 @@ def reference_gradients(
         required = [value for value in inputs if value.requires_grad]
         found = iter(torch.autograd.grad(function(*inputs), required, grads, create_graph=True))
     return tuple(next(found) if value.requires_grad else None for value in inputs)
-
-
-def _run(calls: Sequence[Callable[[], Any]]) -> None:
-    """Run all calls in this thread and a pool. A free thread takes the next call, so no call waits for a thread."""
-    remaining = iter(calls)
-
-    def work() -> None:
-        for call in remaining:
-            call()
-
-    workers = min(torch.get_num_threads(), len(calls)) - 1
-    futures = [_pool(workers).submit(work) for _ in range(workers)]
-    work()
-    for future in futures:
-        future.result()
-
-
-@functools.cache
-def _pool(workers: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(workers, thread_name_prefix="kernels")
 
 
 @functools.cache

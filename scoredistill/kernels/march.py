@@ -7,13 +7,13 @@ z        distance along the ray; the ray is origin + z direction, direction of u
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from scoredistill.kernels import backend
 from scoredistill.kernels.types import Samples
 
-__all__ = ["Samples", "box_span", "lookup", "march", "occupied_box", "reference"]
+__all__ = ["Samples", "box_span", "lookup", "march", "occupied_box", "reference", "select"]
 
 
 def box_span(
@@ -50,6 +50,18 @@ def march(
         box = torch.stack(occupied_box(occupied, bounds, origins))
         return warp.march(origins, directions, occupied, box, bounds, step, shift)
     return reference(origins, directions, occupied, bounds, step, shift)
+
+
+def select(
+    samples: Samples, index: Int[Tensor, "S"], origins: Float[Tensor, "R 3"], directions: Float[Tensor, "R 3"]
+) -> tuple[Samples, Float[Tensor, "S 3"]]:
+    """The samples of these indices, and the midpoints of their intervals in world coordinates."""
+    if backend.use_warp(origins, directions, samples.z):
+        from scoredistill.kernels.warp import march as warp
+
+        return warp.select(samples, index, origins, directions)
+    chosen = samples[index]
+    return chosen, chosen.points(origins, directions)
 
 
 def reference(

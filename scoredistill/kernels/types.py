@@ -102,10 +102,6 @@ class Samples:
         counts = torch.bincount(self.ray, minlength=rays)
         return counts.cumsum(0) - counts
 
-    def rank(self, rays: int) -> Int[Tensor, "M"]:
-        """Number of each sample along its ray, from 0."""
-        return torch.arange(len(self), device=self.ray.device) - self.starts(rays)[self.ray]
-
 
 @dataclass(frozen=True)
 class Mixture:

@@ -6,14 +6,14 @@ R rays   M samples   origins, directions in world coordinates, directions of uni
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from scoredistill.kernels.composite import Composite, accumulate, composite
-from scoredistill.kernels.march import Samples
+from scoredistill.kernels.march import Samples, select
 
 FIRST_ROUND = 8
 """Samples of a ray that are evaluated before its occlusion is tested: as many as an opaque surface needs."""
@@ -72,8 +72,8 @@ def render_rays(
         samples, density, albedo = samples[solid], density.index_select(0, solid), albedo.index_select(0, solid)
     composed = composite(density, albedo, samples, rays)
     index, strength = _normal_samples(composed, normals_at)
-    selected = samples[index]
-    normal = volume.normal(selected.points(origins, directions))
+    selected, points = select(samples, index, origins, directions)
+    normal = volume.normal(points)
     facing_away = (normal * directions[selected.ray]).sum(-1, keepdim=True).clamp(min=0) ** 2
     orient = accumulate(strength.detach(), facing_away, selected.ray, rays)[:, 0]
     normals = accumulate(strength, normal, selected.ray, rays)
@@ -85,25 +85,47 @@ def _evaluate(
 ) -> tuple[Samples, Float[Tensor, "M"], Float[Tensor, "M 3"]]:
     """Density and albedo of the visible samples, in rounds; each round is as long as all previous ones together."""
     passed = torch.zeros_like(origins[:, 0])  # optical depth of each ray so far
-    rank = samples.rank(len(origins))
-    longest = int(rank.max()) + 1 if len(samples) else 1  # one empty round connects the outputs to the graph
+    counts = torch.bincount(samples.ray, minlength=len(origins))
+    starts = counts.cumsum(0) - counts
+    longest = int(counts.max()) if len(samples) else 1  # one empty round connects the outputs to the graph
     chosen, densities, albedos = [], [], []
     begin, end = 0, FIRST_ROUND
     while begin < longest:
-        index = ((rank >= begin) & (rank < end) & (passed < MAX_OPTICAL_DEPTH)[samples.ray]).nonzero()[:, 0]
-        part = samples[index]
-        density, albedo = volume.evaluate(part.points(origins, directions))
+        visible = ((counts > begin) & (passed < MAX_OPTICAL_DEPTH)).nonzero()[:, 0]
+        index = _ranges(starts[visible] + begin, counts[visible].clamp(max=end) - begin)
+        part, points = select(samples, index, origins, directions)
+        density, albedo = volume.evaluate(points)
         passed.index_add_(0, part.ray, density.detach() * part.dz)
         chosen.append(index)
         densities.append(density)
         albedos.append(albedo)
         begin, end = end, 2 * end
     index, order = _sorted(torch.cat(chosen), len(samples))
-    return (
-        samples[index],
-        torch.cat(densities).index_select(0, order),
-        torch.cat(albedos).index_select(0, order),
-    )
+    inverse = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+    density, albedo = (_Permuted.apply(torch.cat(values), order, inverse) for values in (densities, albedos))
+    return samples[index], density, albedo
+
+
+class _Permuted(torch.autograd.Function):
+    """values[order] for a permutation; its gradient is permuted too, where torch would add to zeros in one thread."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, order: Int[Tensor, "S"], inverse: Int[Tensor, "S"]) -> Tensor:
+        ctx.save_for_backward(order, inverse)
+        return values.index_select(0, order)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        order, inverse = ctx.saved_tensors
+        return _Permuted.apply(grad, inverse, order), None, None
+
+
+def _ranges(starts: Int[Tensor, "V"], lengths: Int[Tensor, "V"]) -> Int[Tensor, "S"]:
+    """All of start, start + 1, ..., start + length - 1, range after range."""
+    ends = lengths.cumsum(0)
+    total = int(ends[-1]) if len(ends) else 0
+    shift = (starts + lengths - ends).repeat_interleave(lengths, output_size=total)
+    return shift + torch.arange(total, device=shift.device)
 
 
 def _sorted(chosen: Int[Tensor, "S"], count: int) -> tuple[Int[Tensor, "S"], Int[Tensor, "S"]]:

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from scoredistill.kernels.backend import launch
 from scoredistill.kernels.types import GridLayout
 from scoredistill.kernels.warp.hashgrid_input_gradient import points_gradient, second_derivatives, table_derivatives
-from scoredistill.kernels.warp.hashgrid_native import interpolate, table_gradient
+from scoredistill.kernels.warp.hashgrid_native import interpolate, interpolate_levels, table_gradient
 
 BLOCK = 1024
 """Points per block on a CPU: enough to make the set-up of a level negligible. On a GPU each point has a thread."""
@@ -95,8 +95,12 @@ class EncodeBackward(torch.autograd.Function):
 def _features(points: Tensor, table: Tensor, layout: GridLayout, active: int) -> Float[Tensor, "N features"]:
     allocate = torch.empty if active == layout.levels else torch.zeros
     features = allocate(layout.width, len(points), device=points.device)
-    grid, blocks = _grid(points, layout, active)
-    launch(interpolate, active * blocks, [points, table, *grid, features], points.device, min_slice=2)
+    if points.is_cuda:
+        grid, blocks = _grid(points, layout, active)
+        launch(interpolate, active * blocks, [points, table, *grid, features], points.device)
+    else:
+        grid, pieces = _grid(points, layout, active, whole=True)
+        launch(interpolate_levels, pieces, [points, table, *grid, features], points.device, min_slice=1)
     return features.T
 
 

@@ -127,6 +127,17 @@ def interpolate(
 
 @wp.kernel
 @no_type_check
+def interpolate_levels(
+    first: int, points: Vectors, table: Entries, levels: Levels, mask: wp.uint32, block: int, features: Planes
+):
+    """`interpolate` on all levels of a block, one after another: levels differ in cost, blocks do not."""
+    blocks = (points.shape[0] + block - 1) / block
+    for level in range(levels.shape[0]):
+        gather(level * blocks + first + wp.tid(), points, table, levels, mask, block, features)
+
+
+@wp.kernel
+@no_type_check
 def table_gradient(
     first: int, points: Vectors, levels: Levels, mask: wp.uint32, block: int, features: Planes, table: Entries
 ):

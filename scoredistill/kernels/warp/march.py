@@ -14,7 +14,7 @@ from typing import no_type_check
 
 import torch
 import warp as wp
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from scoredistill.kernels.backend import launch
@@ -86,6 +86,54 @@ WALK = """
     }
 """
 """March along one ray, whose origin and direction are in units of cells; native code, which clang vectorizes."""
+
+
+SELECT = """
+    const wp::int64 from = index.data[i], number = ray.data[from];
+    const wp::vec3 along = z.data[from] * directions.data[number];
+    to_ray.data[i] = number;
+    to_z.data[i] = z.data[from];
+    to_dz.data[i] = dz.data[from];
+    points.data[i] = origins.data[number] + along;
+"""
+"""Copy a sample and compute its midpoint, in one pass; native code, since warp's arrays count in 32 bits."""
+
+Vectors, Floats, Integers = wp.array[wp.vec3], wp.array[float], wp.array[wp.int64]
+
+
+@wp.func_native(SELECT)
+@no_type_check
+def select_one(
+    i: int,
+    index: Integers,
+    origins: Vectors,
+    directions: Vectors,
+    ray: Integers,
+    z: Floats,
+    dz: Floats,
+    to_ray: Integers,
+    to_z: Floats,
+    to_dz: Floats,
+    points: Vectors,
+): ...
+
+
+@wp.kernel
+@no_type_check
+def select_each(
+    first: int,
+    index: Integers,
+    origins: Vectors,
+    directions: Vectors,
+    ray: Integers,
+    z: Floats,
+    dz: Floats,
+    to_ray: Integers,
+    to_z: Floats,
+    to_dz: Floats,
+    points: Vectors,
+):
+    select_one(first + wp.tid(), index, origins, directions, ray, z, dz, to_ray, to_z, to_dz, points)
 
 
 @wp.func_native(WALK)
@@ -173,3 +221,14 @@ def march(
     samples = Samples(counts.new_empty(total), origins.new_empty(total), origins.new_empty(total))
     launch(visit, rays, [*inputs, True, ends, *vars(samples).values()], origins.device, min_slice=256)
     return samples
+
+
+def select(
+    samples: Samples, index: Int[Tensor, "S"], origins: Float[Tensor, "R 3"], directions: Float[Tensor, "R 3"]
+) -> tuple[Samples, Float[Tensor, "S 3"]]:
+    """`kernels.march.select` in float32."""
+    chosen = Samples(*(values.new_empty(len(index)) for values in vars(samples).values()))
+    points = origins.new_empty(len(index), 3)
+    inputs = [index, origins.contiguous(), directions.contiguous(), *vars(samples).values()]
+    launch(select_each, len(index), [*inputs, *vars(chosen).values(), points], origins.device)
+    return chosen, points

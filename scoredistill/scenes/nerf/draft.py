@@ -32,7 +32,7 @@ class Draft:
 
     lattice: Lattice
     step: float
-    composed: Callable[[RayColors, Cameras, Tensor], Frame]
+    composed: Callable[[RayColors, Cameras, tuple[Tensor, Tensor], Tensor], Frame]
     lit: bool = False  # renders are multiplied by the fixed daylight shading
 
     @torch.no_grad()
@@ -42,7 +42,7 @@ class Draft:
         found = render_lattice(self.lattice, origins, directions, self.step)
         none = torch.zeros_like(found.opacity)
         rays = RayColors(found.albedo, found.opacity, found.depth, none, found.normal, none)
-        return self.composed(rays, cameras, background)
+        return self.composed(rays, cameras, (origins, directions), background)
 
 
 @torch.no_grad()

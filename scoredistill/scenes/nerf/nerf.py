@@ -106,14 +106,19 @@ class NeRF(nn.Module):
         least = min(self.config.least_alpha, float(self.grid.depth.mean())) if self.config.least_alpha else 0.0
         render = partial(self._render_rays, self.grid.occupied(), least)
         rays = in_tiles(render, (origins, directions, shift), tuple(self.field.parameters()), self.config.tile or None)
-        return self.composed(rays, cameras, background, rng)
+        return self.composed(rays, cameras, (origins, directions), background, rng)
 
     def composed(
-        self, rays: RayColors, cameras: Cameras, background: Float[Tensor, "3"], rng: torch.Generator | None = None
+        self,
+        rays: RayColors,
+        cameras: Cameras,
+        lines: tuple[Float[Tensor, "R 3"], Float[Tensor, "R 3"]],
+        background: Float[Tensor, "3"],
+        rng: torch.Generator | None = None,
     ) -> Frame:
-        """The images of composited rays, shaded, over the background; see `render`."""
+        """The images of rays composited along `lines` (origins, directions), shaded, over the background."""
         shape = (len(cameras), cameras.height, cameras.width)
-        origins, directions = (vectors.reshape(-1, 3) for vectors in cameras.rays())
+        origins, directions = lines
         color = self._shade(rays, origins, directions, cameras, rng)
         behind = self.environment(directions, rng) if self.environment and rng else background
         rgb = color + (1 - rays.opacity)[:, None] * behind
