@@ -81,7 +81,7 @@ def fast(task: Task) -> Recipe:
             asset_seed=task.seed,
             save_every=25,
         ),
-        output=OutputConfig(turntable_frames=60, turntable_resolution=128),
+        output=OutputConfig(turntable_frames=60, turntable_resolution=128, preview_every=100 if task.flat else 40),
     )
 
 
