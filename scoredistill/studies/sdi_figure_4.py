@@ -83,8 +83,9 @@ def run(bench: Bench) -> Finding:
         sheets={"figure": Sheet(torch.stack([_firsts(course) for course in courses.values()]), list(courses), labels)},
         plots={"Detail over t": _plot(times, details)},
         settings={"scale": bench.terms.scale, "DDIM steps": bench.ddim_steps, **bench.terms.window},
-        remarks="Detail is the root mean square difference of neighboring pixels. The picture shows the first seed of "
-        f"the first caption; t falls linearly in both distillations. {bench.terms.remarks}",
+        remarks="Detail is the root mean square difference of neighboring pixels. Both distillations begin with plain "
+        "gray, as a scene begins without contrast, and t falls linearly. The picture shows the first seed of the first "
+        f"caption. {bench.terms.remarks}",
     )
 
 
@@ -106,8 +107,8 @@ def reparametrized(bench: Bench, times: Float[Tensor, "K"]) -> Float[Tensor, "K 
 
 
 def distilled(bench: Bench, method: MethodConfig) -> tuple[list[float], list[Rgb]]:
-    """The times of a distillation's moments, and its images before these steps; the last is the result."""
-    scene, wanted = image(bench), moments(bench.steps)
+    """The times of a distillation's moments, and its images before these steps, the last after it; from plain gray."""
+    scene, wanted = image(bench, noise=0.0), moments(bench.steps)
     times: list[float] = []
     images: list[Rgb] = []
     for step in watch(bench, scene, method):
