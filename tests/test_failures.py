@@ -45,12 +45,12 @@ def failed(kind: str, scene: ToyScene) -> dict[str, float]:
     return failures(Finished(Path(), recipe, scene, JUDGE, FAMILIES[prompt], rgb, values))
 
 
-def test_the_thickness_of_a_block_is_the_ratio_of_its_sides() -> None:
-    """n cells in a row have the variance n^2 / 12, as a uniform density."""
-    solid = torch.zeros(24, 24, 24, dtype=torch.bool)
-    solid[2:22, 4:14, 3:8] = True
-    assert thickness(solid) == pytest.approx(5 / 20, abs=1e-12)
-    assert thickness(solid.transpose(0, 2)) == pytest.approx(5 / 20, abs=1e-12)
+def test_the_thickness_of_a_block_s_corners_is_the_ratio_of_its_sides() -> None:
+    """Along each axis the corners stand half a side from the middle; turning changes nothing."""
+    corners = torch.cartesian_prod(*(torch.tensor([-side, side], dtype=torch.float64) for side in (0.4, 0.2, 0.1)))
+    turn = torch.linalg.qr(torch.arange(9, dtype=torch.float64).reshape(3, 3) + torch.eye(3)).Q
+    assert thickness(corners) == pytest.approx(0.25, abs=1e-12)
+    assert thickness(corners @ turn.T + 0.3) == pytest.approx(0.25, abs=1e-12)
 
 
 def test_a_pit_makes_a_block_hollower_by_its_share() -> None:

@@ -5,7 +5,7 @@ hollow   dents: of the space within its own silhouettes the scene leaves more em
 flat     a billboard: the shape is less than half as thick, relative to its length, as the flattest true toy
 drift    views that do not belong together: too many are recognized as another kind than most of them
 
-G cells of the grid along a side
+G cells of the grid along a side   P points of a surface
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import Counter
 from itertools import product
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from scoredistill.studies.finished import Finished
@@ -41,29 +41,28 @@ def failures(run: Finished) -> dict[str, float]:
     solid = run.shape.solid
     if run.values.get("diverged") or not bool(solid.any()):
         return dict.fromkeys(FAILURES[:-1], math.nan) | {"diverged": 1.0, "sound": 0.0}
-    flattest = min(thickness(each.solid) for each in run.family)
+    flattest = min(thickness(each.points) for each in run.family)
     hollowest = max(hollowness(each.solid) for each in run.family)
     behind = run.values.get("front_behind", math.nan)
     found = {
         "janus": math.nan if math.isnan(behind) else float(behind > MOST_BEHIND),
         "hollow": float(hollowness(solid) > hollowest + MARGIN),
-        "flat": float(thickness(solid) < THINNEST * flattest),
+        "flat": float(thickness(run.shape.points) < THINNEST * flattest),
         "drift": float(stray(run.judge.recognize(run.rgb).kinds) > MOST_STRAY),
         "diverged": 0.0,
     }
-    measured = {"hollowness": hollowness(solid), "thickness": thickness(solid)}
+    measured = {"hollowness": hollowness(solid), "thickness": thickness(run.shape.points)}
     return found | measured | {"sound": float(not any(value == 1 for value in found.values()))}
 
 
-def thickness(solid: Bool[Tensor, "G G G"]) -> float:
-    """The least standard deviation of the occupied space along an axis of its own, over the largest; a ball has 1.
+def thickness(points: Float[Tensor, "P 3"]) -> float:
+    """The least standard deviation of a surface along an axis of its own, over the largest; a ball has 1.
 
-    Square root of the ratio of the extreme eigenvalues of the covariance of the space that the cells fill.
+    Square root of the ratio of the extreme eigenvalues of the covariance of its points. (The carved space would not
+    do: a board is thinner than its cells.)
     """
-    places = solid.nonzero().double()
-    spread = torch.cov(places.T, correction=0) + torch.eye(3, dtype=torch.float64) / 12  # 1/12: within a cell
-    values = torch.linalg.eigvalsh(spread)
-    return math.sqrt(float(values[0] / values[-1]))
+    values = torch.linalg.eigvalsh(torch.cov(points.double().T, correction=0))
+    return math.sqrt(max(float(values[0] / values[-1]), 0.0))
 
 
 def hollowness(solid: Bool[Tensor, "G G G"]) -> float:
