@@ -33,8 +33,8 @@ DIRECTIONS = tuple(each for each in product((-1, 0, 1), repeat=3) if each > (0, 
 def failures(run: Finished) -> dict[str, float]:
     """1 for each failure of a run, 0 where it does not fail so, NaN where the question has no meaning; `sound`: none.
 
-    A diverged run has no other failure. Two fronts are asked of kinds that have one. Nothing is measured where the
-    prior draws no toys.
+    A diverged run has no other failure. Two fronts are asked of kinds that have one, dents of shapes that are not so
+    flat that the grid loses them. Nothing is measured where the prior draws no toys.
     """
     if not run.family:
         return {}
@@ -44,14 +44,15 @@ def failures(run: Finished) -> dict[str, float]:
     flattest = min(thickness(each.points) for each in run.family)
     hollowest = max(hollowness(each.solid) for each in run.family)
     behind = run.values.get("front_behind", math.nan)
+    measured = {"hollowness": hollowness(solid), "thickness": thickness(run.shape.points)}
+    flat = measured["thickness"] < THINNEST * flattest
     found = {
         "janus": math.nan if math.isnan(behind) else float(behind > MOST_BEHIND),
-        "hollow": float(hollowness(solid) > hollowest + MARGIN),
-        "flat": float(thickness(run.shape.points) < THINNEST * flattest),
+        "hollow": math.nan if flat else float(measured["hollowness"] > hollowest + MARGIN),
+        "flat": float(flat),
         "drift": float(stray(run.judge.recognize(run.rgb).kinds) > MOST_STRAY),
         "diverged": 0.0,
     }
-    measured = {"hollowness": hollowness(solid), "thickness": thickness(run.shape.points)}
     return found | measured | {"sound": float(not any(value == 1 for value in found.values()))}
 
 
