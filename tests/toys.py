@@ -28,8 +28,11 @@ class ToyScene:
         if self.other is None:
             return frame
         second, swap = render(self.other, cameras, background), self.elsewhere(cameras.azimuth)[:, None, None, None]
-        names = ("rgb", "opacity", "depth", "normal")
-        return Frame(*(torch.where(swap, getattr(second, name), getattr(frame, name)) for name in names))
+
+        def mixed(name: str) -> Tensor:
+            return torch.where(swap, getattr(second, name), getattr(frame, name))
+
+        return Frame(mixed("rgb"), mixed("opacity"), mixed("depth"), mixed("normal"))
 
 
 def two_faced(toy: Toy) -> Toy:
