@@ -13,11 +13,19 @@ from toys import ToyScene
 from scoredistill.cli import main
 from scoredistill.evaluate.geometry import true_shape
 from scoredistill.evaluate.judge import Judge
-from scoredistill.recipes.presets import PRESETS
 from scoredistill.recipes.recipe import Recipe
 from scoredistill.scenes.pixels import read_pixels
 from scoredistill.studies.finished import Finished
-from scoredistill.studies.pictured import against_the_pictured, as_placed, cameras, pictured, pictures
+from scoredistill.studies.pictured import (
+    AZIMUTH_DEG,
+    ELEVATION_DEG,
+    against_the_pictured,
+    as_placed,
+    cameras,
+    pictured,
+    pictures,
+)
+from scoredistill.sweep.plan import SweepConfig, trials
 from scoredistill.toybox import Description, build, render
 from scoredistill.views import ZERO123_ORBIT
 
@@ -27,8 +35,15 @@ CAPTION = "a red car"
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     """A run from the picture of a caption."""
-    (file,) = pictures([CAPTION], tmp_path_factory.mktemp("study"))["picture"]
-    return PRESETS["study"](CAPTION, prior="toybox-pose", picture=file)
+    grid = dict(pictures([CAPTION], tmp_path_factory.mktemp("study")))
+    (trial,) = trials(SweepConfig("study", (), {"prior": "toybox-pose"}, grid), Path())
+    return trial.recipe
+
+
+def test_a_run_starts_from_the_picture_and_its_camera(recipe: Recipe) -> None:
+    picture = recipe.prompt.picture
+    assert recipe.prompt.text == CAPTION
+    assert (picture.azimuth_deg, picture.elevation_deg) == (AZIMUTH_DEG, ELEVATION_DEG)
 
 
 def test_a_picture_is_a_render_of_the_toy_named_after_its_caption(recipe: Recipe, tmp_path: Path) -> None:

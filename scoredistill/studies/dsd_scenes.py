@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scoredistill.studies.pictured import TAKEN_FROM, against_the_pictured, pictures
+from scoredistill.studies.pictured import against_the_pictured, pictures
 from scoredistill.studies.scene_study import Exceeds, NoWorse, SceneStudy
 from scoredistill.studies.sdi_scenes import NEAR, SHARP, SIMILAR, methods
 
@@ -50,7 +50,7 @@ FIGURE_7 = SceneStudy(
     figure="figure 7",
     claim="From one picture DSD reconstructs the object in more detail than SDS, Zero-1-to-3's own distillation, and "
     "with diverse interpretations of the geometry, where SDS has one.",
-    arms=lambda terms: {name: {"method": name, **TAKEN_FROM} for name in ("dsd", "sds")},
+    arms=lambda terms: methods("dsd", "sds"),
     statements=(
         Exceeds("diversity", "dsd", "sds", DIVERSE),
         Exceeds("sharpness", "dsd", "sds", SHARP),

@@ -29,8 +29,7 @@ SEED = 60_000  # of the toys, apart from every data set
 AZIMUTH_DEG, ELEVATION_DEG = 25.0, 15.0  # of the pictures: from before, a little aside
 UNSEEN_DEG = (90.0, 135.0, 180.0, 225.0, 270.0)  # round from the picture: the side that it does not show
 RADIUS, SIZE, JUDGED_SIZE = fmean(ORBIT_RADIUS), 256, 64
-TAKEN_FROM = {"prompt.picture.azimuth_deg": AZIMUTH_DEG, "prompt.picture.elevation_deg": ELEVATION_DEG}
-"""Settings of every run that starts from such a picture."""
+TAKEN_FROM = {"prompt.picture.azimuth_deg": [AZIMUTH_DEG], "prompt.picture.elevation_deg": [ELEVATION_DEG]}
 
 
 def pictured(caption: str) -> Toy:
@@ -39,7 +38,10 @@ def pictured(caption: str) -> Toy:
 
 
 def pictures(captions: Sequence[str], folder: Path) -> Settings:
-    """Write a picture for each caption, cut out of its background, and name them; the caption is the file's name."""
+    """Write a picture for each caption, cut out of its background, and name them and their camera.
+
+    The caption is the name of the file, which makes it the prompt.
+    """
     place = folder / PICTURES
     place.mkdir(parents=True, exist_ok=True)
     files = [place / f"{caption}.png" for caption in captions]
@@ -48,7 +50,7 @@ def pictures(captions: Sequence[str], folder: Path) -> Settings:
             frame = render(pictured(caption), cameras((0.0,), RADIUS, FOV_DEG, SIZE), torch.zeros(3))
             straight = frame.rgb[0] / frame.opacity[0].clamp(min=1e-3)
             write_png(torch.cat([straight, frame.opacity[0]]).clamp(0, 1), file)
-    return {"picture": [str(file) for file in files]}
+    return {"picture": [str(file) for file in files], **TAKEN_FROM}
 
 
 def cameras(turns_deg: Sequence[float], radius: float, fov_deg: float, size: int) -> Cameras:

@@ -114,7 +114,7 @@ class Rare:
 
 
 Inputs = Callable[[Sequence[str], Path], Settings]
-"""(captions, folder of the study) -> the axis of a sweep's grid with what each run starts from, a value a caption."""
+"""(captions, folder of the study) -> the axes of a sweep's grid that say what runs start from, one value a caption."""
 
 
 def prompts(captions: Sequence[str], folder: Path) -> Settings:
