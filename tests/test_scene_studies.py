@@ -14,7 +14,17 @@ from scoredistill.contracts import Needs
 from scoredistill.recipes.presets import PRESETS
 from scoredistill.studies import SCENE_STUDIES
 from scoredistill.studies.scene_conduct import Runs
-from scoredistill.studies.scene_study import AtLeast, Exceeds, NoWorse, Values, pairs, planned, stacked
+from scoredistill.studies.scene_study import (
+    Above,
+    Exceeds,
+    NoWorse,
+    Rare,
+    Values,
+    pairs,
+    planned,
+    share_interval,
+    stacked,
+)
 from scoredistill.sweep.plan import SweepConfig, trials
 
 
@@ -58,9 +68,38 @@ def test_no_worse_compares_with_the_margin() -> None:
 def test_a_least_value_is_decided_by_the_interval_of_the_mean() -> None:
     """Mean .65, standard error .05 / sqrt(3): 95 % of .593 to .707."""
     found = arms([[0.7, 0.6], [0.6, 0.7]], [[0.0, 0.0], [0.0, 0.0]])
-    assert AtLeast("similarity", "a", 0.55).part(found)[0] is True
-    assert AtLeast("similarity", "a", 0.75).part(found)[0] is False
-    assert AtLeast("similarity", "a", 0.7).part(found)[0] is None
+    assert Above("similarity", "a", 0.55).part(found)[0] is True
+    assert Above("similarity", "a", 0.75).part(found)[0] is False
+    assert Above("similarity", "a", 0.7).part(found)[0] is None
+
+
+def test_a_mean_above_zero_is_decided_by_its_interval() -> None:
+    """1, 2, 3, 4: mean 2.5, standard error sqrt(5/3) / 2."""
+    found = arms([[1.0, 2.0], [3.0, 4.0]], [[0.1, -0.1], [0.1, -0.1]])
+    holds, words = Above("similarity", "a").part(found)
+    error = 1.96 * math.sqrt(5 / 3) / 2
+    assert holds is True
+    assert f"+2.5 [{2.5 - error:+.3g}, {2.5 + error:+.3g}] (n = 4)" in words
+    assert Above("similarity", "b").part(found)[0] is None
+    assert Above("volume", "b").part(found)[0] is None
+
+
+def test_the_interval_of_a_share_is_wilson_s() -> None:
+    """None of ten: z^2 / (10 + z^2); the bounds are where |share - p| = z sqrt(p (1 - p) / n)."""
+    assert share_interval(0, 10) == (0, pytest.approx(1.96**2 / (10 + 1.96**2)))
+    for bound in share_interval(3, 20):
+        assert abs(3 / 20 - bound) == pytest.approx(1.96 * math.sqrt(bound * (1 - bound) / 20))
+    assert share_interval(0, 0) == (0, 1)
+
+
+def test_what_is_rare_occurs_in_few_runs() -> None:
+    never, often = torch.zeros(12, 4), torch.ones(12, 4)
+    found = {"a": {"flat": never, "janus": often, "hollow": never[:1]}}
+    assert Rare("flat", "a", 0.25).part(found)[0] is True
+    holds, words = Rare("janus", "a", 0.25).part(found)
+    assert holds is False and "48 of 48 runs of a" in words
+    assert Rare("hollow", "a", 0.25).part(found)[0] is None
+    assert Rare("drift", "a", 0.25).part(found)[0] is None
 
 
 @pytest.mark.parametrize("study", SCENE_STUDIES.values(), ids=SCENE_STUDIES)
@@ -68,7 +107,7 @@ def test_a_least_value_is_decided_by_the_interval_of_the_mean() -> None:
 def test_every_arm_is_a_recipe_and_every_statement_names_arms(study, published: bool, tmp_path: Path) -> None:
     runs = Runs.of(study, Needs(published=published), ["a red car", "a blue cat"], 2)
     for each in study.statements:
-        assert {each.one, getattr(each, "other", each.one)} <= runs.arms.keys()
+        assert {getattr(each, name) for name in ("one", "other", "arm") if hasattr(each, name)} <= runs.arms.keys()
     grid = {"prompt": list(runs.captions), "seed": [0, 1]}
     plan = SweepConfig("study", (), {"prior": "toybox"}, grid, tuple(runs.arms.values()))
     found = [(trial.recipe.prompt.text, trial.recipe.training.seed) for trial in trials(plan, tmp_path)]

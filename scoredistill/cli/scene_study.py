@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from scoredistill.cli.drive import StoppedError
 from scoredistill.cli.signals import Signals
@@ -29,27 +30,29 @@ OFFICIAL = ("paper", "low-vram")
 """The presets of the papers' own size."""
 
 
-def runs_of(study: SceneStudy, order: Order) -> tuple[Runs, SweepConfig]:
-    """The runs of a study as it is ordered, and the sweep that makes them.
+def runs_of(study: SceneStudy, order: Order, folder: Path) -> tuple[Runs, SweepConfig]:
+    """The runs of a study as it is ordered, and the sweep that makes them; what they start from is in `folder`.
 
-    With the official settings and a published model they are the paper's own prompts, as many as there.
+    With the official settings and a published model of texts they are the paper's own prompts, as many as there.
     """
     prior = order.prior or study.prior
     needs = describe_prior(full_prior_name(prior))
     known, size = list(CAPTIONS), (study.captions, study.seeds)
-    if order.preset in OFFICIAL and not is_toybox(full_prior_name(prior)):
+    if order.preset in OFFICIAL and not (needs.picture or is_toybox(full_prior_name(prior))):
         known, size = prompts_of((ORIGINAL,)), study.paper_size
     runs = Runs.of(study, needs, known[: order.captions or size[0]], order.seeds or size[1])
     base = {"prior": prior, "device": order.device} | ({"steps": order.steps} if order.steps else {})
-    grid = {"prompt": list(runs.captions), "seed": list(range(order.seed, order.seed + runs.seeds))}
+    grid = {**study.inputs(runs.captions, folder), "seed": list(range(order.seed, order.seed + runs.seeds))}
     return runs, SweepConfig(order.preset, (), base, grid, tuple(runs.arms.values()))
 
 
 def forecast(study: SceneStudy, order: Order) -> str:
     """What a study would run, and what that costs."""
-    runs, plan = runs_of(study, order)
-    planned = trials(plan, folder_of(study, order) / "runs")
-    cost, count = estimate(planned), f"{len(runs.captions)} prompts x {len(runs.arms)} arms x {runs.seeds} seeds"
+    with TemporaryDirectory() as scratch:
+        runs, plan = runs_of(study, order, Path(scratch))
+        planned = trials(plan, folder_of(study, order) / "runs")
+        cost = estimate(planned)
+    count = f"{len(runs.captions)} prompts x {len(runs.arms)} arms x {runs.seeds} seeds"
     views = PROTOCOLS[protocol_of(study, order)].about
     return "\n".join(
         (
@@ -79,7 +82,7 @@ def conduct_scenes(study: SceneStudy, order: Order, progress: Callable[[str], ob
     """
     folder = folder_of(study, order)
     claim(folder)
-    runs, plan = runs_of(study, order)
+    runs, plan = runs_of(study, order, folder)
     again = command(study, order, runs, folder)
     with Signals() as signals:
         signals.notice = "stopping the runs after their steps; once more ends them at once"

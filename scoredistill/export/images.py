@@ -41,8 +41,8 @@ COLORS = (
 """How colors are encoded, and the tags that say so: untagged, players guess the matrix. The pixels are sRGB."""
 
 
-def png(rgb: Float[Tensor, "3 H W"]) -> bytes:
-    """The image as the bytes of a PNG file; values are clipped to [0, 1]."""
+def png(rgb: Float[Tensor, "C H W"]) -> bytes:
+    """The image as the bytes of a PNG file, a fourth channel as its opacity; values are clipped to [0, 1]."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -64,8 +64,8 @@ def webp(rgb: Float[Tensor, "3 H W"]) -> bytes:
     return buffer.getvalue()
 
 
-def write_png(rgb: Float[Tensor, "3 H W"], path: Path) -> None:
-    """Write the image as a PNG file."""
+def write_png(rgb: Float[Tensor, "C H W"], path: Path) -> None:
+    """Write the image as a PNG file, a fourth channel as its opacity."""
     write_safely(path, png(rgb))
 
 

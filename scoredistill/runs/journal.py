@@ -22,7 +22,7 @@ from scoredistill.runs.origin import changed_inputs, origin
 from scoredistill.runs.trackers import Trackers
 
 MOMENTS = 8  # steps, evenly over the run, at which pictures are written
-SHOWN = 4  # views of a step in a picture
+SHOWN, GAP = 4, 2  # views of a step in a picture, and pixels between them
 NOISE_RANGE = 3.0  # standard deviations of noise from gray to white
 
 log = logging.getLogger(__name__)
@@ -120,4 +120,4 @@ def _pictures(step: Step, prior: Prior) -> dict[str, Tensor]:
     for name, key in (("2-noised", "x_t"), ("3-denoised", "x0"), ("4-noise", "kappa")):
         if key in probe:
             images[name] = prior.decode(probe[key][:SHOWN] / (NOISE_RANGE if key == "kappa" else 1.0))
-    return {name: grid(rgb.float().cpu().clamp(0, 1), gap=2) for name, rgb in images.items()}
+    return {name: grid(rgb.float().cpu().clamp(0, 1), gap=GAP) for name, rgb in images.items()}

@@ -16,6 +16,7 @@ from scoredistill.recipes.command import command_line
 from scoredistill.recipes.preset import resolved_device
 from scoredistill.runs.names import RUNS
 from scoredistill.studies import SCENE_STUDIES, STUDIES
+from scoredistill.studies.pictured import PICTURES
 from scoredistill.studies.report import Size, write_report
 from scoredistill.studies.study import CAPTIONS, Bench, Finding, Study
 
@@ -98,5 +99,6 @@ def listing() -> str:
 def claim(folder: Path) -> None:
     """Create the folder before the computation; only the files of an earlier study may be replaced."""
     folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()) and not any((folder / name).exists() for name in ("result.json", "cache", "runs")):
+    own = ("result.json", "cache", "runs", PICTURES)
+    if any(folder.iterdir()) and not any((folder / name).exists() for name in own):
         raise ValueError(f"{folder} is not empty and holds no study; choose another folder with --out")

@@ -41,9 +41,9 @@ class InOwnSpace:
 
 
 @torch.no_grad()
-def image(bench: Bench, rate: float = RATE) -> Image:
-    """Flat images to optimize, one for each caption and seed, from gray noise: pixels, or the prior's latents."""
-    config = ImageConfig(count=bench.rows, lr=rate)
+def image(bench: Bench, rate: float = RATE, noise: float = ImageConfig.noise) -> Image:
+    """Flat images to optimize, one for each caption and seed, from gray with `noise`: pixels, or latents."""
+    config = ImageConfig(count=bench.rows, lr=rate, noise=noise)
     scene = config.build(rng=stream(bench.seed, "scene"), steps=bench.steps, resolution=bench.size)
     scene = scene.to(bench.prior.device)
     return Image(bench.prior.encode(scene.pixels), lr=LATENT_RATE * rate) if bench.latent else scene

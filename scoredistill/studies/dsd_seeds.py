@@ -89,7 +89,7 @@ SEEDS = Study(
     name="dsd_seeds",
     title="The same seeds by every method, beside their DDIM samples",
     paper="dsd",
-    figure="figure 4",
+    figure="figures 4 and 11",
     claim="With as many optimization steps as DDIM steps (DSD*) the distilled image is the DDIM sample of its noise; "
     "with more of them (DSD) it deviates by a small margin, and the other methods miss it.",
     run=run,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
-from scoredistill.studies.scene_study import AtLeast, Exceeds, SceneStudy
+from scoredistill.studies.scene_study import Above, Exceeds, SceneStudy
 
 SIZE = {"resolution": 128}  # of toybox-sd's images
 NAMES = ("sds", "ism", "vsd", "sdi", "dsd")
@@ -17,7 +17,7 @@ PATH = SceneStudy(
     claim="Through a latent diffusion model, with guidance and times as published, the shapes of SDS, SDI and DSD are "
     "recognized in at least 70 % of their views.",
     arms=lambda terms: {name: {"method": name, "prior.view_prompting": "words", **SIZE} for name in NAMES},
-    statements=tuple(AtLeast("kind_right", name, RECOGNIZED) for name in ("sds", "sdi", "dsd")),
+    statements=tuple(Above("kind_right", name, RECOGNIZED) for name in ("sds", "sdi", "dsd")),
     captions=4,
     seeds=2,
     prior="toybox-sd",

@@ -58,6 +58,7 @@ class Found:
     runs: Runs
     values: Mapping[str, Values]  # by arm
     views: Mapping[str, Views]
+    folders: Mapping[tuple[str, int, int], Path]  # by arm, caption and seed
 
     @property
     def pilot(self) -> Mapping[str, Values]:
@@ -69,8 +70,9 @@ def gathered(
     runs: Runs, folders: Sequence[Path], cache: Path, protocol: str, progress: Callable[[str], object]
 ) -> Found:
     """Measure the runs in `folders`, in the order of `Runs`; ValueError where an arm has no result at all."""
-    meter, results = Meter(protocol=protocol), dict[tuple[str, int, int], Result]()
-    for key, folder in zip(runs, folders, strict=True):
+    by_key = dict(zip(runs, folders, strict=True))
+    meter, results = Meter(protocol=protocol, further=runs.study.further), dict[tuple[str, int, int], Result]()
+    for key, folder in by_key.items():
         progress(f"measuring {folder.name}")
         if (result := meter(folder, cache / slug(folder.name))) is not None:
             results[key] = result
@@ -85,7 +87,7 @@ def gathered(
         apart = [diversity(meter.judge, each) if runs.seeds > 1 else math.nan for each in views[arm]]
         table = stacked({key: result.values for key, result in own.items()}, *size)
         values[arm] = {**table, "diversity": torch.tensor(apart, dtype=torch.float64)[:, None]}
-    return Found(runs, values, views)
+    return Found(runs, values, views, by_key)
 
 
 def concluded(found: Found) -> Finding:
@@ -99,6 +101,7 @@ def concluded(found: Found) -> Finding:
         sheets={
             "Front, side and back, the first seed of each caption": _sides(found),
             "The front of every seed": _seeds(found),
+            **(study.sheets(found) if study.sheets else {}),
         },
         settings={arm: str(dict(settings)) for arm, settings in found.runs.arms.items()}
         | {"pairs for the effects, by the first captions": planned(study, found.pilot)},
@@ -109,7 +112,7 @@ def concluded(found: Found) -> Finding:
 def row(arm: str, values: Values, names: Sequence[str] = ()) -> Row:
     """The row of an arm: for each metric the mean and the standard deviation over runs."""
     cells: dict[str, Any] = {"": arm}
-    for name in names or values:
+    for name in [each for each in names or values if each in values]:
         known = values[name][values[name].isfinite()]
         if len(known):
             spread = float(known.std()) if len(known) > 1 else None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from scoredistill.config import to_plain
 from scoredistill.evaluate import metrics
-from scoredistill.evaluate.geometry import Shape, family, nearest, shape_of
+from scoredistill.evaluate.geometry import Shape, family, nearest
 from scoredistill.evaluate.judge import VIEWS, Judge
 from scoredistill.evaluate.report import expected
 from scoredistill.files import read_limited
@@ -34,6 +33,7 @@ from scoredistill.runs.measures import Measures
 from scoredistill.runs.protocol import PROTOCOLS, measured_views
 from scoredistill.runs.renders import render_views
 from scoredistill.studies.cache import remembered
+from scoredistill.studies.finished import Finished, Further, metrics_of
 from scoredistill.toybox.captions import CANONICAL_FRONT
 
 JUDGED = ("similarity", "kind_right", "color_right", "view_right", "sharpness", "saturation", "diverged")
@@ -58,6 +58,7 @@ class Meter:
 
     judge: Judge = field(default_factory=Judge.load)
     protocol: str = "quick"  # the views that are judged
+    further: Further | None = None
     families: dict[str, list[Shape]] = field(default_factory=dict)
 
     def __call__(self, folder: Path, cache: Path) -> Result | None:
@@ -72,27 +73,33 @@ class Meter:
             "recipe": to_plain(recipe),
             "checkpoints": checkpoint.indices(folder / "checkpoint"),
         }
+        key |= {"further": self.further.__module__} if self.further else {}
         key = json.loads(json.dumps(key, default=str))
         return remembered(cache, key, Result, lambda: self.measure(folder, recipe, scene))
 
     @torch.no_grad()
     def measure(self, folder: Path, recipe: Recipe, scene: Any) -> Result:
         """All metrics of a scene."""
-        views = measured_views(recipe, scene, PROTOCOLS[self.protocol])
-        row = measured(recipe, views, Measures())
+        views, family = measured_views(recipe, scene, PROTOCOLS[self.protocol]), self.family(recipe)
+        rgb, row = views.rgb.nan_to_num(0, 0, 0).clamp(0, 1), measured(recipe, views, Measures())
         values = {name: float(row[name]) for name in JUDGED if name in row} | _stored(folder)
-        if is_toybox(recipe.prior.name):
-            values |= self.shape(recipe, scene) | self.front_behind(recipe, scene)
-        return Result(values, (255 * views.rgb.nan_to_num(0, 0, 0).clamp(0, 1)).round().byte())
+        values |= self.front_behind(recipe, scene) if family else {}
+        run = Finished(folder, recipe, scene, self.judge, family, rgb, values)
+        values = {**values, **self.likeness(run), **(self.further(run) if self.further else {})}
+        return Result(values, (255 * rgb).round().byte())
 
-    def shape(self, recipe: Recipe, scene: Any) -> dict[str, float]:
-        """How far the scene's shape is from the nearest of the toys that its prompt describes."""
+    def family(self, recipe: Recipe) -> list[Shape]:
+        """Toys that the prompt describes; none where the prior draws no toys."""
         prompt = recipe.prompt.text
+        if not is_toybox(recipe.prior.name):
+            return []
         if prompt not in self.families:
             self.families[prompt] = family(prompt)
-        found = nearest(shape_of(scene, recipe.prior.device), self.families[prompt])
-        names = {"chamfer": found.chamfer, "normals": found.normals, "overlap": found.overlap, "volume": found.volume}
-        return {name: value if math.isfinite(value) else math.nan for name, value in names.items()}
+        return self.families[prompt]
+
+    def likeness(self, run: Finished) -> dict[str, float]:
+        """How far the scene's shape is from the nearest of the toys that its prompt describes; nothing without any."""
+        return metrics_of(nearest(run.shape, list(run.family))) if run.family else {}
 
     def front_behind(self, recipe: Recipe, scene: Any) -> dict[str, float]:
         """The share of views from behind that the judge takes rather for a front; nothing for toys without a front."""

@@ -8,14 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scoredistill.export.sheet import Sheet
 from scoredistill.studies.estimates import Gap, Part, gap
+from scoredistill.studies.finished import Further
 from scoredistill.studies.terms import Terms
+
+if TYPE_CHECKING:
+    from scoredistill.studies.scene_conduct import Found
 
 Settings = Mapping[str, Any]
 """Settings of a run by the names of a sweep: method, method.scale, scene, resolution ..."""
@@ -76,17 +82,46 @@ class NoWorse:
 
 
 @dataclass(frozen=True)
-class AtLeast:
-    """A metric of an arm is no smaller than a number, on average over its runs."""
+class Above:
+    """The mean of a metric of one arm is above a number, over captions and seeds."""
 
     metric: str
-    one: str
-    least: float
+    arm: str
+    least: float = 0.0
 
     def part(self, arms: Mapping[str, Values]) -> Part:
-        """Decided where the 95 % interval of the mean lies on one side of the number."""
-        found = difference({**arms, "": {self.metric: torch.tensor(self.least)}}, self.metric, self.one, "")
-        return decided(found), f"{self.metric} of {self.one} less {self.least:g} {interval(found)}"
+        """Decided where the 95 % interval of the mean leaves out the number."""
+        found = difference({**arms, "": {self.metric: torch.tensor(self.least)}}, self.metric, self.arm, "")
+        return decided(
+            found
+        ), f"{self.metric} of {self.arm}{f' less {self.least:g}' if self.least else ''} {interval(found)}"
+
+
+@dataclass(frozen=True)
+class Rare:
+    """What is 1 or 0 in each run occurs in less than a share of the runs of one arm."""
+
+    metric: str
+    arm: str
+    most: float
+
+    def part(self, arms: Mapping[str, Values]) -> Part:
+        """Decided where the 95 % interval of the share (Wilson 1927) lies on one side of `most`."""
+        values = arms[self.arm].get(self.metric, torch.full((1, 1), math.nan))
+        known = values[values.isfinite()]
+        low, high = share_interval(int(known.sum()), len(known))
+        holds = True if high < self.most else False if low > self.most else None
+        words = f"{self.metric} in {int(known.sum())} of {len(known)} runs of {self.arm}"
+        return holds, f"{words} [{low:.2f}, {high:.2f}], at most {self.most:g}"
+
+
+Inputs = Callable[[Sequence[str], Path], Settings]
+"""(captions, folder of the study) -> the axes of a sweep's grid that say what runs start from, one value a caption."""
+
+
+def prompts(captions: Sequence[str], folder: Path) -> Settings:
+    """The captions themselves; nothing is written."""
+    return {"prompt": list(captions)}
 
 
 @dataclass(frozen=True)
@@ -106,6 +141,9 @@ class SceneStudy:
     metrics: Sequence[str] = ()  # columns of the table, by default all that were measured
     paper_size: tuple[int, int] = (43, 1)  # prompts and seeds of the paper
     protocol: str = "sdi"  # views of a result in the paper, a key of PROTOCOLS
+    inputs: Inputs = prompts  # what the runs start from
+    further: Further | None = None  # what is measured beyond the metrics of every study
+    sheets: Callable[[Found], Mapping[str, Sheet]] | None = None  # pictures beside those of every study
     remarks: str = ""
 
 
@@ -116,6 +154,16 @@ def difference(arms: Mapping[str, Values], metric: str, one: str, other: str) ->
     if not bool(both.any()):
         return Gap(0.0, math.inf, 0)
     return gap(a[both][None], b[both][None])
+
+
+def share_interval(count: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of a share of which `count` of `total` were seen (Wilson 1927); 0 to 1 for none at all."""
+    if not total:
+        return 0.0, 1.0
+    share, square = count / total, CERTAIN**2
+    middle = (share + square / (2 * total)) / (1 + square / total)
+    half = CERTAIN / (1 + square / total) * math.sqrt(share * (1 - share) / total + square / (4 * total**2))
+    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 def interval(found: Gap) -> str:

@@ -44,7 +44,7 @@ HEADLINE = SceneStudy(
     name="sdi_against_sds",
     title="SDI against SDS in 3D",
     paper="sdi",
-    figure="section 6.1",
+    figure="section 6.1, figures 1 (d, e), 2 and 24 to 27",
     claim="SDI's shapes are truer to the text and to the shape that it names, and sharper, than those of SDS.",
     arms=lambda terms: methods(SDS, SDI),
     statements=better(SDI, SDS),
@@ -54,7 +54,7 @@ TABLE_2 = SceneStudy(
     name="sdi_table_2",
     title="Interval noise against full noise",
     paper="sdi",
-    figure="table 2 and figure 14",
+    figure="table 2, figures 13 and 14",
     claim="With the full noise of an inversion and guidance in it SDI is of higher quality than ISM, which takes the "
     "noise between two points of an unconditional inversion.",
     arms=lambda terms: {
@@ -63,6 +63,21 @@ TABLE_2 = SceneStudy(
         CONDITIONED: {"method": "sdi"},
     },
     statements=(*better(CONDITIONED, INTERVAL), NoWorse("similarity", CONDITIONED, FULL, SIMILAR)),
+)
+BASELINES = ("sds", "ssd", "csd", "nfsd", "vsd", "ism", "hifa")
+BESIDE = SceneStudy(
+    name="sdi_baselines",
+    title="SDI beside the methods of its pictures",
+    paper="sdi",
+    figure="figures 7 and 28 to 30",
+    claim="SDI's shapes are similar to or better than those of SDS, Stable Score Distillation, CSD, NFSD, VSD, ISM and "
+    "HiFA.",
+    arms=lambda terms: methods(*BASELINES, SDI),
+    statements=(
+        *(NoWorse("similarity", SDI, name, SIMILAR) for name in BASELINES),
+        *(NoWorse("overlap", SDI, name, OVER) for name in BASELINES),
+    ),
+    remarks="Magic3D and Fantasia3D, which are in the figures too, are pipelines of several stages, and no methods.",
 )
 STEPS = ("SDS, scale 7.5", "+ resolution", "+ linear t", "+ inversion")
 
@@ -129,4 +144,4 @@ FIGURE_11 = SceneStudy(
     arms=lambda terms: {f"n = {n}": {"method": "sdi", "method.steps_per_unit": float(n)} for n in COUNTS},
     statements=(Exceeds("similarity", "n = 10", "n = 3", SIMILAR), NoWorse("similarity", "n = 10", "n = 20", SIMILAR)),
 )
-ALL = (HEADLINE, TABLE_1, TABLE_2, FIGURE_8, FIGURE_9, FIGURE_10, FIGURE_11)
+ALL = (HEADLINE, TABLE_1, TABLE_2, BESIDE, FIGURE_8, FIGURE_9, FIGURE_10, FIGURE_11)
