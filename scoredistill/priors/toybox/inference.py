@@ -63,9 +63,9 @@ def _joined_films(blocks: Sequence[Block]) -> nn.Linear:
     return joined
 
 
-def padded(condition: Any) -> Any:
-    """The condition with masked words up to a multiple of `VECTOR`."""
-    more = -condition.mask.shape[1] % VECTOR
+def padded(condition: Any, multiple: int) -> Any:
+    """The condition with masked words up to a multiple of some number."""
+    more = -condition.mask.shape[1] % multiple
     return replace(
         condition, features=F.pad(condition.features, (0, 0, 0, more)), mask=F.pad(condition.mask, (0, more))
     )
@@ -77,15 +77,19 @@ def shared_outputs(
     t: Float[Tensor, "B"],
     conditions: Sequence[Any],
     views: int,
+    words: int,
 ) -> list[Float[Tensor, "B C h w"]]:
-    """`output(x_t, t, conditions stacked)` for each condition; on a CPU images or, where few, conditions on threads."""
+    """`output(x_t, t, conditions stacked)` for each condition; on a CPU images or, where few, conditions on threads.
+
+    `views` are denoised jointly; the words of a condition are padded to a multiple of `words`.
+    """
     threads = thread_count() if x_t.device.type == "cpu" else 1
     count = len(x_t) // views
 
     def predict(part: tuple[slice, slice]) -> Float[Tensor, "R B C h w"]:
         rows, which = part
         chosen = [part_of(condition, rows) for condition in conditions[which]]
-        return output(x_t[rows], t[rows], padded(stacked(chosen))).unflatten(0, (len(chosen), -1))
+        return output(x_t[rows], t[rows], padded(stacked(chosen), words)).unflatten(0, (len(chosen), -1))
 
     if count >= min(threads, len(conditions)):
         parts = [(rows, slice(None)) for rows in _even(count, threads, views)]

@@ -25,7 +25,7 @@ from scoredistill.files import check_digest, record_digest, replacing
 from scoredistill.priors.low_rank_learner import LoraLearner, Start
 from scoredistill.priors.network import NetworkPrior, fast_dtype
 from scoredistill.priors.parametrization import Prediction
-from scoredistill.priors.toybox.inference import lowered, shared_outputs
+from scoredistill.priors.toybox.inference import VECTOR, lowered, shared_outputs
 from scoredistill.priors.toybox.unet import Shape, UNet
 from scoredistill.priors.weight_files import check_finite, opened, read_weights
 from scoredistill.toybox import captions
@@ -127,7 +127,8 @@ class ToyboxPrior(NetworkPrior):
         """v for each condition; without gradients what conditions share is computed once, and images on threads."""
         if torch.is_grad_enabled():
             return super().outputs(x_t, t, conditions)
-        return shared_outputs(partial(self.output, self.evaluated), x_t, t, conditions, self.views)
+        words = 1 if self.dtype == torch.float32 else VECTOR
+        return shared_outputs(partial(self.output, self.evaluated), x_t, t, conditions, self.views, words)
 
     def output(
         self,
