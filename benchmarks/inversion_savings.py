@@ -112,7 +112,7 @@ def compared(parts: Parts, folder: Path, times: list[float], seeds: int) -> list
     """One row for each form and time: the mean over checkpoints and seeds, and the worst cosine."""
     table = []
     for t in times:
-        config = replace(parts.recipe.method, t_min=t, t_max=t)
+        config: Any = replace(parts.recipe.method, t_min=t, t_max=t)
         states = [checkpoint.read(folder, index) for index in checkpoint.indices(folder)]
         found = [gradients(parts, state, config, seed) for state in states if state for seed in range(seeds)]
         for name in list(found[0])[1:]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import cached_property
 from typing import Any, TypeVar, cast
 
 import torch
@@ -68,7 +69,7 @@ class NetworkPrior:
             )
         return tuple(eps_from(self.prediction, output, x_t, t, self.schedule) for output in outputs)
 
-    @property
+    @cached_property
     def evaluated(self) -> Any:
         """The network of predictions without gradients: `net`, unless a prior prepares a faster copy."""
         return self.net
