@@ -81,4 +81,4 @@ def test_a_copy_for_a_learner_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -
 def test_the_flag_reaches_the_network(prior: str) -> None:
     for wanted in (False, True):
         built: Any = build_prior(PriorConfig(prior, compile=wanted))
-        assert (built.net._compiled_call_impl is not None) == wanted
+        assert (built.evaluated._compiled_call_impl is not None) == wanted

@@ -9,11 +9,12 @@ import torch
 from conftest import SHAPE, analytic, query, randn, times
 from test_schedule import close
 
+from benchmarks.inversion_savings import ascend_carrying
 from scoredistill.camera import ring
 from scoredistill.contracts import Query
 from scoredistill.methods import timesteps
 from scoredistill.methods.dsd import ode_grid
-from scoredistill.methods.inversion import even_times, invert, strided_times
+from scoredistill.methods.inversion import ascend, even_times, invert, strided_times
 from scoredistill.methods.ism import ISM
 from scoredistill.methods.noise import asset_noise
 from scoredistill.priors.analytic import AnalyticPrior
@@ -34,6 +35,17 @@ def test_a_batch_of_two_equals_two_batches_of_one() -> None:
         one = slice(row, row + 1)
         alone = invert(prior, x[one], even_times(prior, t[one], steps[one]), conditions, -7.5)
         assert close(together[one], alone, 1e-14)
+
+
+@pytest.mark.parametrize("space", ["eps", "x0"])
+def test_a_direction_evaluated_at_every_step_is_carried_nowhere(space: str) -> None:
+    prior, x = analytic(), randn(2, 2, 3, 3)
+    times, conditions = even_times(prior, torch.tensor([0.5, 0.9]), torch.tensor([3, 4]), 0.2), query(prior).conditions
+    full, calls = ascend(prior, x, times, conditions, -2.5), prior.rows
+    assert close(ascend_carrying(1, space, prior, x, times, conditions, -2.5), full, 1e-12)
+    every = prior.rows - calls
+    assert not close(ascend_carrying(2, space, prior, x, times, conditions, -2.5), full, 1e-4)
+    assert prior.rows - calls - every < every
 
 
 def test_annealed_time_is_linear_and_uniform_time_stays_in_range() -> None:

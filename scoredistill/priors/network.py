@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import Any, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -27,6 +28,13 @@ def stacked(conditions: Sequence[Rows]) -> Rows:
 
     kind: Any = type(conditions[0])
     return kind(**{each.name: rows(each.name) for each in fields(kind)})
+
+
+def part_of(condition: Rows, rows: slice) -> Rows:
+    """Some rows of a condition; fields that are None stay None."""
+    parts = {each.name: getattr(condition, each.name) for each in fields(cast(Any, condition))}
+    kind: Any = type(condition)
+    return kind(**{name: None if part is None else part[rows] for name, part in parts.items()})
 
 
 class NetworkPrior:
@@ -52,15 +60,24 @@ class NetworkPrior:
             raise ValueError(
                 f"this prior denoises {self.views} views jointly, got {len(x_t)}: take a multiple of {self.views}"
             )
-        rows = len(conditions)
-        self.calls, self.rows = self.calls + 1, self.rows + rows * len(x_t)
-        output = self.output(self.net, x_t.repeat(rows, 1, 1, 1), t.repeat(rows), stacked(conditions))
-        if not bool(output.isfinite().all()) and bool(x_t.isfinite().all()):
+        self.calls, self.rows = self.calls + 1, self.rows + len(conditions) * len(x_t)
+        outputs = self.outputs(x_t, t, conditions)
+        if not all(bool(output.isfinite().all()) for output in outputs) and bool(x_t.isfinite().all()):
             raise FloatingPointError(
                 f"the output of prior {self.name or type(self).__name__} is not finite (NaN or infinity): its weights "
                 "are damaged, or its precision does not suffice: try --prior.dtype float32"
             )
-        return tuple(eps_from(self.prediction, part, x_t, t, self.schedule) for part in output.chunk(rows))
+        return tuple(eps_from(self.prediction, output, x_t, t, self.schedule) for output in outputs)
+
+    @cached_property
+    def evaluated(self) -> Any:
+        """The network of predictions without gradients: `net`, unless a prior prepares a faster copy."""
+        return self.net
+
+    def outputs(self, x_t: X, t: Time, conditions: Sequence[Any]) -> Sequence[X]:
+        """The prediction of `self.net` for each condition."""
+        rows = len(conditions)
+        return self.output(self.net, x_t.repeat(rows, 1, 1, 1), t.repeat(rows), stacked(conditions)).chunk(rows)
 
     def output(self, net: nn.Module, x_t: X, t: Time, condition: Any, view: Float[Tensor, "B E"] | None = None) -> X:
         """The prediction of `net`, which has the structure of `self.net`; a learner also conditions it on `view`."""

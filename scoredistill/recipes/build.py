@@ -88,7 +88,7 @@ def build_prior(config: PriorConfig) -> Prior:
         lora=config.lora,
     )
     if config.compile:
-        compile_network(prior.net)
+        compile_network(getattr(prior, "evaluated", prior.net))
     return prior
 
 

@@ -6,9 +6,11 @@ x is the image in [-1, 1].
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +25,7 @@ from scoredistill.files import check_digest, record_digest, replacing
 from scoredistill.priors.low_rank_learner import LoraLearner, Start
 from scoredistill.priors.network import NetworkPrior, fast_dtype
 from scoredistill.priors.parametrization import Prediction
+from scoredistill.priors.toybox.inference import VECTOR, lowered, shared_outputs
 from scoredistill.priors.toybox.unet import Shape, UNet
 from scoredistill.priors.weight_files import check_finite, opened, read_weights
 from scoredistill.toybox import captions
@@ -115,15 +118,30 @@ class ToyboxPrior(NetworkPrior):
     def _encode_one(self, text: str) -> tuple[Tensor, Tensor]:
         return self.net.text(torch.tensor([captions.tokenize(text)], device=self.device))
 
+    @cached_property
+    def evaluated(self) -> UNet:
+        """The network in the precision in which it runs, made at the first prediction without gradients."""
+        return self.net if self.dtype == torch.float32 else lowered(self.net, self.dtype)
+
+    def outputs(self, x_t: Tensor, t: Tensor, conditions: Sequence[Any]) -> Sequence[Tensor]:
+        """v for each condition; without gradients what conditions share is computed once, and images on threads."""
+        if torch.is_grad_enabled():
+            return super().outputs(x_t, t, conditions)
+        words = 1 if self.dtype == torch.float32 else VECTOR
+        return shared_outputs(partial(self.output, self.evaluated), x_t, t, conditions, self.views, words)
+
     def output(
         self,
         net: nn.Module,
         x_t: Float[Tensor, "B C h w"],
         t: Float[Tensor, "B"],
         condition: TextFeatures,
-        view: Float[Tensor, "B E"] | None = None,
-    ) -> Float[Tensor, "B 3 h w"]:
-        """v of `net`, which has the structure of `self.net`; a learner also conditions it on `view`."""
+        view: Float[Tensor, "R E"] | None = None,
+    ) -> Float[Tensor, "R 3 h w"]:
+        """v of `net`, which has the structure of `self.net`; a learner also conditions it on `view`.
+
+        The condition has the rows of the images, or those of several conditions one after another.
+        """
         times = self.schedule.snap(t).to(self.device)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             v = net(

@@ -111,20 +111,23 @@ class TextEncoder(nn.Module):
 
 
 class Block(nn.Module):
-    """Residual convolution block; the embedding scales and shifts its second normalization (FiLM)."""
+    """Residual convolution block; the embedding scales and shifts its second normalization (FiLM).
+
+    Where the embedding has several times the rows of x, these are repeated for it, after the part common to all.
+    """
 
     def __init__(self, width: int, embedding: int):
         super().__init__()
         self.norm1, self.conv1 = nn.GroupNorm(8, width), nn.Conv2d(width, width, 3, padding=1)
         self.norm2, self.conv2 = nn.GroupNorm(8, width), nn.Conv2d(width, width, 3, padding=1)
-        self.film = nn.Linear(embedding, 2 * width)
+        self.film: nn.Module = nn.Linear(embedding, 2 * width)
         nn.init.zeros_(self.conv2.weight)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         scale, shift = self.film(embedding)[..., None, None].chunk(2, 1)
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(torch.addcmul(shift, self.norm2(h), 1 + scale)))
-        return x + h
+        h = self.norm2(self.conv1(F.silu(self.norm1(x))))
+        h = self.conv2(F.silu(torch.addcmul(shift, repeated(h, len(scale)), 1 + scale)))
+        return repeated(x, len(scale)) + h
 
 
 class Bottom(nn.Module):
@@ -155,6 +158,7 @@ class UNet(nn.Module):
         self.text = TextEncoder(shape)
         self.pooled = nn.Linear(shape.text_width, embedding)
         self.time = nn.Sequential(nn.Linear(64, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+        self.modulate: nn.Module = nn.Identity()  # a layer common to all blocks, in a copy for inference
         self.enter = nn.Conv2d(12, widths[0], 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for width, count in zip(widths, shape.blocks, strict=True):
@@ -172,23 +176,26 @@ class UNet(nn.Module):
         self,
         x_t: Float[Tensor, "B C H W"],
         t: Float[Tensor, "B"],
-        text: Float[Tensor, "B L D"],
+        text: Float[Tensor, "R L D"],
         mask: Tensor,
-        view: Float[Tensor, "B E"] | None = None,
-    ) -> Float[Tensor, "B 3 H W"]:
-        """v; `view`, such as the camera embedding of a learner, is added to the embedding of time and text."""
+        view: Float[Tensor, "R E"] | None = None,
+    ) -> Float[Tensor, "R 3 H W"]:
+        """v of R = B conditions, or of several for each image: those of all images, and again.
+
+        `view`, such as the camera embedding of a learner, is added to the embedding of time and text.
+        """
         embedding = self.embed(t, text[:, 0], view, x_t.dtype)
         h, skips = self.descend(x_t, embedding)
         h = self.bottom[0](h, text, mask)
         h = self.bottom[1](self.between(h, embedding), text, mask)
         return self.ascend(h, skips, embedding)
 
-    def embed(self, t: Tensor, pooled: Tensor, view: Tensor | None, dtype: torch.dtype) -> Float[Tensor, "B E"]:
+    def embed(self, t: Tensor, pooled: Tensor, view: Tensor | None, dtype: torch.dtype) -> Float[Tensor, "R E"]:
         """The embedding of time, text and camera that conditions every block."""
-        embedding = self.time(_fourier(t).to(dtype)) + self.pooled(pooled)
-        return F.silu(embedding if view is None else embedding + view.to(embedding.dtype))
+        embedding = repeated(self.time(_fourier(t).to(dtype)), len(pooled)) + self.pooled(pooled)
+        return self.modulate(F.silu(embedding if view is None else embedding + view.to(embedding.dtype)))
 
-    def descend(self, x_t: Tensor, embedding: Tensor) -> tuple[Float[Tensor, "B D h w"], list[Tensor]]:
+    def descend(self, x_t: Tensor, embedding: Tensor) -> tuple[Float[Tensor, "R D h w"], list[Tensor]]:
         """Features at the lowest resolution, and the skip features of each resolution, the highest first."""
         h = self.enter(F.pixel_unshuffle(x_t, 2).contiguous(memory_format=torch.channels_last))
         skips = []
@@ -198,12 +205,17 @@ class UNet(nn.Module):
             skips.append(h)
         return h, skips
 
-    def ascend(self, h: Tensor, skips: list[Tensor], embedding: Tensor) -> Float[Tensor, "B 3 H W"]:
+    def ascend(self, h: Tensor, skips: list[Tensor], embedding: Tensor) -> Float[Tensor, "R 3 H W"]:
         """v from the features of the lowest resolution and the skip features."""
         for level, blocks in enumerate(self.up):
             h = F.interpolate(self.grow[level - 1](h), scale_factor=2) if level else h
             h = _through(blocks, h + skips[-1 - level], embedding)
         return F.pixel_shuffle(self.leave(h), 2)
+
+
+def repeated(x: Tensor, rows: int) -> Tensor:
+    """The rows of x again and again, up to `rows`, a multiple of their number; x itself if it has as many."""
+    return x if len(x) == rows else torch.cat([x] * (rows // len(x)))  # unlike Tensor.repeat leaves the memory format
 
 
 def _through(blocks: nn.Module, h: Tensor, embedding: Tensor) -> Tensor:

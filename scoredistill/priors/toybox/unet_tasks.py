@@ -97,13 +97,13 @@ class PoseUNet(UNet):
         self,
         x_t: Float[Tensor, "B C H W"],
         t: Float[Tensor, "B"],
-        text: Float[Tensor, "B L D"],
+        text: Float[Tensor, "R L D"],
         mask: Tensor,
-        view: Float[Tensor, "B E"] | None = None,
-        picture: Float[Tensor, "B T F"] | None = None,
+        view: Float[Tensor, "R E"] | None = None,
+        picture: Float[Tensor, "R T F"] | None = None,
         use_picture: Tensor | None = None,
-    ) -> Float[Tensor, "B 3 H W"]:
-        """v; `picture` is the result of `encode_picture`, used by rows with `use_picture` [B]."""
+    ) -> Float[Tensor, "R 3 H W"]:
+        """v; `picture` is the result of `encode_picture`, used by rows with `use_picture` [R]."""
         embedding = self.embed(t, text[:, 0], view, x_t.dtype)
         h, skips = self.descend(x_t, embedding)
         first, second = (None, None) if picture is None else picture.chunk(2, 1)

@@ -33,8 +33,8 @@ class PosedPrior(ToyboxPrior):
         x_t: Float[Tensor, "B C h w"],
         t: Float[Tensor, "B"],
         condition: Any,
-        view: Float[Tensor, "B E"] | None = None,
-    ) -> Float[Tensor, "B 3 h w"]:
+        view: Float[Tensor, "R E"] | None = None,
+    ) -> Float[Tensor, "R 3 h w"]:
         """v of `net`, conditioned on the poses; a learner also conditions it on `view`."""
         pose = cast(Any, net).camera(condition.pose)
         return super().output(net, x_t, t, condition, pose if view is None else pose + view)
