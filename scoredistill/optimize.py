@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from scoredistill.contracts import (
+    HasOptimizer,
     Learner,
     Method,
     MethodSettings,
@@ -64,8 +65,8 @@ def optimize(
 ) -> Iterator[Step]:
     """Distil `prior` into `scene` by `method`; yields after every step, so that a caller may watch, save or stop.
 
-    psi <- Adam(psi, sum_views grad_x dx/dpsi + d regularizer/dpsi), grad_x from the method (stop-gradient); then, where
-    the method has one, a step of its learner on the same renders.
+    psi <- Adam(psi, sum_views grad_x dx/dpsi + d regularizer/dpsi), grad_x from the method (stop-gradient), or the step
+    of the scene's own optimizer; then, where the method has one, a step of its learner on the same renders.
 
     Args: `batch` camera views per optimization step; `background` [3] in [0, 1]; `seed` of all random streams,
     `asset_seed` of the fixed per-asset noise (DSD); `resume` a `Step.checkpoint()` of the same run, after which the
@@ -74,7 +75,8 @@ def optimize(
     """
     if isinstance(method, MethodSettings):
         method = method.prepare(prior, seed)
-    optimizer = torch.optim.Adam(scene.param_groups(), **ADAM)
+    own = isinstance(scene, HasOptimizer)
+    optimizer = scene.optimizer() if own else torch.optim.Adam(scene.param_groups(), **ADAM)
     streams = RandomStreams(seed)
     learner = getattr(method, "learner", None)
     learning = None if learner is None else Learning(learner)
