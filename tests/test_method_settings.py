@@ -115,7 +115,7 @@ TUNED: dict[str, dict[str, float | str]] = {
     "pfd": {"scale": 2.5, "inversion_scale": -1.5, "steps_per_unit": 5.0, "solver_steps_per_unit": 5.0},
 }
 """Settings of flat Toybox runs, beside the defaults at carried times and the reduction."""
-DESCENDING = {"csd", "nfsd", "sdi", "dsd", "cfd"}
+DESCENDING = {"csd", "nfsd", "ism", "sdi", "dsd", "cfd"}
 """Methods whose flat images are optimized by plain gradient descent, by each image's own gradient."""
 
 
