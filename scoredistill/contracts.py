@@ -259,6 +259,15 @@ class HasPixels(Protocol):
 
 
 @runtime_checkable
+class HasOptimizer(Protocol):
+    """A scene whose parameters are stepped by an optimizer of its own instead of Adam."""
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer of a new run."""
+        ...
+
+
+@runtime_checkable
 class State(Protocol):
     """What a method carries from step to step, as a typed value of its own; it is part of every checkpoint."""
 

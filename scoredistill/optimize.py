@@ -15,6 +15,7 @@ from scoredistill.camera import Cameras
 from scoredistill.contracts import (
     Distilled,
     Frame,
+    HasOptimizer,
     Learner,
     Method,
     MethodSettings,
@@ -67,7 +68,7 @@ class Learning:
 
 @dataclass(frozen=True)
 class Descent:
-    """Updates of a scene: psi <- Adam(psi, sum_views grad_x dx/dpsi + d regularizer/dpsi)."""
+    """Updates of a scene: psi <- Adam(psi, sum_views grad_x dx/dpsi + d regularizer/dpsi), or the scene's optimizer."""
 
     scene: Scene
     prior: Prior
@@ -117,7 +118,7 @@ def optimize(
     """
     if isinstance(method, MethodSettings):
         method = method.prepare(prior, seed)
-    optimizer = Adam(scene.param_groups(), **ADAM)
+    optimizer = scene.optimizer() if isinstance(scene, HasOptimizer) else Adam(scene.param_groups(), **ADAM)
     streams = RandomStreams(seed)
     learner = getattr(method, "learner", None)
     learning = None if learner is None else Learning(learner)

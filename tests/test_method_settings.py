@@ -25,7 +25,7 @@ from scoredistill.methods.sdi import SDI
 from scoredistill.methods.sds import SDS
 from scoredistill.optimize import optimize
 from scoredistill.runs import checkpoint
-from scoredistill.scenes.image import Image
+from scoredistill.scenes.image import DescendingImage, Image
 from scoredistill.views import no_cameras
 
 
@@ -102,13 +102,33 @@ TUNED: dict[str, dict[str, float | str]] = {
     "asd": {"scale": 2.5, "delta": 0.6},
     "consistent3d": {"scale": 7.5, "scale_end": 3.75, "gap_min": 0.3, "gap_max": 0.5},
     "mvdream": {"scale": 7.5},
-    "sdi": {"scale": 2.5, "inversion_scale": -2.5, "inversion_start": 0.2, "steps_per_unit": 5.0},
-    "dsd": {"scale": 2.5, "reference_scale": 2.5, "ode_scale": 2.5, "delta": 0.5},
-    "cfd": {"scale": 2.5},
+    "sdi": {
+        "scale": 2.5,
+        "inversion_scale": -2.5,
+        "inversion_start": 0.2,
+        "steps_per_unit": 5.0,
+        "entropy": 1.0,
+        "t_min": CARRIED[0.02],
+    },
+    "dsd": {
+        "scale": 2.5,
+        "reference_scale": 2.5,
+        "ode_scale": 2.5,
+        "delta": 0.5,
+        "delta_mode": "grid",
+        "ode_steps": 20,
+        "law": "linear",
+        "weight": "sbar",
+        "t_min": 0.0,
+        "t_max": 1.0,
+    },
+    "cfd": {"scale": 2.5, "normalize": False, "weight": "sbar"},
     "ssd": {"switch": 0.6},
     "pfd": {"scale": 2.5, "inversion_scale": -1.5, "steps_per_unit": 5.0, "solver_steps_per_unit": 5.0},
 }
-"""Settings of flat Toybox runs, beside the defaults at carried times and the reduction over the whole latent."""
+"""Settings of flat Toybox runs, beside the defaults at carried times and the reduction."""
+DESCENDING = {"csd", "nfsd", "ism", "sdi", "dsd", "cfd"}
+"""Methods whose flat images are optimized by plain gradient descent, by each image's own gradient."""
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -119,7 +139,9 @@ def test_toybox_settings_are_the_defaults_at_carried_times_and_the_tuned_ones(na
         for field, value in to_plain(kind()).items()
         if field.startswith(("t_min", "t_max")) or field in ("t_start", "t_end", "switch")
     }
-    expected = to_plain(kind()) | times | TUNED[name] | {"reduction": "mean_over_latent"}
+    reduction = "sum_over_batch" if name in DESCENDING else "mean_over_latent"
+    assert ("descent" in kind.TOYBOX_IMAGE) is (name in DESCENDING)
+    expected = to_plain(kind()) | times | TUNED[name] | {"reduction": reduction}
     found = to_plain(kind.toybox(flat=True))
     assert {key: value for key, value in found.items() if key not in times} == {
         key: value for key, value in expected.items() if key not in times
@@ -151,8 +173,9 @@ def test_gradient_norms_relative_to_sdi() -> None:
 def test_toybox_settings_of_dsd_differ_where_views_share_a_scene() -> None:
     flat, solid = DSD.toybox(flat=True), DSD.toybox(flat=False)
     assert (flat.reference_scale, solid.reference_scale) == (2.5, 1.5)
-    assert {name for name, value in to_plain(flat).items() if to_plain(solid)[name] != value} == {"reference_scale"}
-    assert flat.reduction == "mean_over_latent"
+    differing = {name for name, value in to_plain(flat).items() if to_plain(solid)[name] != value}
+    assert differing == {"reference_scale", "reduction", *DSD.TOYBOX_FLAT}
+    assert (flat.reduction, solid.reduction) == ("sum_over_batch", "mean_over_latent")
 
 
 def test_trajectories_and_their_keys_survive_a_checkpoint(tmp_path: Path) -> None:
@@ -168,20 +191,24 @@ def test_trajectories_and_their_keys_survive_a_checkpoint(tmp_path: Path) -> Non
     assert all(torch.equal(restored.entries[key], value) for key, value in state.entries.items())
 
 
-def run(method: MethodConfig, resume: dict[str, Any] | None = None) -> Iterator[Step]:
-    """Eight steps on four flat images."""
+def run(method: MethodConfig, resume: dict[str, Any] | None = None, *, descends: bool = False) -> Iterator[Step]:
+    """Eight steps on four flat images, by Adam or by plain gradient descent."""
     start = torch.rand(4, 3, 3, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    parts = (Image(start), AsColors(analytic()), method, no_cameras, Prompt("a"))
+    image = DescendingImage(start, [1 - step / 8 for step in range(8)]) if descends else Image(start)
+    parts = (image, AsColors(analytic()), method, no_cameras, Prompt("a"))
     return optimize(*parts, steps=8, batch=4, background=torch.ones(3), resume=resume)
 
 
+@pytest.mark.parametrize("descends", [False, True])
 @pytest.mark.parametrize("method", [DSD(), DSD(ode_end="exact"), CFD(), CFD(churn=0.3)])
-def test_a_resumed_run_restores_the_state_of_the_method_bit_for_bit(method: MethodConfig, tmp_path: Path) -> None:
-    for step in run(method):
+def test_a_resumed_run_restores_the_state_of_the_method_bit_for_bit(
+    method: MethodConfig, descends: bool, tmp_path: Path
+) -> None:
+    for step in run(method, descends=descends):
         if step.index == 3:
             checkpoint.write(tmp_path / "half", step.checkpoint())
         whole = step
-    for step in run(method, checkpoint.read(tmp_path / "half")):
+    for step in run(method, checkpoint.read(tmp_path / "half"), descends=descends):
         assert step.index > 3
     assert torch.equal(whole.distilled.grad, step.distilled.grad)
     checkpoint.write(tmp_path / "whole", whole.checkpoint())

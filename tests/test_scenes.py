@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from scoredistill.camera import Cameras, orbit, ring
 from scoredistill.config import Config, from_plain, to_plain
-from scoredistill.contracts import Frame, HasGaussians, HasPixels, HasVolume, Scene
+from scoredistill.contracts import Frame, HasGaussians, HasOptimizer, HasPixels, HasVolume, Scene
 from scoredistill.kernels.hashgrid import GridLayout
 from scoredistill.render.harmonics import basis
 from scoredistill.render.shading import daylight
@@ -363,6 +363,7 @@ SCENES: list[tuple[NerfConfig | SplatsConfig | ImageConfig, type]] = [
     (SplatsConfig(count=20), HasVolume),
     (SplatsConfig(count=20), HasGaussians),
     (ImageConfig(), HasPixels),
+    (ImageConfig(descent=10.0, tint=(0.1, 0.0, 0.0)), HasOptimizer),
 ]
 
 
@@ -380,6 +381,43 @@ def test_images_start_as_gray_noise() -> None:
     image = ImageConfig(count=2, mean=0.25, noise=0.1).build(rng=generator(), steps=1, resolution=8)
     torch.testing.assert_close(image.pixels.detach(), 0.25 + 0.1 * torch.randn(2, 3, 8, 8, generator=generator()))
     assert not ImageConfig(noise=0.0, mean=0.0).build(rng=generator(), steps=1, resolution=8).pixels.any()
+
+
+def test_images_start_in_a_color() -> None:
+    config = ImageConfig(count=2, mean=0.5, tint=(-0.5, 0.0, 0.25), noise=0.0)
+    pixels = config.build(rng=generator(), steps=1, resolution=8).pixels
+    assert torch.equal(pixels.detach(), torch.tensor([0.0, 0.5, 0.75]).reshape(3, 1, 1).expand(2, 3, 8, 8))
+
+
+def test_step_sizes_of_plain_descent_add_up_and_never_exceed_the_whole_gradient() -> None:
+    assert sum(ImageConfig(descent=5.0, falling=False).step_sizes(40)) == pytest.approx(5.0)
+    falling = ImageConfig(descent=5.0).step_sizes(40)
+    assert falling == sorted(falling, reverse=True)
+    assert falling[0] == pytest.approx(0.25)
+    assert sum(falling) == pytest.approx(5.0, rel=0.05)
+    assert ImageConfig(descent=50.0, falling=False).step_sizes(40) == [1.0] * 40
+
+
+@pytest.mark.parametrize("resolution", [32, 64, 128])
+def test_plain_descent_moves_the_prior_s_image_by_a_share_of_its_gradient(resolution: int) -> None:
+    """A pixel without a gradient rests, and a step of size 1 reaches the minimum of |x - y|^2 / 2."""
+    image = ImageConfig(count=1, noise=0.0, descent=3.0, falling=False).build(
+        rng=generator(), steps=4, resolution=resolution
+    )
+    assert isinstance(image, HasOptimizer)
+    optimizer = image.optimizer()
+    target = torch.zeros(1, 3, 64, 64)
+    target[:, 0] = 0.8
+    for step in range(2):
+        rgb = image.render(None, WHITE).rgb
+        x = 2 * nn.functional.interpolate(rgb, (64, 64), mode="bilinear", antialias=True) - 1  # as Toybox encodes it
+        optimizer.zero_grad()
+        (0.5 * (x - target).square().sum()).backward()
+        optimizer.step()
+        image.refine(step, optimizer, generator())
+        expected = 0.5 + 0.4 * (1 - 0.25 ** (step + 1))
+        torch.testing.assert_close(image.pixels[:, 0].mean().detach(), torch.tensor(expected), rtol=0, atol=5e-3)
+        assert bool((image.pixels[:, 1:] == 0.5).all())
 
 
 @pytest.mark.parametrize(("shading", "lit"), [("daylight", True), ("albedo", False), ("lambert", False)])
@@ -408,6 +446,7 @@ def test_a_nerf_states_whether_its_renders_are_lit(shading: str, lit: bool) -> N
         (DensifyConfig, {"every": 0}, "every must be in"),
         (RateDecay, {"means": 0.0}, "means must be in"),
         (ImageConfig, {"count": 0}, "count must be in"),
+        (ImageConfig, {"descent": -1.0}, "descent must be in"),
         (Ramp, {"start": -1.0}, "start must be in"),
         (Ramp, {"begin": 0.6, "until": 0.4}, "begin must not exceed until"),
     ],

@@ -57,6 +57,9 @@ class CFD(MethodConfig):
     reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
     TOYBOX: ClassVar[Values] = {"scale": 2.5}
+    # The clean flow itself, dx = (eps_g - kappa) dsbar: its steps in all contract x by sbar(t_min) / sbar(t_max).
+    TOYBOX_FLAT: ClassVar[Values] = {"normalize": False, "weight": "sbar"}
+    TOYBOX_IMAGE: ClassVar[Values] = {"descent": 4.5, "falling": False, "noise": 0.0}
     front_deg: ClassVar[float] = 30.0
     negative_prompt: ClassVar[str] = (
         "lack details, ugly, oversmoothed, bad structure, out of focus, blurry, cartoon, oversaturated, foggy, hazy, "

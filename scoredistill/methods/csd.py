@@ -44,6 +44,8 @@ class CSD(MethodConfig):
         "t_max": carried_time(0.98),
         "t_max_late": carried_time(0.7),
     }
+    # The gradient on the background is small and random in sign: Adam would step as far there, and dither it.
+    TOYBOX_IMAGE: ClassVar[Values] = {"descent": 30.0, "noise": 0.0}
     gradient_norm: ClassVar[float] = 0.15
     view_prompting: ClassVar[str] = "perp-neg"
     front_deg: ClassVar[float] = 30.0

@@ -20,7 +20,7 @@ from torch import Tensor
 from scoredistill.config import DiffusionTime, Fraction, GuidanceScale, Iterations
 from scoredistill.contracts import Learner, Query
 from scoredistill.methods import noise, timesteps, weights
-from scoredistill.methods.distillation import Distillation, NoiseRule, Reduction, Time, X
+from scoredistill.methods.distillation import Distillation, NoiseRule, Reduction, SecondTimeRule, Time, X
 from scoredistill.methods.guidance import guided, guided_at_second_time, guided_eps
 from scoredistill.methods.method import DistillationConfig, Values
 from scoredistill.methods.noise import asset_noise
@@ -68,7 +68,7 @@ class DSD(DistillationConfig):
     rounding: Rounding = "floor"  # the point of the grid: floor the noisier neighbor, ceil the cleaner one
     noise_source: Literal["ode", "random", "fixed"] = "ode"  # where kappa comes from
     delta: Fraction = 0.1  # distance r - t, in units of t - t_min
-    delta_mode: Literal["fixed", "random"] = "fixed"  # delta as it is, or times a random number in [0, 1)
+    delta_mode: Literal["fixed", "random", "grid"] = "fixed"  # delta, delta times U[0, 1), or a step of the ODE's grid
     t_min: DiffusionTime = 0.32  # diffusion time at the end of the run
     t_max: DiffusionTime = 0.98  # diffusion time at the start of the run
     law: Literal["sqrt", "linear"] = "sqrt"  # how t falls: with the square root of progress, or linearly
@@ -87,6 +87,16 @@ class DSD(DistillationConfig):
     # Views that share a scene stray from the ODE of each. For a mode of spread s, a reference as guided as the target
     # pulls back only while sbar_t sbar_r > s^2 and pushes on below (tests/test_dsd.py): whole shapes at nearly all t.
     TOYBOX_3D: ClassVar[Values] = {"reference_scale": 1.5}
+    # Algorithm 2, which is DDIM in as many steps as the ODE has: descent by sbar / ode_steps in all, down to t = 0.
+    TOYBOX_FLAT: ClassVar[Values] = {
+        "delta_mode": "grid",
+        "ode_steps": 20,
+        "law": "linear",
+        "weight": "sbar",
+        "t_min": 0.0,
+        "t_max": 1.0,
+    }
+    TOYBOX_IMAGE: ClassVar[Values] = {"descent": 20.0, "falling": False, "noise": 0.0}
     # METHODS 6.4: the same rule with the picture and the pose in place of the text; t falls through SDS's whole range.
     PICTURE: ClassVar[Values] = {"scale": 3.0, "ode_scale": 3.0, "t_min": 0.2, "t_max": 0.85}
     view_prompting: ClassVar[str] = "perp-neg"
@@ -102,10 +112,11 @@ class DSD(DistillationConfig):
     def build(self, learner: Learner | None = None) -> Distillation:
         inferred = ode_direction(self.ode_scale, self.ode_steps, self.ode_end, self.rounding)
         sources = {"ode": inferred, "random": noise.fresh, "fixed": noise.fixed}
-        random = self.delta_mode == "random"
+        random, grid = self.delta_mode == "random", self.delta_mode == "grid"
+        proportional = timesteps.proportional(self.delta, self.t_min, random=random, distinct=True)
         return Distillation(
             time=timesteps.annealed(self.t_max, self.t_min, LAWS[self.law]),
-            second_time=timesteps.proportional(self.delta, self.t_min, random=random, distinct=True),
+            second_time=one_grid_step_above(self.ode_steps) if grid else proportional,
             noise=sources[self.noise_source],
             target=guided(self.scale),
             reference=guided_at_second_time(self.reference_scale),
@@ -113,6 +124,16 @@ class DSD(DistillationConfig):
             reduction=self.reduction,
             start=Trajectories,
         )
+
+
+def one_grid_step_above(steps: int) -> SecondTimeRule:
+    """r = t + T / steps, at most T, the last time of the table (Xu et al. 2024, algorithm 2)."""
+
+    def rule(query: Query, t: Time) -> Time:
+        top = 1 - 1 / query.prior.schedule.steps
+        return (t + top / steps).clamp(max=top)
+
+    return rule
 
 
 def ode_direction(scale: float = 7.5, steps: int = 10, end: End = "grid", rounding: Rounding = "floor") -> NoiseRule:

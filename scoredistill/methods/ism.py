@@ -57,6 +57,7 @@ class ISM(MethodConfig):
     OFFICIAL: ClassVar[Values] = {"reduction": "sum_over_batch"}  # METHODS 16.5
     # A larger interval than the paper's: only the difference of the two predictions removes noise from free pixels.
     TOYBOX: ClassVar[Values] = {"scale": 2.5, "delta": 0.2, "delta_start": 0.2}
+    TOYBOX_IMAGE: ClassVar[Values] = {"descent": 45.0, "noise": 0.0}  # Adam keeps the background noisy
     gradient_norm: ClassVar[float] = 0.03
     view_prompting: ClassVar[str] = "interpolated"
     negative_prompt: ClassVar[str] = (

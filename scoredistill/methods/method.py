@@ -37,6 +37,8 @@ class MethodConfig(Config):
     OFFICIAL: ClassVar[Values] = {}  # settings of the official 3D code that differ from the fields' defaults
     TOYBOX: ClassVar[Values] = {}  # settings tuned on the embedded priors
     TOYBOX_3D: ClassVar[Values] = {}  # those that differ again where many views share one scene
+    TOYBOX_FLAT: ClassVar[Values] = {}  # those that differ again on flat images
+    TOYBOX_IMAGE: ClassVar[Values] = {}  # settings of the flat image itself (`scenes.ImageConfig`)
     PICTURE: ClassVar[Values] = {}  # settings on Zero-1-to-3
     negative_prompt: ClassVar[str] = ""  # with published models
     view_prompting: ClassVar[str] = "words"  # with published models: words, prefix, interpolated or perp-neg
@@ -70,7 +72,9 @@ class MethodConfig(Config):
     @classmethod
     def toybox(cls, *, flat: bool) -> MethodConfig:
         """The settings tuned on the embedded priors, for flat images or for 3D scenes."""
-        tuned = {**cls.TOYBOX, **({} if flat else cls.TOYBOX_3D), "reduction": "mean_over_latent"}
+        descends = flat and "descent" in cls.TOYBOX_IMAGE
+        reduction = "sum_over_batch" if descends else "mean_over_latent"
+        tuned = {"reduction": reduction, **cls.TOYBOX, **(cls.TOYBOX_FLAT if flat else cls.TOYBOX_3D)}
         known = hints(cls)
         return replace(carried_to_toybox(cls.official()), **{name: tuned[name] for name in tuned if name in known})
 

@@ -33,6 +33,7 @@ class NFSD(MethodConfig):
     reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
     TOYBOX: ClassVar[Values] = {"scale": 2.5}
+    TOYBOX_IMAGE: ClassVar[Values] = {"descent": 20.0, "noise": 0.0}  # as CSD, of which it is the sum with noise
     gradient_norm: ClassVar[float] = 0.25
     negative_prompt: ClassVar[str] = (
         "unrealistic, blurry, low quality, out of focus, ugly, low contrast, dull, dark, low-resolution, gloomy"

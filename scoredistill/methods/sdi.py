@@ -27,7 +27,7 @@ from scoredistill.methods import noise, timesteps, weights
 from scoredistill.methods.distillation import Distillation, NoiseRule, Reduction, Time, X, injected_noise, same_time
 from scoredistill.methods.guidance import guided, guided_eps
 from scoredistill.methods.inversion import inverted_noise
-from scoredistill.methods.method import DistillationConfig, Values
+from scoredistill.methods.method import DistillationConfig, Values, carried_time
 from scoredistill.methods.weights import WEIGHTS, Weight
 from scoredistill.randomness import gaussian
 
@@ -67,6 +67,10 @@ class SDI(DistillationConfig):
         "inversion_start": 0.2,  # at less noise this prior's predictions are so large that free pixels retain them
         "steps_per_unit": 5.0,  # half the paper's: the same shapes at half the cost
     }
+    # Inverted from an image of this prior, kappa has a standard deviation of .06 to .4 only, where the network expects
+    # 1: entropy supplies the rest, without which cars become lumps. A flat image is sharp only if t falls almost to 0.
+    TOYBOX_FLAT: ClassVar[Values] = {"entropy": 1.0, "t_min": carried_time(0.02)}
+    TOYBOX_IMAGE: ClassVar[Values] = {"descent": 40.0, "falling": False}  # whole steps x <- D in a run of 40 steps
     # The guidance scale and range of t of SDS on Zero-1-to-3; t falls through the whole range.
     PICTURE: ClassVar[Values] = {"scale": 3.0, "inversion_scale": -3.0, "t_min": 0.2, "t_max": 0.85}
     view_prompting: ClassVar[str] = "perp-neg"

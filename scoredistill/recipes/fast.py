@@ -7,7 +7,7 @@ from dataclasses import replace
 from scoredistill.config import Config
 from scoredistill.methods.method import MethodConfig
 from scoredistill.recipes.kinds import OwnMethod
-from scoredistill.recipes.preset import Task, preset
+from scoredistill.recipes.preset import Task, preset, toybox_image
 from scoredistill.recipes.recipe import OutputConfig, Recipe, TrainingConfig
 from scoredistill.scenes.image import ImageConfig
 from scoredistill.scenes.nerf import NerfConfig, NerfRegularizers
@@ -92,7 +92,12 @@ def _scene(task: Task) -> Config:
         return replace(NERF, regularizers=scaled_by(NERF_LOSSES, pull))
     if isinstance(task.scene, SplatsConfig):
         return replace(SPLATS, regularizers=scaled_by(SPLAT_LOSSES, pull))
-    return task.image(lr=2e-2) if isinstance(task.scene, ImageConfig) else task.scene
+    return _image(task) if isinstance(task.scene, ImageConfig) else task.scene
+
+
+def _image(task: Task) -> ImageConfig:
+    """Images optimized as the method needs it: by Adam, or by plain gradient descent."""
+    return task.image(lr=2e-2, **({} if task.needs.published else toybox_image(type(task.method))))
 
 
 def _method(task: Task) -> MethodConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -13,7 +14,15 @@ from scoredistill.contracts import Needs
 from scoredistill.methods.method import MethodConfig
 from scoredistill.priors.load import describe_prior, full_prior_name, is_toybox
 from scoredistill.recipes.kinds import method_config, scene_config
-from scoredistill.recipes.recipe import Background, PictureConfig, PriorConfig, PromptConfig, Recipe, cuda_index
+from scoredistill.recipes.recipe import (
+    BACKGROUNDS,
+    Background,
+    PictureConfig,
+    PriorConfig,
+    PromptConfig,
+    Recipe,
+    cuda_index,
+)
 from scoredistill.scenes.image import ImageConfig
 
 
@@ -87,9 +96,20 @@ class Task:
             back_deg=angle,
         )
 
-    def image(self, lr: float) -> ImageConfig:
+    def image(self, lr: float, **settings: Any) -> ImageConfig:
         """Images side by side, as many as a prior of several views denoises jointly."""
-        return ImageConfig(count=4, lr=lr)
+        return ImageConfig(count=4, lr=lr, **settings)
+
+
+def toybox_image(method: type[MethodConfig]) -> dict[str, Any]:
+    """The settings of a flat image by which a method is tuned on Toybox, as far as they differ from the defaults.
+
+    Plain descent starts from the background's color: a method without a gradient there leaves it as it is.
+    """
+    if "descent" not in method.TOYBOX_IMAGE:
+        return dict(method.TOYBOX_IMAGE)
+    tint = (round(each - ImageConfig.mean, 3) for each in BACKGROUNDS["toybox"])
+    return {**method.TOYBOX_IMAGE, "tint": tuple(tint)}
 
 
 class Preset:

@@ -10,25 +10,43 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from scoredistill.camera import Cameras
-from scoredistill.config import Batch, Config, Deviation, Fraction, LearningRate
+from scoredistill.config import Batch, Config, Deviation, Finite, Fraction, LearningRate, NonNegative
 from scoredistill.contracts import Frame
+
+SIDE = 64  # pixels of a side of the images that the embedded priors denoise
 
 
 @dataclass(frozen=True)
 class ImageConfig(Config):
-    """Images side by side, each from gray noise of its own."""
+    """Images side by side, each from gray noise of its own, optimized by Adam or by plain gradient descent.
+
+    Plain descent takes `steps` steps of size `descent` / `steps`, at most 1; if `falling` they fall linearly from
+    twice that to 0. A step of size 1 subtracts the whole gradient from x, the image in [-1, 1] at 64 x 64 pixels,
+    provided that the method divides its gradient by nothing (reduction `sum_over_batch`).
+    """
 
     count: Batch = 4  # number of images
-    lr: LearningRate = 2e-2  # learning rate of the pixels
+    lr: LearningRate = 2e-2  # Adam's learning rate of the pixels
     mean: Fraction = 0.5  # mean of the initial pixels
+    tint: tuple[Finite, Finite, Finite] = (0.0, 0.0, 0.0)  # added to the initial red, green and blue
     noise: Deviation = 0.2  # standard deviation of the initial pixels
+    descent: NonNegative = 0.0  # sum of the step sizes of plain gradient descent; 0: Adam
+    falling: bool = True  # the step sizes of plain gradient descent fall linearly to 0
 
     flat: ClassVar[bool] = True
 
     def build(self, *, rng: torch.Generator, steps: int, resolution: int) -> Image:
         """The scene before the first step."""
-        shape = (self.count, 3, resolution, resolution)
-        return Image(self.mean + self.noise * torch.randn(shape, generator=rng), lr=self.lr)
+        noise = torch.randn(self.count, 3, resolution, resolution, generator=rng)
+        initial = self.mean + torch.tensor(self.tint).reshape(3, 1, 1) + self.noise * noise
+        if not self.descent:
+            return Image(initial, lr=self.lr)
+        return DescendingImage(initial, self.step_sizes(steps))
+
+    def step_sizes(self, steps: int) -> list[float]:
+        """The step sizes of plain gradient descent in a run of `steps` steps."""
+        average = self.descent / steps
+        return [min(1.0, 2 * average * (1 - step / steps) if self.falling else average) for step in range(steps)]
 
 
 class Image(nn.Module):
@@ -61,3 +79,31 @@ class Image(nn.Module):
 
     def refine(self, step: int, optimizer: torch.optim.Optimizer, rng: torch.Generator) -> None:
         """No updates."""
+
+
+class DescendingImage(Image):
+    """Images optimized by plain gradient descent, with one of `step_sizes` for each step.
+
+    Adam divides every pixel's step by the size of that pixel's own gradients, so that pixels on which a method has
+    almost no gradient move as fast as all others, and noisily; here they rest.
+    """
+
+    def __init__(self, initial: Float[Tensor, "B C H W"], step_sizes: list[float]) -> None:
+        super().__init__(initial)
+        self.step_sizes = step_sizes
+        # x = 2 rgb - 1 at SIDE x SIDE pixels: a factor 2 from pixel to x and 2 in its gradient; a pixel of a larger
+        # image has a share of the gradient only
+        self.unit = (initial.shape[-1] / SIDE) ** 2 / 4
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The pixels, at the learning rate of the first step."""
+        return [{"name": "pixels", "params": [self.pixels], "lr": self.unit * self.step_sizes[0]}]
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Plain gradient descent, without momentum."""
+        return torch.optim.SGD(self.param_groups())
+
+    def refine(self, step: int, optimizer: torch.optim.Optimizer, rng: torch.Generator) -> None:
+        """Set the learning rate of the next step."""
+        if step + 1 < len(self.step_sizes):
+            optimizer.param_groups[0]["lr"] = self.unit * self.step_sizes[step + 1]

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from scoredistill.config import to_plain
 from scoredistill.runs import checkpoint
+from scoredistill.scenes.image import ImageConfig
 from scoredistill.studies.distill import distill
 from scoredistill.studies.images import pixels
 from scoredistill.studies.report import slug
@@ -46,14 +47,15 @@ class Made:
 
 def made_by(bench: Bench, name: str, method: str, **settings: Any) -> Made:
     """The images of a method with its tuned settings, but for those given; cached under `name`."""
-    config = bench.terms.tuned(method, **settings)
+    config, image = bench.terms.tuned(method, **settings), bench.terms.image(method)
 
     def make() -> tuple[X, Any]:
         built = config.prepare(bench.prior, bench.seed)
         named_progress = replace(bench, progress=lambda what: bench.progress(f"{name}, {what}"))
-        return distill(named_progress, built, RATE), getattr(built, "learner", None)
+        return distill(named_progress, built, RATE, **image), getattr(built, "learner", None)
 
-    return cached(bench, name, {"method": method, "rate": RATE, **to_plain(config)}, make)
+    scene = to_plain(ImageConfig(count=bench.rows, lr=RATE, **image))
+    return cached(bench, name, {"method": method, "image": scene, **to_plain(config)}, make)
 
 
 def cached(bench: Bench, name: str, settings: Mapping[str, Any], make: Callable[[], tuple[X, Any]]) -> Made:

@@ -41,9 +41,12 @@ class InOwnSpace:
 
 
 @torch.no_grad()
-def image(bench: Bench, rate: float = RATE, noise: float = ImageConfig.noise) -> Image:
-    """Flat images to optimize, one for each caption and seed, from gray with `noise`: pixels, or latents."""
-    config = ImageConfig(count=bench.rows, lr=rate, noise=noise)
+def image(bench: Bench, rate: float = RATE, **settings: Any) -> Image:
+    """Flat images to optimize, one for each caption and seed, from gray noise: pixels, or the prior's latents.
+
+    `settings` are those of the image.
+    """
+    config = ImageConfig(count=bench.rows, lr=rate, **settings)
     scene = config.build(rng=stream(bench.seed, "scene"), steps=bench.steps, resolution=bench.size)
     scene = scene.to(bench.prior.device)
     return Image(bench.prior.encode(scene.pixels), lr=LATENT_RATE * rate) if bench.latent else scene
@@ -73,9 +76,9 @@ def watch(bench: Bench, scene: Image, method: Method | MethodConfig) -> Iterator
         yield step
 
 
-def distill(bench: Bench, method: Method | MethodConfig, rate: float = RATE) -> X:
-    """The images after `bench.steps` updates of a method for the bench's captions."""
-    scene = image(bench, rate)
+def distill(bench: Bench, method: Method | MethodConfig, rate: float = RATE, **settings: Any) -> X:
+    """The images after `bench.steps` updates of a method for the bench's captions; `settings` of the images."""
+    scene = image(bench, rate, **settings)
     for _ in watch(bench, scene, method):
         pass
     return in_prior_space(bench, scene)

@@ -131,8 +131,8 @@ COMMON = (
 REMARKS = (
     "The paper compares SDS, HiFA, SDI, Consistent3D, VSD and ASD; the other methods are beside them. The claim about "
     "SDI is its own paper's. Flat images have no cameras, so ESD is VSD here. Algorithm 2 is DSD by plain descent from "
-    "DDIM's first image; the row dsd is algorithm 3 by Adam from gray noise, like all others. Noise raises the "
-    "sharpness, as the pictures of NFSD, CSD, ISM, Consistent3D and PFD show."
+    "DDIM's first image; the row dsd is the fast preset, like all others: on Toybox algorithm 2 from the background's "
+    "color, else algorithm 3 by Adam from gray noise. Noise raises the sharpness."
 )
 
 DIVERSITY = Study(

@@ -12,6 +12,7 @@ from typing import Any
 from scoredistill.methods.catalogue import METHODS
 from scoredistill.methods.method import MethodConfig, carried_time
 from scoredistill.methods.sdi import SDI
+from scoredistill.recipes.preset import toybox_image
 
 PAPER_SCALE = 7.5
 PIXEL_SCALE = 2.5  # which gives as good samples on Toybox's pixels
@@ -61,3 +62,7 @@ class Terms:
         """A method with its settings for flat images, tuned or official, but for the `settings` given."""
         kind = METHODS[name]
         return replace(kind.official() if self.published else kind.toybox(flat=True), **settings)
+
+    def image(self, name: str) -> dict[str, Any]:
+        """The settings of the flat images that go with `tuned`."""
+        return {} if self.published else toybox_image(METHODS[name])

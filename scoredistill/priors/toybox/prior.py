@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from scoredistill import schedule
 from scoredistill.camera import Cameras
@@ -42,6 +43,14 @@ class TextFeatures:
 
     features: Float[Tensor, "B L D"]
     mask: Tensor
+
+
+class Unfilled(TorchFunctionMode):
+    """Within it no random weights are drawn: on the meta device that imports torch's compiler, which takes a second."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = kwargs or {}
+        return named["tensor"] if func is nn.init.normal_ else func(*args, **named)
 
 
 class ToyboxPrior(NetworkPrior):
@@ -78,7 +87,7 @@ class ToyboxPrior(NetworkPrior):
         tensors = {key: tensor.float() for key, tensor in read_weights(path).items()}
         check_finite(path, tensors.items())
         try:
-            with torch.device("meta"):  # takes no memory, whatever the shape
+            with torch.device("meta"), Unfilled():  # takes no memory, whatever the shape
                 net = cls.network(Shape.from_dict(json.loads(metadata["shape"])))
             if wrong := sorted(net.state_dict().keys() ^ tensors.keys()):
                 raise ValueError(f"{len(wrong)} tensors differ, {wrong[0]} among them")

@@ -95,8 +95,8 @@ class TextEncoder(nn.Module):
         super().__init__()
         width = shape.text_width
         self.words = nn.Embedding(shape.vocabulary, width)
-        self.positions = nn.Parameter(0.02 * torch.randn(1 + shape.context, width))
-        self.start = nn.Parameter(0.02 * torch.randn(width))
+        self.positions = nn.Parameter(nn.init.normal_(torch.empty(1 + shape.context, width), std=0.02))
+        self.start = nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02))
         layers = [m for _ in range(shape.text_layers) for m in (Attention(width, width, 4), FeedForward(width))]
         self.layers = nn.ModuleList(layers)
         self.norm = nn.LayerNorm(width)
