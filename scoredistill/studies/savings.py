@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from scoredistill.studies.scene_study import NoWorse, SceneStudy, Settings
 from scoredistill.studies.terms import Terms
 
-NAMES = ("sdi", "sds", "dsd")
+NAMES = ("sdi", "sds")
 SIMILAR, OVER = 0.008, 0.02  # 1 % of the similarity of a good toy; of its overlap with the true shape
 FULL, SHARED, FEWER = (300, 1), (100, 3), (150, 1)  # evaluations of the method, updates of the scene by each
 
