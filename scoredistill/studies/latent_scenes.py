@@ -7,7 +7,7 @@ from itertools import product
 from scoredistill.studies.scene_study import Above, Exceeds, SceneStudy
 
 SIZE = {"resolution": 128}  # of toybox-sd's images
-NAMES = ("sds", "ism", "vsd", "sdi", "dsd")
+NAMES = ("sds", "sdi", "dsd", "ism", "vsd")
 RECOGNIZED = 0.7  # share of views
 PATH = SceneStudy(
     name="latent_methods",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 
 from scoredistill.studies.scene_study import NoWorse, SceneStudy, Settings
 from scoredistill.studies.terms import Terms
 
 NAMES = ("sdi", "sds")
 SIMILAR, OVER = 0.008, 0.02  # 1 % of the similarity of a good toy; of its overlap with the true shape
-FULL, SHARED, FEWER = (300, 1), (100, 3), (150, 1)  # evaluations of the method, updates of the scene by each
+FULL, SHARED = (300, 1), (100, 3)  # evaluations of the method, updates of the scene by each
 
 
 def arm(name: str, size: tuple[int, int]) -> str:
@@ -18,11 +19,10 @@ def arm(name: str, size: tuple[int, int]) -> str:
 
 
 def arms(terms: Terms) -> Mapping[str, Settings]:
-    """All methods in full and with shared gradients, and SDI with fewer steps instead."""
-    sizes = [(name, size) for name in NAMES for size in (FULL, SHARED)] + [("sdi", FEWER)]
+    """Each method in full and with shared gradients."""
     return {
         arm(name, (steps, updates)): {"method": name, "steps": steps, "training.updates": updates}
-        for name, (steps, updates) in sizes
+        for name, (steps, updates) in product(NAMES, (FULL, SHARED))
     }
 
 
