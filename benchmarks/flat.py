@@ -75,7 +75,7 @@ def main() -> None:
     about = {"captions": CAPTIONS, "images of each": flags.images, "steps": flags.steps, "seed": flags.seed}
     flags.out.write_text(json.dumps({**about, "methods": rows, "provenance": provenance()}, indent=1) + "\n")
     cells = torch.stack([found[:, 0] for found in pictures.values()], 1).flatten(0, 1)
-    write_png(flags.picture, grid(cells, columns=len(pictures), gap=4))
+    write_png(grid(cells, columns=len(pictures), gap=4), flags.picture)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scoredistill.camera import Cameras
 from scoredistill.contracts import (
     Distilled,
     Frame,
@@ -75,12 +74,12 @@ class Descent:
     optimizer: torch.optim.Optimizer
     background: Float[Tensor, "3"]
 
-    def seen(self, cameras: Cameras | None, rng: torch.Generator) -> tuple[Frame, Float[Tensor, "B C h w"]]:
-        """The scene from `cameras`, and x, the same in the prior's space."""
+    def seen(self, cameras: Any, rng: torch.Generator) -> tuple[Frame, Float[Tensor, "B C h w"]]:
+        """The scene from `cameras` (none of a flat image), and x, the same in the prior's space."""
         frame = self.scene.render(cameras, self.background, rng)
         return frame, self.prior.encode(frame.rgb, rng)
 
-    def update(self, frame: Frame, x: Tensor, distilled: Distilled, cameras: Cameras | None, progress: float) -> float:
+    def update(self, frame: Frame, x: Tensor, distilled: Distilled, cameras: Any, progress: float) -> float:
         """Descend a gradient on `frame` and x; the regularizer's value."""
         regularization = self.scene.regularizer(frame, cameras, progress)
         finite("the scene's regularizer", [regularization])
