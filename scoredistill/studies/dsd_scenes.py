@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from scoredistill.studies.pictured import against_the_pictured, pictures
 from scoredistill.studies.scene_study import Exceeds, NoWorse, SceneStudy
 from scoredistill.studies.sdi_scenes import NEAR, SHARP, SIMILAR, methods
 
 PAPER_SIZE = 15, 10  # prompts and seeds; the prompts are not listed: the first of SDI's
+_of_dsd = partial(SceneStudy, paper="dsd", protocol="dsd", paper_size=PAPER_SIZE)
 DIVERSE = 0.02  # least difference of diversity worth seeing
 RIVALS = ("sds", "hifa", "sdi", "consistent3d", "vsd", "asd")
-TABLE_2 = SceneStudy(
+TABLE_2 = _of_dsd(
     name="dsd_table_2",
     title="The diversity of DSD in 3D, at equal fidelity",
-    paper="dsd",
-    protocol="dsd",
-    paper_size=PAPER_SIZE,
     figure="tables 1 and 2, figures 1, 5 and 10",
     claim="DSD's shapes of one caption differ more from seed to seed than those of the other methods, and are as true "
     "as the best of them.",
@@ -25,12 +25,9 @@ TABLE_2 = SceneStudy(
     ),
 )
 SOURCES = ("ode", "random", "fixed")
-TABLE_3 = SceneStudy(
+TABLE_3 = _of_dsd(
     name="dsd_table_3",
     title="DSD in 3D with fresh noise, fixed noise and the noise of an ODE",
-    paper="dsd",
-    protocol="dsd",
-    paper_size=PAPER_SIZE,
     figure="table 3 and figure 6",
     claim="Following the ODE of the asset's noise is both more diverse and truer than fresh noise (as in ASD), and "
     "than the noise itself (as in Consistent3D).",
@@ -41,12 +38,9 @@ TABLE_3 = SceneStudy(
     ),
 )
 DECIBELS = 1.0  # by which a view may be farther from the picture
-FIGURE_7 = SceneStudy(
+FIGURE_7 = _of_dsd(
     name="dsd_figure_7",
     title="A single view to 3D, by DSD and by SDS",
-    paper="dsd",
-    protocol="dsd",
-    paper_size=PAPER_SIZE,
     figure="figure 7",
     claim="From one picture DSD reconstructs the object in more detail than SDS, Zero-1-to-3's own distillation, and "
     "with diverse interpretations of the geometry, where SDS has one.",
@@ -65,12 +59,9 @@ FIGURE_7 = SceneStudy(
     "from the picture; chamfer, normals, overlap and volume, as everywhere, with the nearest toy of the caption: a "
     "shape that differs from the true one where the picture does not show it may be as good a reading of it.",
 )
-FIGURE_8 = SceneStudy(
+FIGURE_8 = _of_dsd(
     name="dsd_figure_8",
     title="DSD and SDS on a prior of four views",
-    paper="dsd",
-    protocol="dsd",
-    paper_size=PAPER_SIZE,
     figure="figure 8",
     claim="On a multi-view prior DSD is more diverse than SDS at equal fidelity.",
     arms=lambda terms: methods("dsd", "sds"),

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from scoredistill.evaluate.metrics.metric import Metric
 
-_JUDGE = "zero-shot recognition of Radford et al. 2021 by a network trained on renders of Toybox (evaluate/judge.py)"
+_recognized = partial(
+    Metric,
+    source="zero-shot recognition of Radford et al. 2021 by a network trained on renders of Toybox (evaluate/judge.py)",
+    low=0,
+    high=1,
+    higher_is_better=True,
+    priors="toybox",
+)
 
 SIMILARITY = Metric(
     name="similarity",
@@ -17,36 +26,21 @@ SIMILARITY = Metric(
     priors="toybox",
     validation="falls with every quarter of a wrong kind, and of a wrong color but for the last; blind to blur",
 )
-KIND_RIGHT = Metric(
+KIND_RIGHT = _recognized(
     name="kind_right",
     title="share of views in which the kind of the prompt is the most probable",
     equation="mean(argmax_k p(k | image) = kind)",
-    source=_JUDGE,
-    low=0,
-    high=1,
-    higher_is_better=True,
-    priors="toybox",
     validation="falls with a wrong kind between a quarter and three quarters of it, a threshold; blind to blur",
 )
-COLOR_RIGHT = Metric(
+COLOR_RIGHT = _recognized(
     name="color_right",
     title="share of views in which the color of the prompt is the most probable",
     equation="mean(argmax_c p(c | image) = color)",
-    source=_JUDGE,
-    low=0,
-    high=1,
-    higher_is_better=True,
-    priors="toybox",
     validation="falls with every quarter of a wrong color but for the last, a threshold; blind to blur",
 )
-VIEW_RIGHT = Metric(
+VIEW_RIGHT = _recognized(
     name="view_right",
     title="share of views whose direction (front, side, back, top) is recognized",
     equation="mean(argmax_v p(v | image) = view)",
-    source=_JUDGE,
-    low=0,
-    high=1,
-    higher_is_better=True,
-    priors="toybox",
     validation="recognition of true renders: weights/toybox-judge.md",
 )
