@@ -17,7 +17,7 @@ from scoredistill.scenes.splats import DensifyConfig, RateDecay, SplatRegularize
 from scoredistill.views import OrbitConfig
 
 UPDATES, SHARED = 300, 3
-"""Updates of the scene in all, and by each gradient in 3D: so a run costs half and loses nothing (study `savings`)."""
+"""Updates of the scene in all, and by each gradient in 3D: half the cost; what it loses is in the study `savings`."""
 
 # A fifth to a third of SDI's weights: at full weight a toy shrinks to a ball. Sparsity stays on: it clears fog.
 NERF_LOSSES = NerfRegularizers(
