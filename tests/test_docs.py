@@ -13,6 +13,7 @@ from diffusers import DiffusionPipeline
 from scoredistill.cli import main
 from scoredistill.runs.folder import RunFolder
 from scoredistill.studies import SCENE_STUDIES, STUDIES
+from scoredistill.studies.conduct import VERDICTS
 from tools import write_metrics_doc, write_studies_doc
 
 ROOT = Path(__file__).parents[1]
@@ -97,7 +98,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_the_page_of_studies_agrees_with_their_results() -> None:
     page = (ROOT / "docs" / "studies.md").read_text()
-    assert page == write_studies_doc.document(write_studies_doc.taken_over()), "run: python -m tools.write_studies_doc"
+    results = write_studies_doc.taken_over()
+    assert page == write_studies_doc.document(results), "run: python -m tools.write_studies_doc"
+    assert VERDICTS.read_text() == write_studies_doc.listed(results), "run: python -m tools.write_studies_doc"
     assert set(re.findall(r"^`(\w+)`:", page, re.MULTILINE)) <= {*STUDIES, *SCENE_STUDIES}
 
 

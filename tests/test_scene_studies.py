@@ -139,7 +139,7 @@ def test_the_paper_s_table_is_planned_in_full(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_study_measures_its_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two runs of one step; one that comes to nothing is measured too, and repeated, no run is made again."""
+    """Two runs of one step; one that comes to nothing is measured too, and another study makes neither again."""
     flags = ["study", "sdi_against_sds", "--prior", "toybox", "--captions", "1", "--seeds", "1", "--steps", "1"]
     assert main([*flags, "--out", str(tmp_path)]) == 0
     result = json.loads((tmp_path / "result.json").read_text())
@@ -149,10 +149,17 @@ def test_a_study_measures_its_runs(tmp_path: Path, capsys: pytest.CaptureFixture
     assert result["settings"]["preset"] == "study"
     page = (tmp_path / "index.html").read_text()
     assert "SDI against SDS in 3D" in page
-    before = (tmp_path / "runs" / "sweep.yaml").stat().st_mtime_ns
-    assert main([*flags, "--out", str(tmp_path)]) == 0
-    assert json.loads((tmp_path / "result.json").read_text())["rows"] == result["rows"]
-    assert (tmp_path / "runs" / "sweep.yaml").stat().st_mtime_ns >= before
+    again = tmp_path.with_name("again")
+    assert main([*flags, "--out", str(again), "--reuse", str(tmp_path)]) == 0
+    assert json.loads((again / "result.json").read_text())["rows"] == result["rows"]
+    made, copied = ((each / "runs" / "a-purple-snowman-sdi-0" / "log.jsonl").read_bytes() for each in (tmp_path, again))
+    assert made == copied
+
+
+def test_only_studies_in_3d_reuse_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for study, line in (("sdi_scales", "reuse is for studies in 3D"), ("sdi_table_1", "is not the folder of a study")):
+        assert main(["study", study, "--out", str(tmp_path / "new"), "--reuse", str(tmp_path)]) == 2
+        assert line in capsys.readouterr().err
 
 
 def test_the_preset_of_studies_makes_the_scenes_of_fast() -> None:

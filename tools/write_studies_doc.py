@@ -1,4 +1,4 @@
-"""Write docs/studies.md: what every study found, with its pictures; take over the folders of new ones first.
+"""Write docs/studies.md, and the verdicts that `scoredistill study` lists; take over the folders of new studies first.
 
     python -m tools.write_studies_doc runs/study-sdi_scales-0 runs/study-dsd_diversity-0
 
@@ -18,6 +18,7 @@ from PIL import Image
 
 from scoredistill.evaluate.report import markdown
 from scoredistill.studies import SCENE_STUDIES, STUDIES
+from scoredistill.studies.conduct import VERDICTS as LISTED
 from scoredistill.studies.scene_study import SceneStudy
 from scoredistill.studies.study import Study
 
@@ -27,7 +28,7 @@ PICTURES = ROOT / "docs" / "images" / "studies"
 PAGE = ROOT / "docs" / "studies.md"
 QUALITY = 85  # of a picture: a tenth of the bytes
 ALL: dict[str, Study | SceneStudy] = {**STUDIES, **SCENE_STUDIES}
-VERDICTS = {True: "**The claim holds.**", False: "**The claim does not hold.**", None: "**Undecided.**"}
+SENTENCES = {True: "**The claim holds.**", False: "**The claim does not hold.**", None: "**Undecided.**"}
 
 INTRODUCTION = """\
 # Studies
@@ -96,6 +97,14 @@ def verdict(result: dict[str, Any] | None) -> str:
     return f"{word} (n = {len(settings['captions']) * settings['seeds']})"
 
 
+def listed(results: Sequence[dict[str, Any]]) -> str:
+    """The verdicts as `scoredistill study` lists them: study -> prior -> verdict, as JSON."""
+    table: dict[str, dict[str, str]] = {}
+    for result in results:
+        table.setdefault(result["study"], {})[Path(result["settings"]["prior"]).name] = verdict(result)
+    return json.dumps(table, indent=1) + "\n"
+
+
 def section(result: dict[str, Any]) -> str:
     """One study on one prior: claim, verdict, table, pictures, command."""
     study, name = ALL[result["study"]], file_stem(result)
@@ -107,7 +116,7 @@ def section(result: dict[str, Any]) -> str:
         f"## {study.title}, on {Path(result['settings']['prior']).name}\n",
         f"`{study.name}`: {study.paper.upper()}, {study.figure}.\n",
         f"> {result['claim']}\n",
-        f"{VERDICTS[result['holds']]} {result['because']}\n",
+        f"{SENTENCES[result['holds']]} {result['because']}\n",
         f"{result['remarks']}\n" if result["remarks"] else "",
         *pictures,
         markdown(rows) if rows else "",
@@ -135,8 +144,10 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="*", help="of finished studies")
     for folder in parser.parse_args().folders:
         take_over(folder)
-    PAGE.write_text(document(taken_over()))
-    print(PAGE)
+    results = taken_over()
+    PAGE.write_text(document(results))
+    LISTED.write_text(listed(results))
+    print(PAGE, LISTED)
 
 
 if __name__ == "__main__":

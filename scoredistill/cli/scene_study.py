@@ -18,6 +18,7 @@ from scoredistill.studies.conduct import Order, claim
 from scoredistill.studies.report import Size, write_report
 from scoredistill.studies.scene_conduct import Runs, concluded, gathered
 from scoredistill.studies.scene_study import SceneStudy, Settings
+from scoredistill.studies.shared_runs import MEASURED, SWEEP, reuse
 from scoredistill.studies.study import CAPTIONS, Finding
 from scoredistill.sweep.conduct import conduct
 from scoredistill.sweep.local import LocalEngine
@@ -50,7 +51,7 @@ def forecast(study: SceneStudy, order: Order) -> str:
     """What a study would run, and what that costs."""
     with TemporaryDirectory() as scratch:
         runs, plan = runs_of(study, order, Path(scratch))
-        planned = trials(plan, folder_of(study, order) / "runs")
+        planned = trials(plan, folder_of(study, order) / SWEEP)
         cost = estimate(planned)
     count = f"{len(runs.captions)} prompts x {len(runs.arms)} arms x {runs.seeds} seeds"
     views = PROTOCOLS[protocol_of(study, order)].about
@@ -84,15 +85,18 @@ def conduct_scenes(study: SceneStudy, order: Order, progress: Callable[[str], ob
     claim(folder)
     runs, plan = runs_of(study, order, folder)
     again = command(study, order, runs, folder)
+    planned = trials(plan, folder / SWEEP)
+    if order.reuse:
+        progress(f"{reuse(planned, folder, order.reuse)} of {len(planned)} runs reused")
     with Signals() as signals:
         signals.notice = "stopping the runs after their steps; once more ends them at once"
         with SweepProgress() as show:
             engine = LocalEngine(order.processes)
-            tally = conduct(plan, folder / "runs", engine, retries=0, report=show, stop=signals.stop_requested)
+            tally = conduct(plan, folder / SWEEP, engine, retries=0, report=show, stop=signals.stop_requested)
         if signals.stop_requested():
             raise StoppedError(f"stopped, {summary(tally)}; go on with: {again}", signals.code)
-    folders = [trial.path for trial in trials(plan, folder / "runs")]
-    found = gathered(runs, folders, folder / "cache", protocol_of(study, order), progress)
+    folders = [trial.path for trial in planned]
+    found = gathered(runs, folders, folder / MEASURED, protocol_of(study, order), progress)
     finding = concluded(found)
     size = Size(list(runs.captions), runs.seeds, order.steps, order.seed, place="3D")
     about = {"prior": order.prior or study.prior, "device": order.device, "preset": order.preset}

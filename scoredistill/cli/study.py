@@ -25,8 +25,8 @@ class Study(Order):
             print(listing())
             return
         named("study", self.name, {**STUDIES, **SCENE_STUDIES})
-        if self.dry_run and self.name in STUDIES:
-            raise ValueError(f"dry_run is for studies in 3D, and {self.name} is in 2D: leave it out")
+        if self.name in STUDIES and (only := [name for name in ("dry_run", "reuse") if getattr(self, name)]):
+            raise ValueError(f"{only[0]} is for studies in 3D, and {self.name} is in 2D: leave it out")
         if self.dry_run:
             print(forecast(SCENE_STUDIES[self.name], self))
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,9 @@ from scoredistill.studies import SCENE_STUDIES, STUDIES
 from scoredistill.studies.pictured import PICTURES
 from scoredistill.studies.report import Size, write_report
 from scoredistill.studies.study import CAPTIONS, Bench, Finding, Study
+
+VERDICTS = Path(__file__).with_name("verdicts.json")
+"""What the studies found on the embedded priors: study -> prior -> verdict, by `tools/write_studies_doc.py`."""
 
 Captions = Annotated[int, Range(1, len(CAPTIONS))]
 StudySteps = Annotated[int, Range(1, 100_000)]
@@ -38,6 +42,7 @@ class Order(Config):
     out: Path | None = None  # the folder of the page; by default runs/study-NAME-SEED
     preset: str = "study"  # of the runs in 3D: study, fast, paper or low-vram
     processes: Annotated[int, Range(1, 1024)] = 1  # runs in 3D at a time; they share the cores
+    reuse: tuple[Path, ...] = ()  # folders of other studies in 3D, whose runs with the same settings are copied
     dry_run: bool = False  # only print what a study in 3D would run, and what that costs
 
 
@@ -87,11 +92,12 @@ def command(study: Study, bench: Bench, order: Order) -> str:
 
 
 def listing() -> str:
-    """All studies, a line each."""
+    """All studies, a line each, with the verdicts on the embedded priors."""
     every = [(study, "2D") for study in STUDIES.values()] + [(study, "3D") for study in SCENE_STUDIES.values()]
-    width = max(len(study.name) for study, _ in every)
+    width, known = max(len(study.name) for study, _ in every), json.loads(VERDICTS.read_text())
     return "\n".join(
-        f"{study.name:{width}}  {study.title} ({study.paper.upper()}, {study.figure}; {place})"
+        f"{study.name:{width}}  {study.title} ({study.paper.upper()}, {study.figure}; {place}): "
+        + ("; ".join(f"{verdict} on {prior}" for prior, verdict in known.get(study.name, {}).items()) or "not run yet")
         for study, place in every
     )
 

@@ -1,0 +1,58 @@
+"""Runs that several studies need: made once, and copied from one study's folder to the next."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from scoredistill.config import to_plain
+from scoredistill.recipes.recipe import Recipe, changed
+from scoredistill.studies.report import slug
+from scoredistill.sweep.trial import Trial
+
+SWEEP, MEASURED = "runs", "cache"
+"""In the folder of a study in 3D: its sweep, and what was measured of each run."""
+
+
+def reuse(planned: Sequence[Trial], folder: Path, others: Sequence[Path]) -> int:
+    """Copy finished runs with the recipes of `planned`, and their measurements, from other studies; returns how many.
+
+    A run that `folder` has begun is left alone. ValueError in one line for a folder that holds no study in 3D.
+    """
+    finished = {str(_identity(trial.recipe)): trial for other in others for trial in _finished(other)}
+    found = [(trial, finished.get(str(_identity(trial.recipe)))) for trial in planned if trial.state() == "new"]
+    pairs = [(trial, source) for trial, source in found if source is not None]
+    for trial, source in pairs:
+        measured = source.path.parents[1] / MEASURED / slug(source.name)
+        if measured.is_dir():
+            _copy(measured, folder / MEASURED / slug(trial.name))
+        _copy(source.path, trial.path)
+    return len(pairs)
+
+
+def _identity(recipe: Recipe) -> object:
+    """The settings of a run, whatever device it was made on."""
+    return to_plain(changed(recipe, "prior.device", "cpu"))
+
+
+def _finished(study: Path) -> Iterator[Trial]:
+    if not (study / SWEEP).is_dir():
+        raise ValueError(
+            f"{study} is not the folder of a study in 3D: --reuse expects one that `scoredistill study` made"
+        )
+    for path in sorted((study / SWEEP).iterdir()):
+        with suppress(ValueError, OSError):  # no run, or a damaged one
+            if (trial := Trial.open(path)).state() == "done":
+                yield trial
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a folder as a whole: whoever finds `target` finds all of it."""
+    part = target.with_name(f".{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(source, part, ignore=shutil.ignore_patterns(".lock"))
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(part, target)
