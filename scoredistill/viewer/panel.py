@@ -117,12 +117,12 @@ class Panel:
 
     def add_buttons(self, pause: Callable[[], bool], stop: Callable[[], None]) -> None:
         """Buttons to pause the run (`pause` returns whether it is paused now) and to stop it."""
-        toggle = self.gui.add_button("Pause", hint="after the step; the run goes on at a second press")
+        toggle = self.gui.add_button("Pause", hint="pause after the current step; press again to continue")
         halt = self.gui.add_button("Stop", hint="after the step, with a checkpoint and the results, as Ctrl-C does")
 
         @toggle.on_click
         def _(event: Any) -> None:
-            toggle.label = "Go on" if pause() else "Pause"
+            toggle.label = "Continue" if pause() else "Pause"
 
         @halt.on_click
         def _(event: Any) -> None:
