@@ -20,7 +20,7 @@ NoOrFieldOfView = Annotated[float, ZeroOr(1, 170)]
 
 @dataclass(frozen=True)
 class OrbitConfig(Config):
-    """Random cameras around the object, uniform in ranges (METHODS 7.4); lengths in world units.
+    """Random cameras around the object, uniform in ranges; lengths in world units.
 
     Half of the elevations are uniform in degrees, half uniform on the band of the sphere. The azimuths of a batch are
     stratified: one in each of B equal slices, so that every step sees the object from all sides.
@@ -84,7 +84,7 @@ class OrbitConfig(Config):
         return self._distance(radius, fov_deg), fov_deg
 
     def evaluation(self) -> tuple[float, float]:
-        """Radius and field of view (degrees) of the official evaluation camera (METHODS 16.8)."""
+        """Radius and field of view (degrees) of the official evaluation camera."""
         fov_deg = self.evaluation_fov_deg or self.fov_max_deg
         return self.evaluation_radius or self._distance(self.radius_max, fov_deg), fov_deg
 
@@ -95,9 +95,9 @@ class OrbitConfig(Config):
 MVDREAM_ORBIT = OrbitConfig(
     0.0, 30.0, 0.8, 1.0, 15.0, 60.0, constant_size=True, evaluation_radius=3.0, evaluation_fov_deg=40.0
 )
-"""The official cameras of MVDream (METHODS 8.2)."""
+"""The official cameras of MVDream."""
 ZERO123_ORBIT = OrbitConfig(-10.0, 80.0, 3.8, 3.8, 20.0, 20.0)
-"""The official cameras of Zero-1-to-3 (METHODS 8.1)."""
+"""The official cameras of Zero-1-to-3."""
 
 
 def no_cameras(progress: float, batch: int, rng: torch.Generator) -> None:

@@ -148,7 +148,7 @@ def test_a_study_measures_its_runs(tmp_path: Path, capsys: pytest.CaptureFixture
     assert result["holds"] is None
     assert result["settings"]["preset"] == "study"
     page = (tmp_path / "index.html").read_text()
-    assert "SDI against SDS in 3D" in page
+    assert "SDI compared with SDS in 3D" in page
     again = tmp_path.with_name("again")
     assert main([*flags, "--out", str(again), "--reuse", str(tmp_path)]) == 0
     assert json.loads((again / "result.json").read_text())["rows"] == result["rows"]

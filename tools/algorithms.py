@@ -27,7 +27,7 @@ def algorithm(kind: type[MethodConfig]) -> str:
     if issubclass(kind, DistillationConfig):
         return "\n".join(f"> {line}" for line in _terms(kind))
     source = textwrap.dedent(inspect.getsource(kind.__call__)).rstrip()
-    return f"One step, as the file has it:\n\n```python\n{source}\n```"
+    return f"One step, as in the source file:\n\n```python\n{source}\n```"
 
 
 def _terms(kind: type[DistillationConfig]) -> list[str]:

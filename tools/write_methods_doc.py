@@ -32,14 +32,15 @@ INTRODUCTION = """\
 
 Written by `python -m tools.write_methods_doc` from docstrings, settings and counts; do not edit by hand.
 
-Score distillation moves an image x, a render or an image of its own, along a gradient. Most methods have the form
+Score distillation optimizes an image x, which may be a render of a 3D scene, with a gradient that a diffusion model
+gives. Most methods have the form
 
 ```math
 \\nabla_x = w(t)\\, [\\, \\text{target}(x_t, t) - \\text{reference} \\,],\\quad x_t = \\alpha x + \\sigma \\kappa
 ```
 
-and differ in their terms. Each has a page of its own, made from its file: the equation, one step as an algorithm, all
-settings, the cost, and what the studies found.
+and differ in these terms. Each method has its own page, generated from its source file: the equation, one step as an
+algorithm, all settings, the cost, and what the studies found.
 """
 SYMBOLS = """\
 ## Symbols
@@ -47,44 +48,44 @@ SYMBOLS = """\
 | symbol | in code | meaning |
 |---|---|---|
 | x | `x`, `rgb` | the image in the prior's space, and its pixels |
-| t, r, s | `t`, `r`, `s` | diffusion time in [0, 1], and a second one above or below it |
-| α, σ, σ̄ | `alpha`, `sigma`, `sbar` | the prior's signal and noise scales at t, and σ / α |
-| κ, ε | `kappa`, `eps` | the injected noise; ε ~ N(0, I) is fresh |
+| t, r, s | `t`, `r`, `s` | diffusion time in [0, 1]; a second time above or below it |
+| α, σ, σ̄ | `alpha`, `sigma`, `sbar` | the prior's signal and noise scales at t; σ / α |
+| κ, ε | `kappa`, `eps` | the noise that is added to x; ε ~ N(0, I) is sampled anew at every step |
 | ε_g | `eps_g` | the prior's noise prediction under guidance, eps_null + scale (eps_text − eps_null) |
-| ε_c, ε_text, ε_empty, ε_negative | `eps_c`, ... | unguided predictions: for text, empty and negative prompt |
-| ε_φ | `eps_phi` | the prediction of a learner that is trained on the renders |
+| ε_c, ε_text, ε_empty, ε_negative | `eps_c`, ... | unguided noise predictions for text, empty and negative prompt |
+| ε_φ | `eps_phi` | the noise prediction of a learner, which is trained on the renders |
 | D, Dec | `x0`, `decode` | the one-step denoised image x_t / α − σ̄ ε_g, and the prior's decoder to pixels |
-| y, camera | | the text, with its view words; the camera pose |
+| y, camera | | the text, including its view words; the camera pose |
 
 `scoredistill methods` lists the methods in a terminal, `scoredistill methods dsd` describes one, `--cite dsd` prints
-its BibTeX. Every setting is a flag: `scoredistill image "a red car" --method dsd --method.ode-steps 20`. A method of
-your own is one short file: [extending.md](extending.md#a-method).
+its BibTeX entry. Every setting is a flag: `scoredistill image "a red car" --method dsd --method.ode-steps 20`. Your own
+method is one short file: [extending](extending.md#a-method).
 
-In 3D the preset `paper` is the method's official configuration: scene, light, losses, cameras, resolution over the
-run, batch, prompts and reduction ([recipes/official.py](../scoredistill/recipes/official.py); ISM's is for
-`--scene splats`). A method's text says what differs. Everywhere Adam has betas .9 and .99, the random background is one
-color for a whole batch, and samples of rays end where the transmittance falls below .1 %.
+In 3D, the preset `paper` is the method's official configuration: scene, lighting, losses, cameras, resolution over the
+run, batch size, prompts and gradient reduction ([recipes/official.py](../scoredistill/recipes/official.py); that of ISM
+is for `--scene splats`). Each method's page states the differences. For all methods, Adam has betas .9 and .99, a
+random background has one color for the whole batch, and rays end where the transmittance falls below .1 %.
 """
 COST_INTRODUCTION = f"""\
 ## Scales and cost
 
-Guidance scales of the official code, and of the preset `fast`, tuned on the embedded prior. Calls are evaluations of
-the denoiser that wait for each other, rows the images that they evaluate for one image distilled: counted, per update,
-over a run of {UPDATES}; what is computed once is spread over them; a learner's evaluations and its training are
-included. A negative prompt adds rows where it stands beside the empty prompt; CSD phases it in.
+The table lists the guidance scales of the official code and those of the preset `fast`, which are tuned on the embedded
+prior, and the cost of one update. *Calls* are sequential evaluations of the denoiser; *rows* are the images in their
+batches, for one distilled image. Both are counted over a run of {UPDATES} updates and averaged, so the cost of what is
+computed once is spread over the run. Evaluations and training of a learner are included. A negative prompt adds rows if
+it is used in addition to the empty prompt; CSD phases it in over the run.
 """
 STUDIES_HEAD = "## In the studies\n"
 STUDIED = """\
-Twelve captions by four seeds in 2D, mean ± standard deviation over the seeds; of the last column less is better
-([all methods, and what the columns are](../studies.md)):
+Twelve captions with four seeds each in 2D, mean ± standard deviation over the seeds. Lower is better for the Frechet
+distance, higher for all other columns but diversity ([all methods, and what the columns mean](../studies.md)):
 """
 CLAIMS = """\
-Claims of its paper. A verdict asks every part of a claim to hold; [studies.md](../studies.md) has the
-parts:
+Claims of the method's paper. A claim holds only if all of its parts do; [studies](../studies.md) lists the parts:
 """
 CARRIED = """\
-Presets as they are on the embedded prior, whose times are those of equal noise; on published models times are the
-official ones.
+The columns `fast` and `paper` show the presets on the embedded prior, for which diffusion times are converted to equal
+noise levels; published models use the official times.
 """
 COMMANDS = """\
     scoredistill image "a red car" --method {name}
@@ -95,8 +96,8 @@ PICTURE = """\
 
 ![DDIM and {title}: a purple snowman, an orange hamburger](../images/methods/{name}.webp)
 
-Two captions on the embedded prior, the first seed: of each pair DDIM on the left, this method on the right, 120 steps
-with the preset `fast` (from [the study of all methods](../studies.md)).
+Two captions on the embedded prior, the first seed. In each pair, DDIM is on the left and this method on the right,
+after 120 steps with the preset `fast` (from [the study of all methods](../studies.md)).
 """
 
 
@@ -130,13 +131,13 @@ def page(name: str) -> str:
         [
             f"# {_heading(about)}\n",
             "<!-- Written by `python -m tools.write_methods_doc`; do not edit by hand. -->\n",
-            f"{about.source}, *{about.paper}*. All of it is in [{source}](../../{source}).\n",
+            f"{about.source}, *{about.paper}*. Source: [{source}](../../{source}).\n",
             f"```math\n{latex(about.equation)}\n```\n",
             f"{_prose(about.text)}\n",
             COMMANDS.format(name=name),
             "## Algorithm\n",
             f"{algorithm(kind)}\n",
-            "[Symbols](../methods.md#symbols); times are snapped to the prior's table.\n",
+            "[Symbols](../methods.md#symbols). Times are rounded to the entries of the prior's schedule.\n",
             _picture(name),
             "## Settings\n",
             table(("setting", "meaning", "default", *TABLE_PRESETS), settings),

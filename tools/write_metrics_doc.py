@@ -29,24 +29,25 @@ INTRODUCTION = """\
 Written by `python -m tools.write_metrics_doc` from the metrics' files and [their
 curves](../benchmarks/results/metrics/curves.md); do not edit by hand.
 
-    scoredistill metrics                                            # the list, and whether the weights are at hand
-    scoredistill evaluate runs/a-red-car-sdi-0 runs/a-red-car-sdi-1 # what needs no weights, and the judge's on Toybox
+    scoredistill metrics                                            # the list, and whether the weights are installed
+    scoredistill evaluate runs/a-red-car-sdi-0 runs/a-red-car-sdi-1 # what needs no weights; on Toybox, the judge's
     scoredistill evaluate runs/* --metric clip-score clip-iqa image-reward --protocol sdi
     scoredistill evaluate runs/* --metric lpips fid clip-sim --reference prior --protocol dsd
 
-`evaluate` prints a table of the runs, the means of each method, and one row for each set of runs that differ in their
-seeds only. `compare` takes the same flags. Priors: *all*, or *toybox*, for the embedded priors and files of Toybox
-weights, whose toys the judge knows. On other priors the judge is silent.
+`evaluate` prints a table of the runs, the means of each method, and one row for each set of runs that differ only in
+their seeds. `compare` takes the same flags. The column *priors* says where a metric is meaningful: *all*, or *toybox*,
+which means the embedded priors and files of Toybox weights, whose toys the judge knows. For other priors the judge's
+metrics are left out.
 """
 SETS = """\
 ## Sets of runs
 
-`lpips`, `diversity` and the four distances are of all results of a set: runs with the same settings but for the
-seeds. A 3D scene is one result, seen by the cameras of the protocol; each image of a flat scene is one result.
-Pairwise metrics compare results at the same camera and need two of them. Distances compare all views of a set to
-reference pictures: `--reference FOLDER`, its pictures as they are (transparent ones before white), or `--reference
-prior`, as many DDIM samples of the runs' own prior for the prompt as there are views (30 evaluations, guidance 7.5;
-Toybox 4). Both need two or more. FID depends on the number of pictures: compare equal counts only.
+`lpips`, `diversity` and the four distances are computed for all results of a set: runs that differ only in their seeds.
+A 3D scene is one result, seen by the cameras of the protocol; each image of a 2D run is one result. Pairwise metrics
+compare results at the same camera and need two of them. Distances compare all views of a set with reference pictures:
+either `--reference FOLDER`, whose pictures are taken as they are (transparent ones in front of white), or `--reference
+prior`, as many DDIM samples of the runs' own prior for the prompt as there are views (30 evaluations, guidance scale
+7.5; Toybox 4). Both need two pictures or more. FID depends on the number of pictures: compare equal counts only.
 """
 VIEWS = """\
 ## The measured views
@@ -55,29 +56,30 @@ VIEWS = """\
 |---|---|---|
 """
 VIEWS_END = """
-The papers do not print their cameras. `sdi` and `dsd` take those of the official code of both (threestudio's test
-views): elevation 15, distance and field of view of its evaluations, which are 2.0 and 70 degrees for SDI and DSD in
-the preset `paper`, 512 pixels, before the learned background where the scene has one, else before the run's
-background color. The number of views is the papers': 50 a prompt (SDI, section 6.1), and 100 renders of 10 shapes
-(DSD, section 4.2), so 10 of each. The official azimuths are 120 with the first one twice; these are even around
-without. `quick` is what `generate` itself measures; sharpness counts pixels, so compare runs under one protocol only.
+The papers do not state their cameras. `sdi` and `dsd` use those of the official code of both (threestudio's test
+views): elevation 15 degrees, and the distance and field of view of its evaluations, which are 2.0 and 70 degrees for
+SDI and DSD in the preset `paper`; 512 pixels; the learned background if the scene has one, otherwise the run's
+background color. The number of views is that of the papers: 50 per prompt (SDI, section 6.1), and 100 renders of 10
+shapes, so 10 of each (DSD, section 4.2). The official code has 120 azimuths, the last equal to the first; here they are
+evenly spaced without a repetition. `quick` is what `generate` itself measures. Sharpness depends on the resolution, so
+compare runs under one protocol only.
 """
 WEIGHTS = """\
 ## Weights
 
-Nothing is downloaded by `evaluate` and `compare`: weights are taken from `--weights FOLDER` (of CLIP from `--clip
-FOLDER`) or from the caches of the hub (`HF_HOME`) and of torch (`TORCH_HOME`), and where they are missing the error
-names the command that fetches them. So `HF_HUB_OFFLINE` changes nothing. Pickled files are read by torch's
-weights-only reader, which runs no code of theirs. The networks of CLIP and ImageReward need `pip install
+`evaluate` and `compare` never download anything. Weights are read from `--weights FOLDER` (those of CLIP from `--clip
+FOLDER`) or from the caches of the hub (`HF_HOME`) and of torch (`TORCH_HOME`); if they are missing, the error names the
+command that downloads them. `HF_HUB_OFFLINE` therefore makes no difference. Pickled files are read by torch's
+weights-only reader, which executes no code from them. The networks of CLIP and ImageReward need `pip install
 "scoredistill[sd]"`.
 """
 VALIDATION = """\
-## What they were shown to measure
+## Validation
 
-True renders of Toybox were degraded step by step; a metric of quality must change in one direction at every step of
-the degradation that it claims to measure, beyond two standard errors, paired by toy. Published metrics have no
-weights here: they were compared with their reference implementations on the same random weights, to 1e-4, and not
-with renders.
+True renders of Toybox were degraded step by step. A metric of quality must change in one direction at every step of the
+degradation that it claims to measure, by more than two standard errors, paired by toy. For metrics with published
+networks no weights were available; they were compared with their reference implementations on the same random weights,
+to 1e-4, but not validated on renders.
 
 ![The metrics against six degradations](images/metrics.png)
 """
@@ -140,17 +142,18 @@ def _parts() -> str:
 PARTS = """\
 ## Faces
 
-`face_right`, `face_behind` and `parts_right` are of a network that learned from the renderer which parts are visible
-([its card](../scoredistill/weights/toybox-parts.md)); on prompts of other kinds they are absent. Compare them with true
-renders from the same cameras: of the views that show a face the meter misses some. On held-out toys:
+`face_right`, `face_behind` and `parts_right` come from the part meter, a network that learned from the renderer which
+parts are visible ([model card](../scoredistill/weights/toybox-parts.md)); prompts of other kinds have no values.
+Compare them with true renders from the same cameras, because the part meter misses some of the visible faces. On
+held-out toys:
 
 """
 TWINS = """\
-The twins of CLIP-IQA in the judge's features (the softmax between the mean features of intact and of degraded
-renders) are not shown as metrics. That of quality and that of realism are not monotone. That of sharpness falls with
-blur (from .553 to .498), but saturation moves it four times as far (.404 to .648) and noise raises it; `sharpness`
-ranks blur without the judge and is unmoved by saturation. Without CLIP's weights there is no metric of quality or
-realism.
+The twins of CLIP-IQA are its counterparts in the judge's features: the softmax between the mean features of intact and
+of degraded renders. They are not offered as metrics. Those of quality and of realism are not monotone. That of
+sharpness falls with blur (from .553 to .498), but saturation moves it four times as far (.404 to .648) and noise raises
+it; `sharpness` ranks blur without the judge and is not affected by saturation. Without CLIP's weights there is no
+metric of quality or realism.
 """
 
 

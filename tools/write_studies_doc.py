@@ -35,22 +35,29 @@ INTRODUCTION = """\
 
 Written by `python -m tools.write_studies_doc` from [the results](../benchmarks/results/studies); do not edit by hand.
 
-The figures and tables of the SDI and DSD papers as experiments: what the paper claims, what was measured (± one
-standard error or a 95 % interval in sentences, one standard deviation in tables), whether it holds. `scoredistill study
-NAME --prior PRIOR` runs one and writes a page of its own with all pictures, plots and settings. A verdict asks every
-part of a claim to hold, so where one does not, read the parts: the pictures often say more.
+The figures and tables of the SDI and DSD papers as experiments. Each study quotes a claim of the paper, states what was
+measured, and concludes whether the claim holds. `scoredistill study NAME --prior PRIOR` runs a study and writes its own
+page with all pictures, plots and settings.
 
-A study in 3D is a sweep: every arm with every caption and seed, in folders of their own, with preset `study`. Killed
-anywhere, the same command goes on. Arms are compared over pairs of equal caption and seed, with 95 % intervals; what is
-open says how many pairs would decide. Beside the judge's metrics the table holds the distance to the true shape
-(`evaluate/geometry.py`): Chamfer distance, normals, overlap and volume against the nearest of sixteen toys that the
-caption describes, and the share of views from behind that the judge takes for a front.
+How to read the results:
+
+- A claim holds only if all of its parts do. If it does not, read the parts; the pictures often say more.
+- In sentences, ± is one standard error and [a, b] a 95 % interval; in tables, ± is one standard deviation.
+- "A less B" in a sentence is the difference A − B.
+- A study in 3D is a sweep with preset `study`: every arm (a method or a setting) with every caption and seed, each run
+  in its own folder. If it is killed, the same command continues it. Arms are compared over pairs with equal caption and
+  seed; for an undecided part, the text says how many pairs would decide it.
+- In 3D the tables contain, in addition to the judge's metrics, the distance to the true shape (`evaluate/geometry.py`):
+  Chamfer distance, normals, overlap and volume against the nearest of sixteen toys that the caption describes. The
+  column `front_behind` is the share of views from behind that the judge takes for a front.
+
+Examples:
 
     scoredistill study sdi_against_sds --dry-run                             # what it would run, hours and gigabytes
     scoredistill study sdi_against_sds --prior toybox-mv --processes 2
     scoredistill study sdi_table_1 --prior sd --preset paper --dry-run       # the paper's size: 43 prompts, 50 views
 """
-NOTE = "n counts images in 2D, runs of each method in 3D. A dash: not run on that prior yet.\n"
+NOTE = "n is the number of images in 2D, and of runs per arm in 3D. A dash: not run on that prior yet.\n"
 
 
 def take_over(folder: Path) -> None:

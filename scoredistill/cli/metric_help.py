@@ -11,7 +11,7 @@ from scoredistill.runs.metric_weights import NEEDED, missing
 BETTER = {True: "higher", False: "lower", None: "neither"}
 NOTES = (
     "priors: all, or toybox (embedded priors and files of Toybox weights)",
-    "weights: none needed, embedded, cached, or missing; nothing is downloaded by evaluate and compare",
+    "weights: none (not needed), embedded, cached or missing; evaluate and compare download nothing",
 )
 
 

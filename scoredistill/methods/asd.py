@@ -18,11 +18,11 @@ from scoredistill.methods.weights import WEIGHTS, Weight
 class ASD(DistillationConfig):
     """Asynchronous Score Distillation: grad = w(t) [eps_g(x_t, t, y) - eps_c(x_r, r, y)],  r = t + delta (t - t_min) u.
 
-    Ma et al. 2024, official code: u ~ U[0, 1), the same fresh noise at both times; the window of t slides linearly
-    from [t_min_start, t_max] to [t_min, t_max_late] over the run; `perp_neg` of the Perp-Neg weights in the target,
-    none in the reference; the distance is at most what is left up to the last time. That code evaluates both times in
-    one call of the prior, here they are two. Differs from it in preset `paper`: Adam with a first beta of .9 instead of
-    AdamW with 0, and a background without a hash grid.
+    Ma et al. 2024, official code: u ~ U[0, 1), and both times use the same fresh noise. The range of t moves
+    linearly from [t_min_start, t_max] to [t_min, t_max_late] over the run. The target uses the share `perp_neg` of
+    the Perp-Neg weights, the reference none. r never exceeds the last time. The official code evaluates both times
+    in one call of the prior; here they are two. Other differences in preset `paper`: Adam with a first beta of .9
+    instead of AdamW with 0, and a background without a hash grid.
     """
 
     scale: GuidanceScale = 7.5  # guidance scale, null + scale (text - null)

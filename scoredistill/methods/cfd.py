@@ -40,17 +40,18 @@ class NoiseMap:
 class CFD(MethodConfig):
     """Consistent Flow Distillation: grad = w(t) [eps_g(x_t, t, y) - kappa] / mean |eps_g - kappa|.
 
-    Yan et al. 2025, official code (configs/cfd/2d.yaml): t falls linearly and kappa is fixed, the clean-flow ODE; with
-    `churn` = gamma, kappa <- sqrt(1 - gamma) kappa + sqrt(gamma) N(0, I) at every step, its SDE. `normalize` is the
-    code's weight "dmd", the mean over each image. Differs from the paper: views see one map of noise by their
-    direction, which that code also offers, where the paper renders noise that lies on the surface. Preset `paper` has
-    the scene of that code's sd-stage1.yaml; differs: its scale of 75, its faster fall of t at first, its losses on
-    decoded pixels and on the smoothness of normals.
+    Yan et al. 2025, official code (configs/cfd/2d.yaml): t falls linearly and kappa is fixed, which gives the
+    clean-flow ODE. With `churn` = gamma, kappa <- sqrt(1 - gamma) kappa + sqrt(gamma) N(0, I) at every step, which
+    gives its SDE. `normalize` is the code's weight "dmd"; the mean is over each image. Differs from the paper: all
+    views read one map of noise according to their direction, an option of the official code, whereas the paper
+    renders noise attached to the surface. Preset `paper` uses the scene of the code's sd-stage1.yaml without its
+    scale of 75, its faster decrease of t at the beginning, and its losses on decoded pixels and on the smoothness
+    of normals.
     """
 
     scale: GuidanceScale = 8.0  # guidance scale, null + scale (text - null)
     churn: Fraction = 0.0  # share of fresh noise mixed into the fixed noise at every step
-    normalize: bool = True  # divide the gradient of each image by its mean size
+    normalize: bool = True  # divide the gradient of each image by its mean absolute value
     t_min: DiffusionTime = 0.02  # diffusion time at the end of the run
     t_max: DiffusionTime = 0.98  # diffusion time at the start of the run
     weight: Weight = "constant"  # w(t): sigma / alpha, sigma^2 or 1

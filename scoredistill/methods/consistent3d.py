@@ -25,10 +25,11 @@ TOP = 0.98
 class Consistent3D(DistillationConfig):
     """Consistent3D: grad = w(t) clip[eps_g(x_t, t, y) - eps_g(x_s, s, y)],  x_s one DDIM step t -> s below x_t.
 
-    Wu et al. 2024: the noise is fixed; s falls with the root of progress from t_start to t_end, t = s + gap; guidance
-    scale and elementwise clip go linearly from their first to their last values. Differs from the paper: the sign is
-    the official code's, which contracts; the one derived there expands (METHODS D14). Differs from that code in preset
-    `paper`: Adam instead of Adan, and the eight views of a step are evenly around, not in two groups of four.
+    Wu et al. 2024: the noise is fixed. s falls with the square root of progress from t_start to t_end, and t = s +
+    gap. The guidance scale and the bound of the elementwise clip change linearly from their first to their last
+    values. Differs from the paper: the sign is that of the official code, with which the update contracts; with the
+    sign derived in the paper it expands. Differs from the official code in preset `paper`: Adam instead of Adan,
+    and the eight views of a step are evenly spaced around the object, not in two groups of four.
     """
 
     scale: GuidanceScale = 101.0  # guidance scale at the start of the run, null + scale (text - null)

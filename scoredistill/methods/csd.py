@@ -21,15 +21,16 @@ from scoredistill.randomness import gaussian
 class CSD(MethodConfig):
     """Classifier Score Distillation: grad = w(t) [eps_text - n eps_negative - (1 - n) eps_empty].
 
-    Yu et al. 2024, first stage of the official code: n grows from 0 to `negative_share` over the first `ramp` of the
-    run, after which t stays below `t_max_late`. The coefficients sum to zero; without a negative prompt this is the
-    score of the implicit classifier, eps_text - eps_empty. Perp-Neg's directions begin at eps_negative, not at
-    eps_empty. The code divides the gradient by its norm (reduction `unit_norm`). Preset `paper` is its csd-if.yaml;
-    differs: any prior instead of DeepFloyd IF, and the cameras of the first tenth are not only front and back.
+    Yu et al. 2024, first stage of the official code: n grows from 0 to `negative_share` over the first `ramp` of
+    the run, after which t stays below `t_max_late`. The coefficients sum to zero. Without a negative prompt this is
+    the score of the implicit classifier, eps_text - eps_empty. Perp-Neg's directions are relative to eps_negative
+    instead of eps_empty. The official code divides the gradient by its norm (reduction `unit_norm`). Preset `paper`
+    is its csd-if.yaml, except that it takes any prior instead of DeepFloyd IF, and that the cameras of the first
+    tenth of the run are not only front and back.
     """
 
-    negative_share: Fraction = 1.0  # share of the negative prompt in what is subtracted, at the end of the ramp
-    ramp: Fraction = 0.5  # share of the run over which negative_share is reached, and after which t_max_late holds
+    negative_share: Fraction = 1.0  # share of the negative prompt in the subtracted score, after the ramp
+    ramp: Fraction = 0.5  # share of the run until negative_share is reached and t_max_late applies
     perp_neg_factor: NonNegative = 3.0  # factor on the Perp-Neg weights
     t_min: DiffusionTime = 0.02  # smallest diffusion time
     t_max: DiffusionTime = 0.98  # largest diffusion time
@@ -37,7 +38,7 @@ class CSD(MethodConfig):
     weight: Weight = "constant"  # w(t): sigma / alpha, sigma^2 or 1
     reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
-    OFFICIAL: ClassVar[Values] = {"reduction": "unit_norm"}  # METHODS 16.2
+    OFFICIAL: ClassVar[Values] = {"reduction": "unit_norm"}
     # CSD has no term that removes noise from free pixels, so Toybox runs avoid low t.
     TOYBOX: ClassVar[Values] = {
         "t_min": carried_time(0.35),

@@ -1,4 +1,4 @@
-"""The master form of score distillation (METHODS 3), of which most methods are a choice of terms.
+"""The master form of score distillation, of which most methods are a choice of terms.
 
     x_t    = alpha x + sigma kappa                          noise(query, x, t, r) -> kappa
     grad_x = w(t) [ target(x_t, t) - reference(x, kappa, r) ]

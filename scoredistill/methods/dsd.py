@@ -53,29 +53,30 @@ class Trajectories:
 class DSD(DistillationConfig):
     """Diverse Score Distillation: grad = w(t) [eps_g(x_t, t, y) - eps_c(x_r, r, y)],  r = t + delta (t - t_min).
 
-    Xu et al. 2024, algorithm 3: x_t and x_r are x with the noise kappa that the asset's own ODE predicts at r, cached
-    for each condition; "random" and "fixed" noise are their table 3. t falls by `law`. Differs from the paper: t, w
-    and the law are the official code's, whose delta is "random", times U[0, 1), and whose end is "exact"; r never
-    exceeds the last time. Differs from that code in preset `paper`: the loss on convexity, of weight 1 throughout and
-    not clamped, is in the camera's frame, and results are rendered as plain albedo, not in diffuse light.
+    Xu et al. 2024, algorithm 3: x_t and x_r are x with the noise kappa that the asset's own ODE predicts at r; the
+    ODE is cached for each condition. The noise sources "random" and "fixed" are the ablation of their table 3. t
+    falls according to `law`. Differs from the paper: t, w and the law are those of the official code, which uses
+    `delta_mode` "random" (delta times U[0, 1)) and `ode_end` "exact"; r never exceeds the last time. Differs from
+    that code in preset `paper`: the convexity loss, which has weight 1 throughout and is not clamped, is computed
+    in the camera's frame, and results are rendered as plain albedo, not under diffuse light.
     """
 
     scale: GuidanceScale = 7.5  # guidance scale, null + scale (text - null)
     reference_scale: GuidanceScale = 1.0  # guidance scale of the reference
     ode_scale: GuidanceScale = 7.5  # guidance scale of the asset's ODE
     ode_steps: Iterations = 10  # DDIM steps of the asset's ODE
-    ode_end: End = "grid"  # where the ODE's direction is read: at a point of its grid, or exactly at the second time
-    rounding: Rounding = "floor"  # the point of the grid: floor the noisier neighbor, ceil the cleaner one
+    ode_end: End = "grid"  # time of the ODE's noise prediction: a point of its grid, or exactly the second time
+    rounding: Rounding = "floor"  # which neighboring grid point: floor the noisier, ceil the cleaner one
     noise_source: Literal["ode", "random", "fixed"] = "ode"  # where kappa comes from
     delta: Fraction = 0.1  # distance r - t, in units of t - t_min
     delta_mode: Literal["fixed", "random", "grid"] = "fixed"  # delta, delta times U[0, 1), or a step of the ODE's grid
     t_min: DiffusionTime = 0.32  # diffusion time at the end of the run
     t_max: DiffusionTime = 0.98  # diffusion time at the start of the run
-    law: Literal["sqrt", "linear"] = "sqrt"  # how t falls: with the square root of progress, or linearly
+    law: Literal["sqrt", "linear"] = "sqrt"  # how t falls with progress: by its square root, or linearly
     weight: Weight = "sigma_squared"  # w(t): sigma / alpha, sigma^2 or 1
     reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
-    OFFICIAL: ClassVar[Values] = {"delta_mode": "random", "ode_end": "exact"}  # METHODS 6.3
+    OFFICIAL: ClassVar[Values] = {"delta_mode": "random", "ode_end": "exact"}
     TOYBOX: ClassVar[Values] = {
         "scale": 2.5,
         "reference_scale": 2.5,  # as in algorithm 2: below the target's, the rest is CSD and burns free pixels
@@ -97,7 +98,7 @@ class DSD(DistillationConfig):
         "t_max": 1.0,
     }
     TOYBOX_IMAGE: ClassVar[Values] = {"descent": 20.0, "falling": False, "noise": 0.0}
-    # METHODS 6.4: the same rule with the picture and the pose in place of the text; t falls through SDS's whole range.
+    # The same rule with the picture and the pose in place of the text; t falls through SDS's whole range.
     PICTURE: ClassVar[Values] = {"scale": 3.0, "ode_scale": 3.0, "t_min": 0.2, "t_max": 0.85}
     view_prompting: ClassVar[str] = "perp-neg"
     gradient_norm: ClassVar[float] = 0.15
@@ -137,7 +138,7 @@ def one_grid_step_above(steps: int) -> SecondTimeRule:
 
 
 def ode_direction(scale: float = 7.5, steps: int = 10, end: End = "grid", rounding: Rounding = "floor") -> NoiseRule:
-    """kappa = eps_g(x_r, r), x_r where DDIM from eps* stands at r after at most `steps` steps (Xu et al. 2024).
+    """kappa = eps_g(x_r, r), where DDIM from eps* reaches x_r in at most `steps` steps (Xu et al. 2024).
 
     "grid": r snapped to the grid as in their algorithm 2, "floor" to the noisier point, "ceil" to the cleaner one; the
     predictions are cached, so that a step whose points are known evaluates nothing. "exact": as in their 3D code one
@@ -222,7 +223,7 @@ def dsd_2d(
 
     x <- x - (ode_steps / steps) sbar_t [eps_g(x_t, t) - eps_g(x_r, r)],  t = T (1 - i / steps),  r = t + T / ode_steps,
     from x = D(eps*, T). Xu et al. 2024, algorithm 2. Differs from the paper: start, step and grid are those that its
-    proof needs, not those that it prints (METHODS 6.2). `like` gives shape and precision.
+    proof needs, not those that it prints. `like` gives shape and precision.
     """
     schedule, conditions = query.prior.schedule, query.conditions
     top = schedule.snap(torch.ones(len(like), dtype=torch.float64))

@@ -18,9 +18,9 @@ from scoredistill.methods.weights import WEIGHTS, Weight
 class ESD(LearnedMethod):
     """Entropic Score Distillation: grad = w(t) [eps_g - lam eps_phi(x_t, t, y) - (1 - lam) eps_phi(x_t, t, y, camera)].
 
-    Wang et al. 2024 (ESD): classifier-free guidance of phi over the camera, of canonical scale 1 - lam. lam = 0 is
-    VSD; lam = 1 leaves the score of all views together, whose entropy it maximizes. All else is as in VSD, from whose
-    configuration the official code runs.
+    Wang et al. 2024 (ESD): the reference is classifier-free guidance of phi over the camera, with guidance scale 1
+    - lam. lam = 0 is VSD; lam = 1 leaves only the score of all views together, whose entropy it maximizes.
+    Everything else is as in VSD, whose configuration the official code uses.
     """
 
     lam: Fraction = 0.5  # share of the camera-free score in the reference
@@ -28,11 +28,11 @@ class ESD(LearnedMethod):
     t_min: DiffusionTime = 0.02  # smallest diffusion time
     t_max: DiffusionTime = 0.98  # largest diffusion time
     t_max_late: DiffusionTime = 0.5  # largest diffusion time late in the run
-    late: Fraction = 0.2  # share of the run after which t_max_late holds
+    late: Fraction = 0.2  # share of the run after which t_max_late applies
     weight: Weight = "sigma_squared"  # w(t): sigma / alpha, sigma^2 or 1
     reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
-    OFFICIAL: ClassVar[Values] = {"learner_lr": 1e-4, "learner_start": "published"}  # METHODS 4.3, 16.6
+    OFFICIAL: ClassVar[Values] = {"learner_lr": 1e-4, "learner_start": "published"}
     TOYBOX: ClassVar[Values] = {"scale": 2.5, "learner_lr": 1e-3, "learner_start": "prior"}
     front_deg: ClassVar[float] = 30.0
     gradient_norm: ClassVar[float] = 0.15

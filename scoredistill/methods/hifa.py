@@ -30,16 +30,17 @@ from scoredistill.randomness import gaussian
 class HiFA(MethodConfig):
     """HiFA: grad = w(t) [eps_g(x_t, t, y) - eps],  grad_rgb = image_weight w(t) [rgb - Dec(D)] / sbar(t).
 
-    Zhu et al. 2024, settings of threestudio: t falls with the root of progress; the image D denoised from x_t is
-    compared with the render in both spaces, its pixels clamped to [0, 1] as that code's decoder does. `denoising_steps`
-    > 1 is the authors' own code (theirs: 4). Differs from the paper: the z-variance loss belongs to the scene.
+    Zhu et al. 2024, settings of threestudio: t falls with the square root of progress. The image D denoised from
+    x_t is compared with the render in both spaces, latents and pixels; its pixels are clamped to [0, 1], as
+    threestudio's decoder does. `denoising_steps` > 1 follows the authors' own code (4 there). Differs from the
+    paper: the z-variance loss is part of the scene.
     """
 
     scale: GuidanceScale = 101.0  # guidance scale, null + scale (text - null)
     t_min: DiffusionTime = 0.3  # diffusion time at the end of the run
     t_max: DiffusionTime = 0.98  # diffusion time at the start of the run
-    image_weight: NonNegative = 0.01  # weight of the loss on pixels; 0 leaves it out
-    denoising_steps: Iterations = 1  # evaluations of the prior for one denoised image, at most
+    image_weight: NonNegative = 0.01  # weight of the loss on pixels; 0 disables it
+    denoising_steps: Iterations = 1  # largest number of evaluations of the prior per denoised image
     weight: Weight = "sigma_squared"  # w(t): sigma / alpha, sigma^2 or 1
     reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 

@@ -28,7 +28,7 @@ def inverted_noise(scale: float, steps_per_unit: float, entropy: float = 0.0, st
     Args: guidance `scale` of the inversion (negative works best in 3D, their fig. 10); int(steps_per_unit t) steps,
     at least one; standard deviation `entropy` sigma of the Gaussian noise added; smallest timestep `start` evaluated,
     for priors that predict badly at the lowest noise levels. Differs from the official code: kappa is re-noised to
-    level t, as the paper says (METHODS D1).
+    level t, as the paper says.
     """
 
     def rule(query: Query, x: X, t: Time, r: Time) -> X:

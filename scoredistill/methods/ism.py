@@ -31,12 +31,14 @@ from scoredistill.randomness import gaussian
 class ISM(MethodConfig):
     """Interval Score Matching: grad = factor w(t) [eps_g(x_t, t, y) - eps_s(x_s, s)],  s = t - delta.
 
-    Liang et al. 2024: x_s by DDIM inversion of x in strides, x_t by one step s -> t along eps_s, both under the empty
-    prompt at `inversion_scale`. Form "code": one t for the whole batch, t_max and delta go from their first values to
-    `t_max_late` and `delta` over the first `warm` of the run, x starts with the noise of the lowest level. Form
-    "paper" has none of these: one t for each image in [t_min, t_max], `delta` all along, x as it is. The code sums
-    over its four views (reduction `sum_over_batch`), to which the losses of its splats are relative. Differs from that
-    code: images are neither flipped nor replaced by depth maps, and splats start as a ball, not from Point-E.
+    Liang et al. 2024: x_s is obtained by DDIM inversion of x with steps of length `stride`, x_t by one more step s
+    -> t along eps_s, both under the empty prompt with guidance `inversion_scale`. In the form "code", t is the same
+    for the whole batch, t_max and delta change from their first values to `t_max_late` and `delta` over the first
+    `warm` of the run, and the inversion starts from x with the noise of the lowest level. The form "paper" has none
+    of these: each image has its own t in [t_min, t_max], `delta` is constant, and the inversion starts from x
+    itself. The official code sums over its four views (reduction `sum_over_batch`); the losses of its splats are
+    relative to this sum. Differs from that code: images are neither flipped nor replaced by depth maps, and splats
+    start from a ball, not from Point-E.
     """
 
     scale: GuidanceScale = 7.5  # guidance scale, null + scale (text - null)
@@ -54,7 +56,7 @@ class ISM(MethodConfig):
     weight: Weight = "sbar"  # w(t): sigma / alpha, sigma^2 or 1
     reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
-    OFFICIAL: ClassVar[Values] = {"reduction": "sum_over_batch"}  # METHODS 16.5
+    OFFICIAL: ClassVar[Values] = {"reduction": "sum_over_batch"}
     # A larger interval than the paper's: only the difference of the two predictions removes noise from free pixels.
     TOYBOX: ClassVar[Values] = {"scale": 2.5, "delta": 0.2, "delta_start": 0.2}
     TOYBOX_IMAGE: ClassVar[Values] = {"descent": 45.0, "noise": 0.0}  # Adam keeps the background noisy

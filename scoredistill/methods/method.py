@@ -96,8 +96,8 @@ class LearnedMethod(DistillationConfig):
     """Settings of a method that trains a second score on the renders: low-rank adapters on the prior's network."""
 
     learner_rank: Annotated[int, Range(1, 1024)] = 4  # rank of the learner's adapters
-    learner_lr: LearningRate = 3e-3  # learning rate of the learner; the papers' 1e-4 is for 25 times as many steps
-    learner_start: Literal["prior", "published"] = "prior"  # equal to the prior, or with a random camera network
+    learner_lr: LearningRate = 3e-3  # learning rate of the learner; the papers use 1e-4 for 25 times as many steps
+    learner_start: Literal["prior", "published"] = "prior"  # initially the prior, or with a random camera network
 
     needs_learner: ClassVar[bool] = True
 

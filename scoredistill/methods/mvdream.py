@@ -22,20 +22,21 @@ from scoredistill.randomness import gaussian
 class MVDream(MethodConfig):
     """MVDream: grad = w(t) / sbar [x - D'],  D' = D_g [1 - rescale + rescale std(D_c) / std(D_g)].
 
-    Shi et al. 2024, settings of threestudio: regression of x, noised as in SDS, onto its own denoised image, whose
-    contrast under guidance is brought back towards that without. t is uniform in a window that goes from [t_min_start,
-    t_max] to [t_min, t_max_late] over the first `warm` of the run. With `rescale` 0 it is SDS with w = sbar. It works
-    with any prior; views that are denoised jointly share one t and one contrast. The text names no view, since the
-    network has the cameras as input. Differs from the official code: Adam instead of AdamW.
+    Shi et al. 2024, settings of threestudio: regression of x, noised as in SDS, to its own denoised image, whose
+    contrast under guidance is moved back towards that without guidance. t is uniform in a range that moves from
+    [t_min_start, t_max] to [t_min, t_max_late] over the first `warm` of the run. With `rescale` 0 this is SDS with
+    w = sbar. It works with any prior; views that are denoised jointly share one t and one contrast. The prompt has
+    no view words, since the cameras are inputs of the network. Differs from the official code: Adam instead of
+    AdamW.
     """
 
     scale: GuidanceScale = 50.0  # guidance scale, null + scale (text - null)
-    rescale: Fraction = 0.5  # CFG rescale factor phi: how far the contrast is brought back to that without guidance
+    rescale: Fraction = 0.5  # CFG rescale factor phi: how far the contrast is moved back to that without guidance
     t_min_start: DiffusionTime = 0.98  # smallest diffusion time at the start of the run
     t_min: DiffusionTime = 0.02  # smallest diffusion time
     t_max: DiffusionTime = 0.98  # largest diffusion time
     t_max_late: DiffusionTime = 0.5  # largest diffusion time late in the run
-    warm: Fraction = 0.8  # share of the run over which the window reaches its late values
+    warm: Fraction = 0.8  # share of the run until the range of t reaches its late values
     weight: Weight = "sbar"  # w(t): sigma / alpha, sigma^2 or 1
     reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 

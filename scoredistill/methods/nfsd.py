@@ -21,8 +21,9 @@ from scoredistill.randomness import gaussian
 class NFSD(MethodConfig):
     """Noise-Free Score Distillation: grad = w(t) [delta_D + scale (eps_text - eps_empty)].
 
-    delta_D = eps_empty for t < switch, eps_empty - eps_negative from there on: at large t most of eps_empty is noise,
-    of which eps_negative holds as much. Katzir et al. 2024, who published no code: preset `paper` has SDS's scene.
+    delta_D = eps_empty for t < switch, and eps_empty - eps_negative above: at large t most of eps_empty is noise,
+    and eps_negative contains the same noise. Katzir et al. 2024, who published no code; preset `paper` uses the
+    scene of SDS.
     """
 
     scale: GuidanceScale = 7.5  # guidance scale of the direction eps_text - eps_empty

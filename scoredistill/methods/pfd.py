@@ -21,10 +21,10 @@ from scoredistill.methods.weights import WEIGHTS, Weight
 class PFD(MethodConfig):
     """Probability-Flow Distillation: grad = w(t) / sbar [x - x0_hat], x0_hat the end of the ODE up to t and down.
 
-    Ramanan and Rajagopalan 2026: up by DDIM inversion (`inversion_scale` = 1 - scale), down under guidance `scale`;
-    SDI takes the way down in a single step. t ~ U[t_min, t_max]. Differs from the paper: both ways by DDIM where
-    theirs goes down by DPM++; the numbers of steps, and t_max falling linearly to `t_max_late`, are ours, since the
-    paper's text was not available; preset `paper` gives it SDI's scene.
+    Ramanan and Rajagopalan 2026: from x up to t by DDIM inversion (`inversion_scale` = 1 - scale), then down again
+    with guidance `scale`; SDI goes down in a single step. t ~ U[t_min, t_max]. Differs from the paper: both
+    directions use DDIM, where the paper goes down with DPM++. The paper's text was not available, so the numbers of
+    steps and the linear decrease of t_max to `t_max_late` are our choice, and preset `paper` uses the scene of SDI.
     """
 
     scale: GuidanceScale = 7.5  # guidance scale, null + scale (text - null)

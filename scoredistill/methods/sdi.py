@@ -36,12 +36,12 @@ from scoredistill.randomness import gaussian
 class SDI(DistillationConfig):
     """Score Distillation via Inversion: grad = sbar(t) [eps_g(x_t, t, y) - kappa],  x_t = alpha x + sigma kappa.
 
-    Lukoianov et al. 2024, algorithm 2: t falls linearly (unless not `anneal`); kappa = DDIM-inversion(x, 0 -> t + tau)
-    at guidance `inversion_scale` in int(steps_per_unit t) steps, plus Gaussian noise of standard deviation `entropy`
-    sigma. The other noise sources are their fig. 9; `bug_compat` evaluates the image of level t + tau at t, as the
-    official code does (METHODS B1). Differs from the paper: t runs over [t_max, t_min] = [.98, .25] as in that code,
-    whose network is not defined at t = 1. Differs from that code in preset `paper`: the loss on convexity is the
-    paper's, clamped and in the camera's frame, for the first 40 % of the steps.
+    Lukoianov et al. 2024, algorithm 2: t falls linearly (if `anneal`); kappa = DDIM-inversion(x, 0 -> t + tau) with
+    guidance scale `inversion_scale` in int(steps_per_unit t) steps, plus Gaussian noise of standard deviation
+    `entropy` sigma. The other noise sources are those of their fig. 9. `bug_compat` evaluates the image of noise
+    level t + tau at t, as the official code does. Differs from the paper: t runs over [t_max, t_min] = [.98, .25]
+    as in the official code, whose network is not defined at t = 1. Differs from that code in preset `paper`: the
+    convexity loss is the paper's, clamped and in the camera's frame, for the first 40 % of the steps.
     """
 
     scale: GuidanceScale = 7.5  # guidance scale, null + scale (text - null)
@@ -60,7 +60,7 @@ class SDI(DistillationConfig):
     weight: Weight = "sbar"  # w(t): sigma / alpha, sigma^2 or 1
     reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
-    OFFICIAL: ClassVar[Values] = {"reduction": "mean_over_latent"}  # METHODS D7
+    OFFICIAL: ClassVar[Values] = {"reduction": "mean_over_latent"}
     TOYBOX: ClassVar[Values] = {
         "scale": 2.5,
         "inversion_scale": -2.5,
@@ -118,7 +118,7 @@ class SDI(DistillationConfig):
 def fixed_point(steps: int, scale: float) -> NoiseRule:
     """kappa <- eps_g(alpha x + sigma kappa, t), `steps` times from N(0, I) (Lukoianov et al. 2024, eq. 8 and fig. 9).
 
-    Contracts without guidance, diverges with it (METHODS I-26).
+    Contracts without guidance, diverges with it.
     """
 
     def rule(query: Query, x: X, t: Time, r: Time) -> X:
@@ -155,7 +155,7 @@ def gradient_descent(steps: int, rate: float, scale: float) -> NoiseRule:
 def mislabeled(rule: NoiseRule) -> NoiseRule:
     """The kappa that makes x_t the noisy image of level r, which the prior then evaluates at t.
 
-    A slip of SDI's official code (METHODS B1): its input is off scale by alpha_r / alpha_t, 0.57 at t = .9, r = t + .1.
+    A slip of SDI's official code: its input is off scale by alpha_r / alpha_t, 0.57 at t = .9, r = t + .1.
     """
 
     def slipped(query: Query, x: X, t: Time, r: Time) -> X:

@@ -18,8 +18,9 @@ from scoredistill.methods.weights import WEIGHTS, Weight
 class SDS(DistillationConfig):
     """Score Distillation Sampling: grad = w(t) [eps_g(x_t, t, y) - eps],  x_t = alpha x + sigma eps,  eps ~ N(0, I).
 
-    Poole et al. 2023, eq. 3. `scale` is the canonical guidance scale (the paper's 100 is 101 here); `anneal` lets t
-    fall linearly from t_max to t_min (Lukoianov et al. 2024, fig. 8) instead of being uniform between them.
+    Poole et al. 2023, eq. 3. `scale` follows the definition of this package, so the paper's 100 is 101 here. With
+    `anneal`, t falls linearly from t_max to t_min (Lukoianov et al. 2024, fig. 8) instead of being uniform between
+    them.
     """
 
     scale: GuidanceScale = 101.0  # guidance scale, null + scale (text - null)
@@ -30,7 +31,7 @@ class SDS(DistillationConfig):
     reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
     TOYBOX: ClassVar[Values] = {"scale": 7.5}
-    # METHODS 8.1. Differs from the official code, whose window narrows from [.4, .85] to [.2, .5] over the first third
+    # Differs from the official code, whose window narrows from [.4, .85] to [.2, .5] over the first third
     # of the run: this is the range that both span.
     PICTURE: ClassVar[Values] = {"scale": 3.0, "t_min": 0.2, "t_max": 0.85}
 

@@ -18,9 +18,10 @@ from scoredistill.methods.weights import WEIGHTS, Weight
 class SJC(DistillationConfig):
     """Score Jacobian Chaining: grad = -[D(x + sbar eps) - x] / sbar = eps_g(x_t, t, y) - eps,  eps ~ N(0, I).
 
-    Wang et al. 2023 (SJC), the variance-reduced form of the official code: SDS with w = 1. `scale` is threestudio's
-    in the canonical definition; the paper's own is 100. Differs from that code in preset `paper`: the scene is the NeRF
-    of SDS, unlit and with its losses, not a voxel grid of latents with a loss on emptiness, and Adam is not Adamax.
+    Wang et al. 2023 (SJC), the variance-reduced form of the official code: SDS with w = 1. `scale` is that of
+    threestudio, converted to the definition of this package; the paper's own is 100. Differs from the official code
+    in preset `paper`: the scene is the NeRF of SDS, without lighting and with its losses, instead of a voxel grid
+    of latents with an emptiness loss, and the optimizer is Adam instead of Adamax.
     """
 
     scale: GuidanceScale = 101.0  # guidance scale, null + scale (text - null)

@@ -26,12 +26,13 @@ LEAST = 1e-12
 class SSD(MethodConfig):
     """Stable Score Distillation: grad = w(t) h for t > switch, else w(t) |h| v / |v|,  h = eps_text - eps_null.
 
-    Tang et al. 2023: SDS consists of a mode-disengaging term h, a mode-seeking term eps_text and a variance-reducing
-    term -eps. At large t the first acts alone; at small t the second does, at the length of the first and with the
-    noise projected out of it: v = eps_text - c eps, c = <eps_text, eps> / <eps, eps>. The rule and the default of
-    `switch` are those of a public implementation (PGC-3D), which divides by |eps| in c and takes its product over the
-    whole batch; ours is the projection of each image, of all c the one that leaves the least of eps. The paper's text
-    was not available: weight and times are SDS's, and preset `paper` gives it SDI's scene.
+    Tang et al. 2023: SDS consists of a mode-disengaging term h, a mode-seeking term eps_text and a
+    variance-reducing term -eps. At large t the first acts alone. At small t the second does, scaled to the length
+    of the first and with the noise projected out of it: v = eps_text - c eps, c = <eps_text, eps> / <eps, eps>. The
+    rule and the default of `switch` are those of a public implementation (PGC-3D). That implementation divides by
+    |eps| in c and takes the product over the whole batch; ours is the projection of each image, the value of c that
+    removes the most of eps. The paper's text was not available, so weight and times are those of SDS, and preset
+    `paper` uses the scene of SDI.
     """
 
     switch: DiffusionTime = 0.1  # largest t of the mode-seeking term; above it the mode-disengaging term acts

@@ -40,7 +40,7 @@ def draw(query: Query, batch: int) -> Time:
 
 
 def uniform(t_min: Scheduled = 0.02, t_max: Scheduled = 0.98) -> TimeRule:
-    """t ~ U[t_min, t_max], one draw for each image (Poole et al. 2022, section 3.1); the window may move."""
+    """t ~ U[t_min, t_max], sampled for each image (Poole et al. 2022, section 3.1); the range may move."""
 
     def rule(query: Query, batch: int) -> Time:
         low, high = at_progress(t_min, query.progress), at_progress(t_max, query.progress)
@@ -64,7 +64,7 @@ def annealed(t_max: float = 0.98, t_min: float = 0.25, law: Callable[[float], fl
 
 
 def proportional(share: float, t_min: Scheduled, *, random: bool = False, distinct: bool = False) -> SecondTimeRule:
-    """r = t + min(share (t - t_min), T - t), the distance times U[0, 1) where `random` (ASD, DSD).
+    """r = t + min(share (t - t_min), T - t), with the distance times U[0, 1) if `random` (ASD, DSD).
 
     T is the last time of the table. `distinct` makes the distance one table entry at least, but for t = T, where r = t
     even then. `share` 0 is r = t.

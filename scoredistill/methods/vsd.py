@@ -18,21 +18,22 @@ from scoredistill.methods.weights import WEIGHTS, Weight
 class VSD(LearnedMethod):
     """Variational Score Distillation: grad = w(t) [eps_g(x_t, t, y) - eps_phi(x_t, t, y, camera)].
 
-    Wang et al. 2023 (VSD), eq. 9; eps ~ N(0, I) is injected into x, and eps_phi is the learner, trained on the
-    renders. From the share `late` of the run on, t stays below `t_max_late`, as in the official code (5,000 of 25,000
-    steps), whose low-rank adapters and camera network start as `learner_start` published. Differs from that code: phi
-    adapts the prior itself, not the v-predicting Stable Diffusion 2.1, and the scene is optimized by Adam, not AdamW.
+    Wang et al. 2023 (VSD), eq. 9: eps ~ N(0, I) is added to x, and eps_phi is the prediction of a learner that is
+    trained on the renders. After the share `late` of the run, t stays below `t_max_late`, as in the official code
+    (from step 5,000 of 25,000), whose low-rank adapters and camera network are initialized as in `learner_start`
+    published. Differs from that code: phi adapts the prior itself instead of the v-predicting Stable Diffusion 2.1,
+    and the scene is optimized with Adam instead of AdamW.
     """
 
     scale: GuidanceScale = 7.5  # guidance scale, null + scale (text - null)
     t_min: DiffusionTime = 0.02  # smallest diffusion time
     t_max: DiffusionTime = 0.98  # largest diffusion time
     t_max_late: DiffusionTime = 0.5  # largest diffusion time late in the run
-    late: Fraction = 0.2  # share of the run after which t_max_late holds
+    late: Fraction = 0.2  # share of the run after which t_max_late applies
     weight: Weight = "sigma_squared"  # w(t): sigma / alpha, sigma^2 or 1
     reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
-    OFFICIAL: ClassVar[Values] = {"learner_lr": 1e-4, "learner_start": "published"}  # METHODS 4.3, 16.6
+    OFFICIAL: ClassVar[Values] = {"learner_lr": 1e-4, "learner_start": "published"}
     TOYBOX: ClassVar[Values] = {"scale": 2.5, "learner_lr": 1e-3, "learner_start": "prior"}
     front_deg: ClassVar[float] = 30.0
     gradient_norm: ClassVar[float] = 0.15

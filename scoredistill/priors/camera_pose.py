@@ -16,7 +16,7 @@ AXES = torch.tensor([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])
 def camera_pose(cameras: Cameras) -> Float[Tensor, "B 16"]:
     """c2w from camera axes right, up, backward to world axes front, side, up; |translation| = 1 (Shi et al. 2023).
 
-    Differs from the official code (METHODS B15): the cameras themselves are not changed.
+    Differs from the official code: the cameras themselves are not changed.
     """
     axes = AXES.to(cameras.c2w)
     rotation = axes @ cameras.c2w[:, :3, :3] * cameras.c2w.new_tensor([1, -1, -1])  # from right, down, forward

@@ -75,7 +75,7 @@ def down_std(start: Start, rank: int, fan_in: int) -> float:
     """Standard deviation of an adapter's first factor: 1 / sqrt(fan_in), or the published 1 / rank.
 
     The published one is that of diffusers' LoRALinearLayer; at the official learning rate of 1e-4 an adapter of
-    standard deviation 1 / sqrt(fan_in) learns 4 to 6 times more slowly (METHODS 16.6).
+    standard deviation 1 / sqrt(fan_in) learns 4 to 6 times more slowly.
     """
     return 1 / rank if start == "published" else 1 / math.sqrt(fan_in)
 

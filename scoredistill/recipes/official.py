@@ -1,4 +1,4 @@
-"""The official configurations: scene, losses, cameras and loop of each method's own code (METHODS 4 to 8, and 16).
+"""The official configurations: scene, losses, cameras and loop of each method's own code.
 
 Steps of those codes are shares of their runs here. Everywhere: Adam with betas .9 and .99, also where a code has AdamW
 (VSD, ESD, ASD, MVDream), Adan (Consistent3D), Adamax (SJC) or other betas (CSD, ASD).
@@ -46,7 +46,7 @@ def losses(**given: Ramp) -> NerfRegularizers:
     return NerfRegularizers(**(dict.fromkeys(names, constant(0.0)) | given))  # type: ignore[arg-type]
 
 
-# METHODS 7.1 to 7.5. SDI's convexity is the paper's (5.7: weight .1 for 40 % of the steps), not that of its code.
+# SDI's convexity loss is the paper's (weight .1 for 40 % of the steps), not that of its code.
 LIT = NerfConfig(
     bounds=2.0,
     grid=GridConfig(levels=16, coarsest=16, finest=4096, table=2**19),

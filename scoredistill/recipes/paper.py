@@ -20,7 +20,7 @@ from scoredistill.scenes.splats import DensifyConfig, RateDecay, SplatRegularize
 from scoredistill.views import ZERO123_ORBIT, OrbitConfig
 
 GUIDANCE_WEIGHT = 0.1
-"""Weight of the guidance in Zero-1-to-3's recipe (METHODS 8.1), to which those of all other losses are relative."""
+"""Weight of the guidance in Zero-1-to-3's recipe, to which those of all other losses are relative."""
 PHOTO_LOSS = PhotoLoss(rgb=constant(500 / GUIDANCE_WEIGHT), mask=constant(50 / GUIDANCE_WEIGHT))
 
 EXTENT = 3.5
@@ -79,10 +79,10 @@ OF_PICTURES = Configuration(
 
 @preset(joint=False)
 def paper(task: Task) -> Recipe:
-    """The official configuration of each method (METHODS 4 to 7 and 16; see `official`).
+    """The official configuration of each method.
 
     A method without one for the scene gets ISM's splats, or SDI's NeRF whose losses are weighted by the norm of the
-    method's gradient. Multi-view priors get MVDream's (METHODS 8.2), pictures Zero-1-to-3's (8.1; differs: one render
+    method's gradient. Multi-view priors get MVDream's, pictures Zero-1-to-3's (differs: one render
     resolution instead of three, no smoothness of normals, a time window that spans both of theirs). Budget with Stable
     Diffusion 2.1 at 512x512: 24 GB, of which tensors fill five and a half (benchmarks/memory.py).
     """

@@ -96,7 +96,7 @@ def _threads_of(resume: dict[str, Any] | None, accept: bool) -> Iterator[None]:
 
 @torch.no_grad()
 def _entry(step: Step, seconds: float) -> Record:
-    """One line of the log; `residual` is R = mean((D - x)^2) (METHODS 5.6), `seconds` are since the start."""
+    """One line of the log; `residual` is R = mean((D - x)^2), `seconds` are since the start."""
     probe: dict[str, Any] = {}
     if "t" in step.distilled.probe:
         probe["t"] = float(step.distilled.probe["t"].mean())

@@ -36,8 +36,8 @@ class Protocol:
     @property
     def about(self) -> str:
         """The protocol in words."""
-        camera = "the papers' camera and background" if self.official else "the middle of the training views"
-        size = f"{self.resolution} pixels" if self.resolution else "the resolution of previews"
+        camera = "the papers' camera and background" if self.official else "the middle of the training ranges"
+        size = f"{self.resolution} pixels" if self.resolution else "preview resolution"
         return f"{self.views} views at {size}, {camera}"
 
 

@@ -137,7 +137,7 @@ REMARKS = (
 
 DIVERSITY = Study(
     name="dsd_diversity",
-    title="Fidelity and diversity of every method, beside DDIM",
+    title="Fidelity and diversity of all methods, compared with DDIM",
     paper="dsd",
     figure="tables 1 and 2",
     claim="DSD's fidelity is near the best, and of all methods of such fidelity it is the most diverse; and SDI is "
@@ -149,7 +149,7 @@ DIVERSITY = Study(
 )
 SOURCES = Study(
     name="dsd_noise_sources",
-    title="DSD with fresh noise, fixed noise and the noise of an ODE",
+    title="DSD with random, fixed and ODE noise",
     paper="dsd",
     figure="table 3",
     claim="Following the ODE of the asset's noise is both more diverse and truer than fresh noise (as in ASD), and "

@@ -13,7 +13,7 @@ _of_dsd = partial(SceneStudy, paper="dsd", protocol="dsd", paper_size=PAPER_SIZE
 DIVERSE = 0.02  # least difference of diversity worth seeing
 HEADLINE = _of_dsd(
     name="dsd_against_sds",
-    title="DSD against SDS and SDI in 3D",
+    title="DSD compared with SDS and SDI in 3D",
     figure="section 4.2, figures 1 and 5",
     claim="DSD's shapes of one caption differ more from seed to seed than those of SDS and SDI, and are as true to the "
     "text and to the shape that it names.",
@@ -44,7 +44,7 @@ TABLE_2 = _of_dsd(
 SOURCES = ("ode", "random", "fixed")
 TABLE_3 = _of_dsd(
     name="dsd_table_3",
-    title="DSD in 3D with fresh noise, fixed noise and the noise of an ODE",
+    title="DSD in 3D with random, fixed and ODE noise",
     figure="table 3 and figure 6",
     claim="Following the ODE of the asset's noise is both more diverse and truer than fresh noise (as in ASD), and "
     "than the noise itself (as in Consistent3D).",
@@ -57,7 +57,7 @@ TABLE_3 = _of_dsd(
 DECIBELS = 1.0  # by which a view may be farther from the picture
 FIGURE_7 = _of_dsd(
     name="dsd_figure_7",
-    title="A single view to 3D, by DSD and by SDS",
+    title="Single view to 3D with DSD and SDS",
     figure="figure 7",
     claim="From one picture DSD reconstructs the object in more detail than SDS, Zero-1-to-3's own distillation, and "
     "with diverse interpretations of the geometry, where SDS has one.",
@@ -78,7 +78,7 @@ FIGURE_7 = _of_dsd(
 )
 FIGURE_8 = _of_dsd(
     name="dsd_figure_8",
-    title="DSD and SDS on a prior of four views",
+    title="DSD and SDS on a multi-view prior",
     figure="figure 8",
     claim="On a multi-view prior DSD is more diverse than SDS at equal fidelity.",
     arms=lambda terms: methods("dsd", "sds"),

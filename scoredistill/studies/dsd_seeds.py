@@ -88,7 +88,7 @@ def _sheet(bench: Bench, pictures: dict[str, Tensor]) -> Sheet:
 
 SEEDS = Study(
     name="dsd_seeds",
-    title="The same seeds by every method, beside their DDIM samples",
+    title="The same seeds with several methods, compared with their DDIM samples",
     paper="dsd",
     figure="figures 4 and 11",
     claim="With as many optimization steps as DDIM steps (DSD*) the distilled image is the DDIM sample of its noise; "

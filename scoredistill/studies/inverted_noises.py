@@ -113,7 +113,7 @@ REMARKS = (
 
 INVERTED = Study(
     name="inverted_noises",
-    title="The inverted noises of the views of one toy",
+    title="The inverted noise of different views of one toy",
     paper="dsd",
     figure="figure 9",
     claim="The noises from which the ODE leads to the views of one object are closer to each other than to those of "

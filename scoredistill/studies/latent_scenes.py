@@ -11,7 +11,7 @@ NAMES = ("sds", "sdi", "dsd", "ism", "vsd")
 RECOGNIZED = 0.7  # share of views
 PATH = SceneStudy(
     name="latent_methods",
-    title="Methods in 3D through a latent diffusion model",
+    title="Methods in 3D with a latent diffusion model",
     paper="sdi",
     figure="the setting of its tables",
     claim="Through a latent diffusion model, with guidance and times as published, the shapes of SDS, SDI and DSD are "
@@ -29,7 +29,7 @@ ARMS = {
 }
 JANUS = SceneStudy(
     name="view_prompting",
-    title="View words against Perp-Neg",
+    title="View words compared with Perp-Neg",
     paper="sdi",
     figure="its official configuration",
     claim="Perp-Neg on view words (Armandpour et al. 2023) gives fewer fronts behind than the words alone.",

@@ -28,7 +28,7 @@ def arms(terms: Terms) -> Mapping[str, Settings]:
 
 SAVINGS = SceneStudy(
     name="savings",
-    title="One gradient for several updates of the scene",
+    title="Several updates of the scene per gradient",
     paper="sdi",
     figure="no figure: the presets' own settings",
     claim="A third of the evaluations, each of whose gradients updates the scene three times, loses less than 1 % of "

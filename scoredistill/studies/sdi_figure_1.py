@@ -68,7 +68,7 @@ def _both(measured: Mapping[str, Mapping[str, Tensor]], one: str, other: str, wh
 
 FIGURE_1 = Study(
     name="sdi_figure_1",
-    title="SDI is DDIM where SDS blurs",
+    title="SDI matches DDIM where SDS is blurry",
     paper="sdi",
     figure="figure 1",
     claim="In 2D SDI with the noise of the last step matches DDIM exactly and with inverted noise closely; SDS is "

@@ -134,7 +134,7 @@ def _plot(times: Sequence[float], details: Mapping[str, Sequence[Float[Tensor, "
 
 FIGURE_4 = Study(
     name="sdi_figure_4",
-    title="One-step images go from blurry to sharp, as distilled images do",
+    title="One-step images evolve from blurry to sharp, as distilled images do",
     paper="sdi",
     figure="figure 4, and figure 2 of the DSD paper",
     claim="DDIM can be written as a process of its one-step images x0(t); they evolve from blurry to sharp, as the "

@@ -117,7 +117,7 @@ def sheet(bench: Bench, run: Sequence[Moment]) -> Sheet:
 
 FIGURE_6 = Study(
     name="sdi_figure_6",
-    title="Noise and one-step images in the course of SDS and SDI",
+    title="Noise and one-step images during SDS and SDI",
     paper="sdi",
     figure="figure 6",
     claim="Noise inferred by inversion lies on the object, where that of SDS covers the whole view; one-step images "

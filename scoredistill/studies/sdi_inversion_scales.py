@@ -54,7 +54,7 @@ def run(bench: Bench) -> Finding:
 
 FIGURE_10 = Study(
     name="sdi_inversion_scales",
-    title="Why the inversion wants negative guidance",
+    title="Why the inversion uses negative guidance",
     paper="sdi",
     figure="figure 10",
     claim="Equal guidance of 7.5 in inversion and denoising has the largest error and drifts; none in both lacks "

@@ -43,7 +43,7 @@ def run(bench: Bench) -> Finding:
 
 FIGURE_11 = Study(
     name="sdi_inversion_steps",
-    title="How many steps an inversion needs",
+    title="How many steps the inversion needs",
     paper="sdi",
     figure="figure 11",
     claim="Quality grows with the number of inversion steps up to n = 10 (71, 76, 82 % at 3, 5, 10) and hardly beyond "

@@ -59,7 +59,7 @@ def run(bench: Bench) -> Finding:
 
 FIGURE_9 = Study(
     name="sdi_residuals",
-    title="Which noise solves the fixed point",
+    title="Which noise solves SDI's fixed-point equation",
     paper="sdi",
     figure="figure 9",
     claim="Noise drawn at random or kept for good leaves a large error in eq. 8; fixed-point iteration and gradient "

@@ -51,7 +51,7 @@ def round_trip(bench: Bench, x: X, conditions: Conditions, up: float, down: floa
 
 FIGURE_18 = Study(
     name="sdi_round_trip",
-    title="Inverting a sample and drawing it again",
+    title="Inverting a sample and sampling it again",
     paper="sdi",
     figure="figure 18",
     claim="Inversion and sampling without guidance, (0, 0), give the image back almost perfectly; every other pair "

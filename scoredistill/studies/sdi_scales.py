@@ -40,7 +40,7 @@ def run(bench: Bench) -> Finding:
 
 FIGURE_3 = Study(
     name="sdi_scales",
-    title="What guidance does to samples",
+    title="The effect of the guidance scale on samples",
     paper="sdi",
     figure="figure 3",
     claim="At low guidance scales samples lack detail and ignore parts of the prompt; larger scales give high-quality "

@@ -118,7 +118,7 @@ def _mean_square(each: Pictures) -> float:
 
 TRACES = SceneStudy(
     name="sdi_traces",
-    title="Renders, noise and one-step images in the course of SDS and SDI in 3D",
+    title="Renders, noise and one-step images during SDS and SDI in 3D",
     paper="sdi",
     figure="figures 4 and 6",
     claim="Renders evolve from blurry to sharp, as DDIM's one-step images do and its noisy images do not; inferred "

@@ -19,14 +19,14 @@ PAIRS = {
 
 CLIP_IQA = Metric(
     name="clip-iqa",
-    title="quality, sharpness and realism by pairs of opposite texts: clip-iqa-quality, -sharpness, -real",
+    title="quality, sharpness and realism from pairs of opposite texts: clip-iqa-quality, -sharpness, -real",
     equation="mean softmax(100 cos(image, (text, opposite)))[0]",
     source="Wang et al. 2023, section 3; the pairs of table 1 of the SDI paper",
     low=0,
     high=1,
     higher_is_better=True,
     priors="all",
-    validation="equals transformers' CLIP on random weights; not validated on degraded renders (no weights at hand)",
+    validation="equals transformers' CLIP on random weights; not validated on degraded renders (no weights available)",
 )
 
 

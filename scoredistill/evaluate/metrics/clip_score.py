@@ -12,14 +12,14 @@ from scoredistill.evaluate.metrics.metric import Metric
 
 CLIP_SCORE = Metric(
     name="clip-score",
-    title="agreement of the views and the prompt by CLIP (ViT-B/32)",
+    title="similarity of views and prompt according to CLIP (ViT-B/32)",
     equation="max(100 mean cos(image, prompt), 0)",
-    source="Hessel et al. 2021, as torchmetrics has it and the SDI paper reports it",
+    source="Hessel et al. 2021, as in torchmetrics and the SDI paper",
     low=0,
     high=100,
     higher_is_better=True,
     priors="all",
-    validation="equals transformers' CLIP on random weights; not validated on degraded renders (no weights at hand)",
+    validation="equals transformers' CLIP on random weights; not validated on degraded renders (no weights available)",
 )
 
 

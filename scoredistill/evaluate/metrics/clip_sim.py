@@ -12,14 +12,14 @@ from scoredistill.evaluate.metrics.metric import Metric
 
 CLIP_SIM = Metric(
     name="clip-sim",
-    title="mean cosine of CLIP's features of the views and of the prompt",
+    title="mean cosine similarity between CLIP's features of the views and of the prompt",
     equation="mean cos(image, prompt)",
-    source="Radford et al. 2021, as the DSD paper reports it; its twin on Toybox is similarity",
+    source="Radford et al. 2021, as in the DSD paper; its counterpart on Toybox is similarity",
     low=-1,
     high=1,
     higher_is_better=True,
     priors="all",
-    validation="equals transformers' CLIP on random weights; not validated on degraded renders (no weights at hand)",
+    validation="equals transformers' CLIP on random weights; not validated on degraded renders (no weights available)",
 )
 
 

@@ -13,7 +13,7 @@ from scoredistill.evaluate.metrics.metric import Metric
 
 DIVERGED = Metric(
     name="diverged",
-    title="share of runs that are not finite, empty, or fog up to the border",
+    title="share of runs that are not finite, empty, or filled with fog up to the border",
     equation="not finite, or mean opacity < 0.02, or mean opacity of the border > 0.5",
     source="column Div. of table 1 of the SDI paper",
     low=0,

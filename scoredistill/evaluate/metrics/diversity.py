@@ -13,9 +13,9 @@ from scoredistill.evaluate.metrics.metric import Metric
 
 DIVERSITY = Metric(
     name="diversity",
-    title="mean distance of the features of several seeds of one prompt",
+    title="mean distance between the features of several seeds of one prompt",
     equation="1 - mean over pairs of cos(a, b)",
-    source="the DSD paper, with the judge for LPIPS",
+    source="the DSD paper, with the judge instead of LPIPS",
     low=0,
     high=2,
     higher_is_better=None,

@@ -12,7 +12,7 @@ FID = replace(
     FRECHET,
     name="fid",
     title="Frechet distance to reference pictures in the features of Inception",
-    source="Heusel et al. 2017, the network and resizing of torch-fidelity; the DSD paper, table 2; biased upwards at "
+    source="Heusel et al. 2017, the network and resizing of torch-fidelity; the DSD paper, table 2; biased upwards for "
     "few images, so compare equal counts only",
     priors="all",
     validation="features equal torch-fidelity's on random weights, the distance torchmetrics'",

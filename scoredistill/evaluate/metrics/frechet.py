@@ -16,9 +16,9 @@ from scoredistill.evaluate.metrics.metric import Metric
 
 FRECHET = Metric(
     name="frechet",
-    title="Frechet distance of Gaussians fitted to the features of two sets",
+    title="Frechet distance between Gaussians fitted to the judge's features of two sets",
     equation="|mx - my|^2 + tr(Cx + Cy - 2 (Cx^1/2 Cy Cx^1/2)^1/2)",
-    source="FID of Heusel et al. 2017; biased upwards at few images",
+    source="FID of Heusel et al. 2017; biased upwards for few images",
     low=0,
     high=math.inf,
     higher_is_better=False,

@@ -8,12 +8,12 @@ from scoredistill.evaluate.metrics.metric import Metric
 
 IMAGE_REWARD = Metric(
     name="image-reward",
-    title="human preference of the views for the prompt, by a published network",
+    title="human preference for the views given the prompt, predicted by a published network",
     equation="mean (reward(image, prompt) - 0.16717) / 1.03334",
-    source="Xu et al. 2023, as the SDI paper reports it (table 1)",
+    source="Xu et al. 2023, as in the SDI paper (table 1)",
     low=-math.inf,
     high=math.inf,
     higher_is_better=True,
     priors="all",
-    validation="equals the authors' arithmetic on random weights; not validated on renders (no weights at hand)",
+    validation="equals the authors' arithmetic on random weights; not validated on renders (no weights available)",
 )

@@ -15,14 +15,14 @@ from scoredistill.evaluate.metrics.metric import Metric
 
 KERNEL = Metric(
     name="kernel",
-    title="unbiased squared maximum mean discrepancy of the features of two sets",
+    title="unbiased squared maximum mean discrepancy between the judge's features of two sets",
     equation="mean k(x, x') + mean k(y, y') - 2 mean k(x, y), k(a, b) = (a.b / D + 1)^3",
     source="KID of Binkowski et al. 2018, section 4",
     low=0,
     high=math.inf,
     higher_is_better=False,
     priors="toybox",
-    validation="equals the double sum, unbiased at few images (tests/test_metrics.py)",
+    validation="equals the double sum, unbiased for few images (tests/test_metrics.py)",
 )
 
 

@@ -26,13 +26,13 @@ _share = partial(
 
 FACE_RIGHT = _share(
     name="face_right",
-    title="share of front views in which both eyes are visible, of kinds with eyes",
+    title="share of front views in which both eyes are visible, for kinds with eyes",
     equation="mean over front views (p(face | image) > .25)",
     higher_is_better=True,
 )
 FACE_BEHIND = _share(
     name="face_behind",
-    title="share of back views in which both eyes are visible, of kinds with eyes",
+    title="share of back views in which both eyes are visible, for kinds with eyes",
     equation="mean over back views (p(face | image) > .25)",
     higher_is_better=False,
 )

@@ -12,15 +12,15 @@ from scoredistill.evaluate.metrics.metric import Metric
 
 RETRIEVAL = Metric(
     name="retrieval",
-    title="share of views that are nearest to their own of all plain captions",
+    title="share of views whose nearest plain caption is their own",
     equation="mean(argmax_m cos(image, caption_m) = own)",
-    source="R-precision of Poole et al. 2022, section 4, with the judge for CLIP",
+    source="R-precision of Poole et al. 2022, section 4, with the judge instead of CLIP",
     low=0,
     high=1,
     higher_is_better=True,
     priors="toybox",
-    validation="falls with a wrong kind between a quarter and three quarters of it, a wrong color but for the last "
-    "quarter, a threshold; blind to blur",
+    validation="falls between one and three quarters of a wrong kind and with every quarter of a wrong color except "
+    "the last, like a threshold; not sensitive to blur",
 )
 
 

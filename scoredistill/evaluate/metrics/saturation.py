@@ -9,14 +9,14 @@ from scoredistill.evaluate.metrics.metric import Metric
 
 SATURATION = Metric(
     name="saturation",
-    title="difference of the largest and the least channel, mean over pixels",
+    title="difference between the largest and the smallest color channel, mean over pixels",
     equation="mean(max_c rgb - min_c rgb)",
     source="chroma of the hexagonal color model (Smith 1978)",
     low=0,
     high=1,
     higher_is_better=None,
     priors="all",
-    validation="grows with saturation; blur lowers, noise raises it; compare the same prompts only",
+    validation="grows with saturation; blur lowers it, noise raises it; compare the same prompts only",
 )
 
 

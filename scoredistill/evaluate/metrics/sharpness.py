@@ -21,7 +21,7 @@ SHARPNESS = Metric(
     high=1,
     higher_is_better=True,
     priors="all",
-    validation="falls with Gaussian blur; unmoved by saturation; noise and coarse posterization raise it",
+    validation="falls with Gaussian blur; not affected by saturation; noise and coarse posterization raise it",
 )
 
 _REBLUR = 1.0  # pixels: std of the second blur

@@ -30,7 +30,7 @@ class Pixels:
 
 
 class Latents:
-    """x = (z - shift) scale, z from the posterior of an autoencoder whose settings have shift, scale (METHODS 1.6).
+    """x = (z - shift) scale, z from the posterior of an autoencoder whose settings have shift, scale.
 
     The autoencoder runs on one image at a time with gradient checkpointing: at 512 pixels its activations would take
     more memory than the denoiser.

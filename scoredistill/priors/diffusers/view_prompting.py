@@ -31,7 +31,7 @@ NEGATIVE = (FRONT, SIDE)
 
 @dataclass(frozen=True)
 class ViewAngles:
-    """The angles at which view words change (threestudio's defaults; METHODS 1.5).
+    """The angles at which view words change (threestudio's defaults).
 
     front: |azimuth| < front_deg;  back: |azimuth| > 180 - back_deg;  otherwise side;  overhead: elevation above
     overhead_deg, at any azimuth.
@@ -56,7 +56,7 @@ class ViewAngles:
         return torch.nn.functional.one_hot(view, len(VIEWS)).double()
 
     def between(self, azimuth: Float[Tensor, "B"], elevation: Float[Tensor, "B"]) -> Float[Tensor, "B 4"]:
-        """r front + (1 - r) side up to 90 degrees, r side + (1 - r) back beyond; overhead alone (METHODS 1.4, 4.8)."""
+        """r front + (1 - r) side up to 90 degrees, r side + (1 - r) back beyond; overhead alone."""
         a = _turned(azimuth)
         weights = torch.zeros(len(a), len(VIEWS), dtype=torch.float64)
         before, r = a < 90, _share(a)
@@ -70,7 +70,7 @@ class ViewAngles:
         """Perp-Neg's weights on the front and the side view, <= 0 (Armandpour et al. 2023; threestudio's values).
 
         f(r) = p exp(-r / 2) + c: front half: front -f1(r), side -f1(1 - r); back half: front -f3(r), side -f2(r);
-        overhead: none. (p, c) of f1, f2, f3: (4, -2.426), (1, -.606), (1, .967), as in METHODS 1.4.
+        overhead: none. (p, c) of f1, f2, f3: (4, -2.426), (1, -.606), (1, .967).
         """
         a = _turned(azimuth)
         before, r = a < 90, _share(a)

@@ -57,7 +57,7 @@ class MVDreamPrior(DiffusersPrior):
     ) -> MVDreamPrior:
         """The prior of an alias, a folder or org/name[@revision] that holds MVDream in the layout of diffusers.
 
-        As in the official code, the text names no view unless `view_prompting` says so (METHODS 16.1).
+        As in the official code, the text names no view unless `view_prompting` says so.
         ValueError in one line if it is not available or is another model, and for LoRA files, which are not supported.
         """
         if lora:

@@ -17,7 +17,7 @@ DEGREE, HIDDEN = 2, 16
 
 
 class Environment(nn.Module):
-    """A learned background, rgb(v) = sigmoid(mlp(Y(v))), of two hidden layers (threestudio; METHODS 7.2)."""
+    """A learned background, rgb(v) = sigmoid(mlp(Y(v))), of two hidden layers (threestudio)."""
 
     def __init__(self, config: EnvironmentConfig, rng: torch.Generator) -> None:
         super().__init__()
