@@ -20,7 +20,7 @@ NoOrFieldOfView = Annotated[float, ZeroOr(1, 170)]
 
 @dataclass(frozen=True)
 class OrbitConfig(Config):
-    """Random cameras around the object, uniform in ranges; lengths in world units.
+    """Random cameras around the object, uniform within ranges; lengths are in world units.
 
     Half of the elevations are uniform in degrees, half uniform on the band of the sphere. The azimuths of a batch are
     stratified: one in each of B equal slices, so that every step sees the object from all sides.
@@ -35,7 +35,7 @@ class OrbitConfig(Config):
     position_jitter: Deviation = 0.0  # half-range of a uniform offset of the camera position
     target_jitter: Deviation = 0.0  # standard deviation of the look-at point
     up_jitter: Deviation = 0.0  # standard deviation of the up vector
-    constant_size: bool = False  # radius_min, radius_max are half the visible height at the object, whatever the fov
+    constant_size: bool = False  # radius_min, radius_max are half the visible height at the object, for any fov
     evaluation_radius: NoOrDistance = 0.0  # camera distance of official evaluations; 0: the largest of training
     evaluation_fov_deg: NoOrFieldOfView = 0.0  # field of view of official evaluations; 0: the largest of training
 

@@ -1,4 +1,4 @@
-"""The commands that make a run, or go on with one."""
+"""The commands that start a run, or continue one."""
 
 from __future__ import annotations
 
@@ -30,24 +30,22 @@ class Generate(Config):
     prompt: Positional[str] = ""  # the text prompt
     method: str = "sdi"  # score-distillation method, or FILE.py:NAME; see `scoredistill methods`
     scene: str = "nerf"  # what is optimized: nerf, splats, image, or FILE.py:NAME
-    prior: str = (
-        "auto"  # the 2D diffusion model: auto (embedded), sd, a folder, org/name ...; see `scoredistill priors`
-    )
-    preset: str = "fast"  # where all other settings come from: fast, paper or low-vram
-    seed: Seed = 0  # seed of everything random
-    device: str = "auto"  # cpu, cuda, cuda:N, or auto: cuda where there is one
-    image: str = ""  # a picture of the object to start from, for priors that generate other views of it
+    prior: str = "auto"  # diffusion model: auto (embedded), sd, a folder, org/name ...; see `scoredistill priors`
+    preset: str = "fast"  # provides all other settings: fast, study, paper or low-vram
+    seed: Seed = 0  # seed of all random numbers
+    device: str = "auto"  # cpu, cuda, cuda:N, or auto: cuda if available
+    image: str = ""  # input picture of the object, for priors that generate other views of it
     steps: Count | None = None  # optimization steps (--training.steps)
     batch: Batch | None = None  # camera views per optimization step (--training.batch)
     resolution: Pixels | None = None  # render resolution in pixels (--training.resolution)
     scale: GuidanceScale | None = None  # guidance scale (--method.scale)
     negative: str | None = None  # negative prompt (--prompt.negative)
-    log: tuple[Tracker, ...] | None = None  # where the run is logged to as well (--output.log)
-    out: Path | None = None  # the run's folder; by default runs/PROMPT-METHOD-SEED
-    config: Path | None = None  # start from the recipe in this config.yaml; other flags replace its settings
-    dry_run: bool = False  # print the recipe, its denoiser calls, time and memory, measured on 3 steps; write nothing
-    view: bool = False  # watch the run in the browser while it trains; pause and stop it there
-    port: Port | None = None  # of that page on 127.0.0.1; by default 8080, or the next one that is free
+    log: tuple[Tracker, ...] | None = None  # experiment trackers to log to, too (--output.log)
+    out: Path | None = None  # folder of the run; by default runs/PROMPT-METHOD-SEED
+    config: Path | None = None  # start from the recipe in this config.yaml; other flags override its settings
+    dry_run: bool = False  # only print the recipe, denoiser calls, and time and memory measured on 3 steps
+    view: bool = False  # show the run in the browser during training, where it can be paused and stopped
+    port: Port | None = None  # port of that page on 127.0.0.1; by default 8080 or the next free port
 
     fixed_scene: ClassVar[str] = ""
 
@@ -75,13 +73,13 @@ class Image(Generate):
 class Resume(Config):
     """Continue a run exactly where it stopped; `--steps N` extends or shortens it."""
 
-    folder: Positional[Path]  # of the run
-    prompt: str = ""  # not used
-    steps: Count | None = None  # optimization steps in all (--training.steps)
-    log: tuple[Tracker, ...] | None = None  # where the run is logged to as well (--output.log)
-    accept_changes: bool = False  # go on although config.yaml, the prior, the picture or the kernels have changed
-    view: bool = False  # watch the run in the browser while it trains; pause and stop it there
-    port: Port | None = None  # of that page on 127.0.0.1; by default 8080, or the next one that is free
+    folder: Positional[Path]  # folder of the run
+    prompt: str = ""  # has no effect: the prompt of a run cannot be changed
+    steps: Count | None = None  # total number of optimization steps (--training.steps)
+    log: tuple[Tracker, ...] | None = None  # experiment trackers to log to, too (--output.log)
+    accept_changes: bool = False  # continue even if config.yaml, the prior, the picture or the kernels have changed
+    view: bool = False  # show the run in the browser during training, where it can be paused and stopped
+    port: Port | None = None  # port of that page on 127.0.0.1; by default 8080 or the next free port
 
     def run(self, recipe: Recipe) -> None:
         """Continue the run with its recipe as the flags changed it."""

@@ -19,8 +19,8 @@ from scoredistill.recipes.presets import PRESETS
 class Methods(Config):
     """List the score-distillation methods with equations, scales and costs; describe one, or cite it."""
 
-    name: Positional[str] = ""  # of a method to describe
-    preset: str = "fast"  # whose scales and costs are listed: fast, paper or low-vram
+    name: Positional[str] = ""  # method to describe
+    preset: str = "fast"  # preset whose scales and costs are listed: fast, study, paper or low-vram
     cite: str = ""  # print the BibTeX entry of this method
 
     def check(self) -> None:
@@ -46,7 +46,7 @@ class Priors:
 
 @dataclass(frozen=True)
 class Metrics:
-    """List the metrics with equations, sources, ranges, and the priors for which each means something."""
+    """List the metrics with equations, sources, ranges, and the priors for which they are meaningful."""
 
     def __call__(self) -> None:
         print(metrics_table())
@@ -54,7 +54,7 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Doctor:
-    """Report what this machine can do, and why."""
+    """Report what is installed on this machine, and what runs where."""
 
     def __call__(self) -> None:
         for name, well, found in examine():

@@ -108,7 +108,7 @@ def _overview(arguments: Sequence[str]) -> Callable[[], None]:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {(kind.__doc__ or '').splitlines()[0]}" for name, kind in COMMANDS.items()]
     usage = f"usage: {PROG} COMMAND ..., or {PROG} --version"
-    text = "\n".join([usage, "", DESCRIPTION, "", *lines, "", f"{PROG} COMMAND --help says more"])
+    text = "\n".join([usage, "", DESCRIPTION, "", *lines, "", f"{PROG} COMMAND --help explains a command"])
     if list(arguments) not in (["--help"], ["-h"]):
         raise ValueError(f"expected one of the commands {', '.join(COMMANDS)}; see: {PROG} --help")
     return lambda: print(text)

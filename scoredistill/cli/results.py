@@ -42,12 +42,12 @@ VIEWS = 64  # of one picture, at most
 class Render(Config):
     """Render a turntable video of a run's scene, or views from given directions."""
 
-    folder: Positional[Path]  # of the run
-    azimuths_deg: tuple[Degrees, ...] = ()  # azimuths of views for a PNG instead of a video; 0 is the front, 90 at +x
+    folder: Positional[Path]  # folder of the run
+    azimuths_deg: tuple[Degrees, ...] = ()  # write a PNG of views from these azimuths, not a video; 0: front, 90: +x
     elevation_deg: Elevation = ELEVATION_DEG  # camera elevation, degrees
     frames: Frames = 120  # frames of the video, 30 per second
     resolution: Pixels = 256  # resolution in pixels
-    out: Path | None = None  # an .mp4, or with azimuths a .png; by default turntable.mp4 or views.png in the folder
+    out: Path | None = None  # .mp4 file, or .png with azimuths; by default turntable.mp4 or views.png in the folder
 
     def check(self) -> None:
         """ValueError for more views than fit in a picture."""
@@ -73,15 +73,15 @@ class Render(Config):
 
 @dataclass(frozen=True)
 class Export(Config):
-    """Export a mesh of a run's scene, or a file of its splats."""
+    """Export the scene of a run as a mesh or as a file of splats."""
 
-    folder: Positional[Path]  # of the run
-    format: str = ""  # glb, obj or ply; of splats also splat-ply and splat-glb; by default that of --out, or glb
-    resolution: MeshResolution = OutputConfig.mesh_resolution  # density samples along a side
+    folder: Positional[Path]  # folder of the run
+    format: str = ""  # glb, obj, ply; for splats also splat-ply, splat-glb; by default that of --out, or glb
+    resolution: MeshResolution = OutputConfig.mesh_resolution  # density samples along each axis
     threshold: Threshold = OutputConfig.mesh_threshold  # density at the surface; 0: from the silhouette of renders
-    faces: Faces = OutputConfig.mesh_faces  # triangles, about; 0: all of them
+    faces: Faces = OutputConfig.mesh_faces  # approximate number of triangles; 0: all of them
     texture: Texels = OutputConfig.texture  # texture resolution in texels; 0: vertex colors instead
-    out: Path | None = None  # by default mesh.* or splats.* in the folder
+    out: Path | None = None  # output file; by default mesh.* or splats.* in the folder
 
     def __call__(self) -> None:
         kind = format_of(self.out, self.format)
@@ -97,10 +97,10 @@ class Export(Config):
 
 @dataclass(frozen=True)
 class Evaluate(Measuring):
-    """Evaluate finished runs: a table of the runs, the means of each method, and sets of runs with several seeds."""
+    """Evaluate finished runs: tables of the runs, of the means of each method, and of sets of several seeds."""
 
-    folders: Positional[tuple[Path, ...]] = ()  # of the runs
-    out: Path | None = None  # a file for all rows and columns, .json or .csv
+    folders: Positional[tuple[Path, ...]] = ()  # folders of the runs
+    out: Path | None = None  # .json or .csv file for all rows and columns
 
     def __call__(self) -> None:
         if not self.folders:
@@ -133,11 +133,11 @@ class Evaluate(Measuring):
 class Compare(Comparison):
     """Compare many runs on one offline page (turntables in step, metrics with intervals, curves), and as a table."""
 
-    folders: Positional[tuple[Path, ...]] = ()  # run folders, and folders that hold run folders
+    folders: Positional[tuple[Path, ...]] = ()  # run folders, and folders that contain run folders
 
     def __call__(self) -> None:
         if not self.folders:
-            raise ValueError("name the folders of the runs to compare, or a folder that holds them")
+            raise ValueError("name the folders of the runs to compare, or a folder that contains them")
         with Ticker() as progress:
             gathered, page, table = compare(self.folders, self, progress)
         for path, reason in gathered.left_out:

@@ -21,18 +21,18 @@ from scoredistill.runs.samples import samples
 
 @dataclass(frozen=True)
 class Sample(Config):
-    """Draw samples of the prior itself by DDIM, into one PNG."""
+    """Sample the prior itself with DDIM, into one PNG."""
 
-    prompt: Positional[str]  # what to sample
+    prompt: Positional[str]  # prompt of the samples
     prior: str = "toybox"  # as in `generate`; see `scoredistill priors`
     count: Annotated[int, Range(1, 1024)] = 16  # number of samples
     scale: GuidanceScale = 4.0  # guidance scale, null + scale (text - null); 4 suits Toybox, 7.5 Stable Diffusion
-    steps: Iterations = 30  # evaluations of the prior for each sample
+    steps: Iterations = 30  # DDIM steps, each one evaluation of the prior
     seed: Seed = 0  # seed of the noise
     negative: str = ""  # negative prompt (replaces the empty prompt in classifier-free guidance)
     device: str = "auto"  # cpu, cuda, cuda:N, or auto
     lora: tuple[str, ...] = ()  # LoRA files FILE[:weight], fused into the network
-    out: Path | None = None  # the PNG; by default runs/PROMPT-ddim-SEED.png, with a number if there is one already
+    out: Path | None = None  # output PNG; by default runs/PROMPT-ddim-SEED.png, numbered if it exists
 
     def __call__(self) -> None:
         if not self.prompt.strip():

@@ -16,9 +16,9 @@ from scoredistill.studies.conduct import Order, conduct, listing
 
 @dataclass(frozen=True)
 class Study(Order):
-    """Repeat a figure or table of the papers, on a page that says if its claim holds; without a name, list them."""
+    """Repeat a figure or table of the papers and report whether its claim holds; without a name, list the studies."""
 
-    name: Positional[str] = ""  # of the study
+    name: Positional[str] = ""  # name of the study
 
     def __call__(self) -> None:
         if not self.name:

@@ -38,25 +38,25 @@ OF_URL = ("scratch", "upload_every")
 
 @dataclass(frozen=True)
 class Sweep(Config):
-    """Run many trials: prompts by methods by seeds by any settings, from a YAML file or flags; repeated, it goes on."""
+    """Run prompts x methods x seeds x any settings, from a YAML file or flags; the same command continues a sweep."""
 
-    file: Positional[str] = ""  # a YAML file or its URL: preset, prompts, base, grid, list (docs/sweeps.md)
-    prompts: tuple[str, ...] = ()  # prompt sets: sdi43, toybox20, toybox43, or text files with one prompt a line
+    file: Positional[str] = ""  # YAML file or its URL, with preset, prompts, base, grid, list (docs/sweeps.md)
+    prompts: tuple[str, ...] = ()  # prompt sets: sdi43, toybox20, toybox43, or text files with one prompt per line
     methods: tuple[str, ...] = ()  # score-distillation methods
     seeds: tuple[str, ...] = ()  # seeds: 0 1 2, or 0..9
     set_: Annotated[tuple[str, ...], arg(name="set")] = ()  # values of other settings: scene.samples=64,128 prior=sd
-    preset: str = ""  # where all other settings come from: fast, paper or low-vram; by default that of the file
-    out: str = ""  # the folder of the runs' folders, or its URL, as s3://BUCKET/sweep; by default runs/sweep-FILE
+    preset: str = ""  # provides all other settings: fast, study, paper or low-vram; by default that of the file
+    out: str = ""  # folder for the run folders, or URL such as s3://BUCKET/sweep; by default runs/sweep-FILE
     engine: Literal["local", "ray"] = "local"  # what runs the trials: processes of this machine, or a Ray cluster
-    processes: Processes = 1  # trials at a time; they share the cores (local)
-    devices: tuple[str, ...] = ()  # devices that the processes use in turn: cuda:0 cuda:1 (local)
-    address: str = ""  # HOST:PORT of a running cluster; by default one of this machine, for this sweep (ray)
-    cpus: Cpus = 1.0  # of its node, for each trial (ray)
-    gpus: Gpus = 0.0  # of its node, for each trial: 0.5 lets two trials share one (ray)
-    scratch: str = ""  # a folder of every machine's own disk, to work in; by default one of the user's cache (URL)
-    upload_every: UploadEvery = 60.0  # seconds between two uploads of a run that goes on (URL)
-    retries: Retries = 0  # further attempts at a trial that fails
-    dry_run: bool = False  # only print how many runs, denoiser calls, hours and gigabytes; write nothing
+    processes: Processes = 1  # number of trials at a time; they share the cores (local)
+    devices: tuple[str, ...] = ()  # devices among which the trials are divided: cuda:0 cuda:1 (local)
+    address: str = ""  # HOST:PORT of a running cluster; by default one is started on this machine (ray)
+    cpus: Cpus = 1.0  # CPU cores reserved for each trial (ray)
+    gpus: Gpus = 0.0  # GPUs reserved for each trial; 0.5 lets two trials share one (ray)
+    scratch: str = ""  # working folder on each machine's local disk; by default in the user's cache (URL)
+    upload_every: UploadEvery = 60.0  # seconds between uploads of a running trial (URL)
+    retries: Retries = 0  # further attempts at a failed trial
+    dry_run: bool = False  # only print the number of runs, denoiser calls, hours and gigabytes
 
     def check(self) -> None:
         """ValueError for a device that no machine has, or a setting of the other engine."""

@@ -18,10 +18,10 @@ from scoredistill.viewer.watch import Watch
 
 @dataclass(frozen=True)
 class View(Config):
-    """Look at a run in the browser: finished, interrupted, or going on in another process."""
+    """View a run in the browser: finished, interrupted, or running in another process."""
 
-    folder: Positional[Path]  # of the run
-    port: Port | None = None  # of the page on 127.0.0.1; by default 8080, or the next one that is free
+    folder: Positional[Path]  # folder of the run
+    port: Port | None = None  # port of the page on 127.0.0.1; by default 8080 or the next free port
 
     def __call__(self) -> None:
         with Signals() as signals, serving(self.port, self.folder.absolute().name) as server:

@@ -27,7 +27,7 @@ class Comparison(Measuring):
 
     frames: Annotated[int, Range(2, 360)] = 24  # frames of each turntable
     resolution: Pixels = 128  # resolution of the turntables in pixels
-    out: Path | None = None  # the page, .html; by default compare.html in the folder that holds all runs
+    out: Path | None = None  # .html file of the page; by default compare.html in the folder that contains all runs
 
     def check(self) -> None:
         """ValueError as `Measuring`, and where the frames of a turntable side by side are too wide for an image."""

@@ -21,7 +21,7 @@ SCENES: dict[str, type[Config]] = {"nerf": NerfConfig, "splats": SplatsConfig, "
 
 @dataclass(frozen=True)
 class OwnMethod(MethodConfig):
-    """A plain function (query, x) -> Distilled from a file or module of one's own."""
+    """A plain function (query, x) -> Distilled from the user's own file or module."""
 
     function: str = ""  # FILE.py:NAME or MODULE:NAME
 
@@ -31,7 +31,7 @@ class OwnMethod(MethodConfig):
 
 @dataclass(frozen=True)
 class OwnScene(Config):
-    """A scene class from a file or module of one's own, called as NAME(rng=, steps=, resolution=)."""
+    """A scene class from the user's own file or module, called as NAME(rng=, steps=, resolution=)."""
 
     factory: str = ""  # FILE.py:NAME or MODULE:NAME
 

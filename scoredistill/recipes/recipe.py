@@ -62,7 +62,7 @@ def cuda_index(device: str) -> int | None:
 class PictureConfig(Config):
     """An input picture of the object, for priors that generate other views of it."""
 
-    file: str = ""  # picture of the object to start from; empty: text to 3D
+    file: str = ""  # input picture of the object; empty: text to 3D
     elevation_deg: Elevation = 5.0  # camera elevation of the input picture, degrees
     azimuth_deg: Degrees = 0.0  # camera azimuth of the input picture, degrees: 0 is the front, 90 at +x
     loss: PhotoLoss = field(default_factory=PhotoLoss)  # weights of the losses on the input view
@@ -88,7 +88,7 @@ class PriorConfig(Config):
     front_deg: HalfAngle = 45.0  # half-angle of the azimuths prompted as front view
     back_deg: HalfAngle = 45.0  # half-angle of the azimuths prompted as back view
     overhead_deg: Annotated[float, Range(-90, 90)] = 60.0  # elevation above which the view is prompted as overhead
-    lora: tuple[str, ...] = ()  # LoRA files FILE[:weight], fused into the network
+    lora: tuple[str, ...] = ()  # LoRA files FILE[:weight] to fuse into the network
     compile: bool = False  # compile the network: faster steps on a GPU after a slow first one
 
     def check(self) -> None:
@@ -103,17 +103,17 @@ class PriorConfig(Config):
 class TrainingConfig(Config):
     """The optimization loop."""
 
-    steps: Count = 300  # optimization steps: evaluations of the method
-    updates: Count = 1  # updates of the scene by each gradient of the method, on new renders from the same cameras
+    steps: Count = 300  # optimization steps, each one evaluation of the method
+    updates: Count = 1  # scene updates per gradient of the method, on new renders from the same cameras
     batch: Batch = 4  # camera views per optimization step (3D scenes)
     resolution: Pixels = 64  # render resolution in pixels
     background: Background = "toybox"  # background color
-    seed: Seed = 0  # seed of everything random
+    seed: Seed = 0  # seed of all random numbers
     asset_seed: Seed = 0  # seed of the fixed per-asset noise (DSD)
     save_every: Count = 25  # optimization steps between checkpoints
-    early_share: Fraction = 0.0  # share of the run that early_batch and early_resolution hold for
-    early_batch: Batch = 1  # camera views per optimization step in that share; at least `batch` are taken
-    early_resolution: Pixels = 4096  # render resolution in that share, in pixels; at most `resolution` is taken
+    early_share: Fraction = 0.0  # first share of the run, with early_batch and early_resolution
+    early_batch: Batch = 1  # camera views per optimization step in that share, if more than `batch`
+    early_resolution: Pixels = 4096  # render resolution in that share, if smaller than `resolution`
 
     def batch_at(self, progress: float, batch: int) -> int:
         """Camera views of a step at `progress` in [0, 1) of a run whose later steps have `batch`."""
@@ -126,16 +126,16 @@ class TrainingConfig(Config):
 
 @dataclass(frozen=True)
 class OutputConfig(Config):
-    """Files that are made of a finished run."""
+    """The output files of a run."""
 
     turntable_frames: Frames = 60  # frames of the turntable video, 30 per second
-    turntable_resolution: TurntablePixels = 128  # of the video; 0: twice the training resolution, from 128 to 256
-    mesh_resolution: MeshResolution = 128  # density samples along a side for mesh extraction
+    turntable_resolution: TurntablePixels = 128  # video resolution; 0: twice that of training, clamped to 128..256
+    mesh_resolution: MeshResolution = 128  # density samples along each axis for mesh extraction
     mesh_threshold: Threshold = 0.0  # density at the surface; 0: chosen from the silhouette of renders
-    mesh_faces: Faces = 5_000  # triangles of the mesh, about; 0: all of them
+    mesh_faces: Faces = 5_000  # approximate number of triangles of the mesh; 0: all of them
     texture: Texels = 512  # texture resolution in texels; 0: vertex colors instead
     preview_every: Natural = 100  # optimization steps between previews (preview.png, index.html); 0: none
-    log: tuple[Tracker, ...] = ()  # where the run is logged to as well: tensorboard, wandb, trackio
+    log: tuple[Tracker, ...] = ()  # experiment trackers to log to, too: tensorboard, wandb, trackio
 
     def check(self) -> None:
         if len(set(self.log)) < len(self.log):

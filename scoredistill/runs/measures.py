@@ -90,11 +90,11 @@ class Measures:
 class Measuring(Config):
     """The flags that say what is measured of runs, and how."""
 
-    metric: tuple[str, ...] = ()  # more metrics (`scoredistill metrics`), or FILE.py:NAME of (rgb, prompt) -> number
+    metric: tuple[str, ...] = ()  # further metrics (`scoredistill metrics`), or FILE.py:NAME of (rgb, prompt) -> number
     protocol: str = "quick"  # measured views: quick (8, 128 pixels), or the papers': sdi (50, 512), dsd (10, 512)
-    reference: str = ""  # of fid, kid, frechet, kernel: a folder of pictures, or prior: as many samples of the prior
-    clip: str = "clip"  # the CLIP of its metrics: clip (ViT-B/32), clip-l, a folder or org/name[@revision]
-    weights: Path | None = None  # a folder with weights of image-reward, lpips, fid and kid; else the caches
+    reference: str = ""  # for fid, kid, frechet, kernel: a folder of pictures, or prior: samples of the prior
+    clip: str = "clip"  # CLIP model of the CLIP metrics: clip (ViT-B/32), clip-l, a folder or org/name[@revision]
+    weights: Path | None = None  # folder with weights of image-reward, lpips, fid, kid; by default the caches
 
     def check(self) -> None:
         """ValueError for unknown names, and for flags that no metric uses or that one lacks."""

@@ -18,11 +18,11 @@ SIDE = 64  # pixels of a side of the images that the embedded priors denoise
 
 @dataclass(frozen=True)
 class ImageConfig(Config):
-    """Images side by side, each from gray noise of its own, optimized by Adam or by plain gradient descent.
+    """Several images, each initialized with its own gray noise, optimized with Adam or plain gradient descent.
 
-    Plain descent takes `steps` steps of size `descent` / `steps`, at most 1; if `falling` they fall linearly from
-    twice that to 0. A step of size 1 subtracts the whole gradient from x, the image in [-1, 1] at 64 x 64 pixels,
-    provided that the method divides its gradient by nothing (reduction `sum_over_batch`).
+    Gradient descent takes `steps` steps of size `descent` / `steps`, at most 1; with `falling`, the sizes decrease
+    linearly from twice that to 0. A step of size 1 subtracts the whole gradient from x, the image in [-1, 1] at
+    64 x 64 pixels, if the gradient is not divided by anything (reduction `sum_over_batch`).
     """
 
     count: Batch = 4  # number of images
@@ -31,7 +31,7 @@ class ImageConfig(Config):
     tint: tuple[Finite, Finite, Finite] = (0.0, 0.0, 0.0)  # added to the initial red, green and blue
     noise: Deviation = 0.2  # standard deviation of the initial pixels
     descent: NonNegative = 0.0  # sum of the step sizes of plain gradient descent; 0: Adam
-    falling: bool = True  # the step sizes of plain gradient descent fall linearly to 0
+    falling: bool = True  # the step sizes of plain gradient descent decrease linearly to 0
 
     flat: ClassVar[bool] = True
 

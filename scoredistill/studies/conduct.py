@@ -33,17 +33,17 @@ class Order(Config):
     """The name and size of a study; None leaves the size to the study."""
 
     name: str
-    captions: Captions | None = None  # number of toys, one caption each; by default the study's own
-    seeds: Iterations | None = None  # images for each caption
-    steps: StudySteps | None = None  # updates of a distillation, in 3D by default those of the preset
-    prior: str = ""  # toybox, toybox-sd, toybox-mv (3D), or a path of such weights; by default the study's own
-    seed: Seed = 0  # seed of everything random
+    captions: Captions | None = None  # number of captions, one toy each; by default the study's own
+    seeds: Iterations | None = None  # seeds per caption
+    steps: StudySteps | None = None  # optimization steps; in 3D by default those of the preset
+    prior: str = ""  # toybox, toybox-sd, toybox-mv (3D), or path of such weights; by default the study's own
+    seed: Seed = 0  # seed of all random numbers
     device: str = "auto"  # cpu, cuda or auto
-    out: Path | None = None  # the folder of the page; by default runs/study-NAME-SEED
-    preset: str = "study"  # of the runs in 3D: study, fast, paper or low-vram
-    processes: Annotated[int, Range(1, 1024)] = 1  # runs in 3D at a time; they share the cores
-    reuse: tuple[Path, ...] = ()  # folders of other studies in 3D, whose runs with the same settings are copied
-    dry_run: bool = False  # only print what a study in 3D would run, and what that costs
+    out: Path | None = None  # output folder; by default runs/study-NAME-SEED
+    preset: str = "study"  # preset of 3D runs: study, fast, paper or low-vram
+    processes: Annotated[int, Range(1, 1024)] = 1  # number of 3D runs at a time; they share the cores
+    reuse: tuple[Path, ...] = ()  # folders of other 3D studies, from which runs with equal settings are copied
+    dry_run: bool = False  # only print what a 3D study would run, and its cost
 
 
 def conduct(order: Order, progress: Callable[[str], object] = str) -> tuple[Finding, Path]:

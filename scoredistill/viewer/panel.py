@@ -69,7 +69,7 @@ class Panel:
 
     def add_states(self, changed: Callable[[], None]) -> None:
         """A choice of the newest checkpoint and those that are still there."""
-        self.state = self.gui.add_dropdown("checkpoint", (NEWEST,), hint="the newest is followed while a run goes on")
+        self.state = self.gui.add_dropdown("checkpoint", (NEWEST,), hint="newest: follows the run while it continues")
         self.state.on_update(lambda event: changed())
 
     def states(self, indices: Sequence[int]) -> None:

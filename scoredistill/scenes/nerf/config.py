@@ -18,9 +18,9 @@ class GridConfig(Config):
     """The multiresolution hash grid (Mueller et al. 2022)."""
 
     levels: Annotated[int, Range(1, 32)] = 6  # number of levels
-    coarsest: Annotated[int, Range(1, 4096)] = 12  # cells along a side of the coarsest level
-    finest: Annotated[int, Range(1, 65536)] = 96  # cells along a side of the finest level
-    table: Annotated[int, Range(2, 2**24)] = 2**16  # entries of each level's table, at most; a power of two
+    coarsest: Annotated[int, Range(1, 4096)] = 12  # cells along each axis of the coarsest level
+    finest: Annotated[int, Range(1, 65536)] = 96  # cells along each axis of the finest level
+    table: Annotated[int, Range(2, 2**24)] = 2**16  # largest number of entries per level, a power of two
 
     def check(self) -> None:
         ordered("coarsest", "finest", self)
@@ -39,7 +39,7 @@ class LambertConfig(Config):
     The light of a view is along normalize(camera + spread N(0, I)); diffuse light is what ambient light leaves of one.
     """
 
-    after: Natural = 1000  # first optimization steps, which render plain albedo
+    after: Natural = 1000  # initial optimization steps that render plain albedo
     albedo_share: Fraction = 0.7  # share of the later steps that render plain albedo
     textureless_share: Fraction = 0.75  # share of the shaded steps that render white albedo
     nearest: Positive = 0.8  # smallest distance of the light from the center, world units
@@ -57,18 +57,18 @@ class LambertConfig(Config):
 class NerfRegularizers(Config):
     """Loss weights over the run, relative to mean-reduced guidance; SDI's, with the paper's own convexity term."""
 
-    orient: Ramp = constant(0.1)  # no visible surface faces away from the camera
-    sparsity: Ramp = Ramp(0.15, 0.0, 0.0, 0.3)  # little matter, no fog
-    opaque: Ramp = constant(0.1)  # opacity is 0 or 1
-    z_variance: Ramp = constant(1.0)  # thin surfaces
-    convexity: Ramp = Ramp(0.1, 0.0, 0.4, 0.4)  # no hollow faces
-    convexity_form: ConvexityForm = "clamped"  # the paper's, its linear form, or the official code's
+    orient: Ramp = constant(0.1)  # penalizes visible surfaces that face away from the camera
+    sparsity: Ramp = Ramp(0.15, 0.0, 0.0, 0.3)  # penalizes opacity, and thereby fog
+    opaque: Ramp = constant(0.1)  # favors opacities of 0 or 1
+    z_variance: Ramp = constant(1.0)  # favors thin surfaces
+    convexity: Ramp = Ramp(0.1, 0.0, 0.4, 0.4)  # penalizes hollow faces
+    convexity_form: ConvexityForm = "clamped"  # the paper's form (clamped), its linear form, or the official code's
 
 
 @dataclass(frozen=True)
 class EnvironmentConfig(Config):
     """A learned background of training renders (SDI's official configuration)."""
 
-    learned: bool = False  # learn the background of training renders, instead of the background color
+    learned: bool = False  # learn the background of training renders instead of a fixed color
     lr: LearningRate = 1e-3  # learning rate of the environment
-    random_share: Fraction = 0.0  # share of training renders over one random color instead
+    random_share: Fraction = 0.0  # share of training renders with a random background color instead

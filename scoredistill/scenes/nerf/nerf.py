@@ -50,20 +50,20 @@ class NerfConfig(Config):
     blob_strength: NonNegative = 10.0  # initial density logit at the center
     blob_radius: Positive = 0.5  # radius of the initial ball of density, world units
     samples: Annotated[int, Range(2, 8192)] = 96  # ray samples along the diagonal of the volume
-    tile: Natural = 0  # rays rendered at a time, which bounds the memory of a step; 0: all of them
-    occupancy: Annotated[int, Range(2, 512)] = 32  # cells along a side of the occupancy grid
-    occupancy_decay: Fraction = 0.8  # of a cell at each update; published: .95, which forgets within 1,000 steps
-    occupancy_threshold: NonNegative = 1e-3  # optical depth of a step in an occupied cell, at least; published: .01
-    least_alpha: Fraction = 0.0  # alpha of a sample that is rendered, at least; published: .01
+    tile: Natural = 0  # rays rendered at a time, which limits the memory of a step; 0: all of them
+    occupancy: Annotated[int, Range(2, 512)] = 32  # cells along each axis of the occupancy grid
+    occupancy_decay: Fraction = 0.8  # decay of a cell per update; published: .95, which forgets within 1,000 steps
+    occupancy_threshold: NonNegative = 1e-3  # smallest optical depth per step of an occupied cell; published: .01
+    least_alpha: Fraction = 0.0  # smallest alpha of a rendered sample; published: .01
     normals: Normals = "finite"  # normals from finite differences of the density logit, or its analytic gradient
     normals_at: NormalsAt = "surface"  # one normal per ray at its surface, or one for every sample
-    shading: Shading = "daylight"  # fixed light (ambient, sky, camera lamp), no light, or a random point light
+    shading: Shading = "daylight"  # daylight: fixed light; albedo: no light; lambert: a random point light
     lambert: LambertConfig = field(default_factory=LambertConfig)  # the random point light of shading lambert
     lr_grid: LearningRate = 1e-2  # learning rate of the hash grid
     lr_mlp: LearningRate = 5e-3  # learning rate of the networks; published: 1e-3, for runs of 10,000 steps
     first_levels: Count = 8  # initially active hash-grid levels
-    level_every: Count = 500  # optimization steps between further levels
-    level_after: Natural = 2000  # optimization steps before the first further level
+    level_every: Count = 500  # optimization steps between the activations of further levels
+    level_after: Natural = 2000  # optimization steps before the first of these
     regularizers: NerfRegularizers = field(default_factory=NerfRegularizers)  # loss weights
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)  # background of training renders
 

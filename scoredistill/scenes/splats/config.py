@@ -16,18 +16,18 @@ Remaining = Annotated[float, Range(1e-9, 1)]
 class SplatRegularizers(Config):
     """Loss weights over the run, relative to mean-reduced guidance."""
 
-    sparsity: Ramp = constant(0.0)  # little matter, no fog
-    opaque: Ramp = constant(0.0)  # opacity is 0 or 1
-    z_variance: Ramp = constant(0.0)  # thin surfaces
-    convexity: Ramp = constant(0.0)  # no hollow faces
+    sparsity: Ramp = constant(0.0)  # penalizes opacity, and thereby fog
+    opaque: Ramp = constant(0.0)  # favors opacities of 0 or 1
+    z_variance: Ramp = constant(0.0)  # favors thin surfaces
+    convexity: Ramp = constant(0.0)  # penalizes hollow faces
     variation: Ramp = constant(0.0)  # total variation of color and depth
     spread: Ramp = constant(0.0)  # mean standard deviation of the splats
-    needles: Ramp = constant(0.0)  # no long thin splats
+    needles: Ramp = constant(0.0)  # penalizes long thin splats
 
 
 @dataclass(frozen=True)
 class RateDecay(Config):
-    """Share of each learning rate that is left at the end of the run; it falls exponentially."""
+    """Share of each learning rate that remains at the end of the run; the decay is exponential."""
 
     means: Remaining = 0.01  # of the positions
     harmonics: Remaining = 1.0  # of the colors of degree 0
@@ -47,15 +47,17 @@ class DensifyConfig(Config):
     begin: Natural = 500  # first optimization step of densification
     until: Natural = 15_000  # last optimization step of densification
     every: Count = 100  # optimization steps between densifications
-    threshold: NonNegative = 2e-4  # mean norm of the screen-space gradient (half sides) above which a splat multiplies
-    share: Fraction = 1.0  # share of the splats that multiply at a time, at most: those with the largest gradients
-    most: Count = 1_000_000  # number of splats, at most
-    split_above: NonNegative = 0.01  # largest standard deviation above which a splat is split, below it is cloned
-    prune_above: NonNegative = 0.1  # largest standard deviation above which a splat is pruned after an opacity reset
+    threshold: NonNegative = 2e-4  # mean screen-space gradient norm above which a splat is cloned or split
+    share: Fraction = 1.0  # largest share of splats that are cloned or split at a time, by gradient
+    most: Count = 1_000_000  # largest number of splats
+    split_above: NonNegative = 0.01  # split splats with a larger standard deviation, clone smaller ones
+    prune_above: NonNegative = 0.1  # prune splats with a larger standard deviation, after an opacity reset
     faint: Fraction = 0.005  # opacity below which a splat is pruned
     reset_every: Natural = 3000  # optimization steps between opacity resets; 0: never
-    reset_to: Opacity = 0.01  # opacity after a reset, at most
-    clones: Literal["shared", "copied"] = "copied"  # a clone shares its original's opacity, or both have it
+    reset_to: Opacity = 0.01  # largest opacity after a reset
+    clones: Literal["shared", "copied"] = (
+        "copied"  # a clone and its original divide the opacity (shared), or both have it (copied)
+    )
 
     def check(self) -> None:
         ordered("begin", "until", self)

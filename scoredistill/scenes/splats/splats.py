@@ -32,7 +32,7 @@ from scoredistill.scenes.splats.start import ball, on_mesh
 class SplatsConfig(Config):
     """Hyperparameters of Gaussian splats; the learning rates are Kerbl et al.'s, for a scene of extent 1."""
 
-    start: str = "ball"  # initial splats: ball, a mesh (.glb, .obj, .ply, .stl, .off), or the folder of a run with one
+    start: str = "ball"  # initial splats: ball, a mesh file (.glb, .obj, .ply, .stl, .off), or the folder of a run
     bounds: Annotated[float, Range(0.1, 100)] = 1.0  # meshes are extracted from the cube [-bounds, bounds]^3
     count: Annotated[int, Range(4, 10_000_000)] = 2000  # initial number of splats
     radius: Positive = 0.5  # radius of the initial ball, world units
@@ -40,7 +40,7 @@ class SplatsConfig(Config):
     degree: Annotated[int, Range(0, MAX_DEGREE)] = 0  # degree of the spherical harmonics
     degree_every: Count = 1000  # optimization steps after which one more degree is active
     lr_position: LearningRate = 1.6e-4  # learning rate of the positions
-    lr_color: LearningRate = 2.5e-3  # learning rate of the colors of degree 0; a twentieth for the others
+    lr_color: LearningRate = 2.5e-3  # learning rate of the colors of degree 0; 1/20 of it for higher degrees
     lr_opacity: LearningRate = 5e-2  # learning rate of the opacity logits
     lr_spread: LearningRate = 5e-3  # learning rate of the logarithms of the standard deviations
     lr_rotation: LearningRate = 1e-3  # learning rate of the rotations
