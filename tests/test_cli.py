@@ -193,6 +193,8 @@ def test_every_setting_has_a_help_text() -> None:
                 if not comment and not isinstance(getattr(config, name), Config)
             ]
             assert not missing, f"{type(config).__name__}: {missing}"
+    for name, kind in COMMANDS.items():
+        assert all(field_comments(kind).values()), name
 
 
 def configs(config: Config) -> list[Config]:

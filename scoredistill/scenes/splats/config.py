@@ -55,9 +55,7 @@ class DensifyConfig(Config):
     faint: Fraction = 0.005  # opacity below which a splat is pruned
     reset_every: Natural = 3000  # optimization steps between opacity resets; 0: never
     reset_to: Opacity = 0.01  # largest opacity after a reset
-    clones: Literal["shared", "copied"] = (
-        "copied"  # a clone and its original divide the opacity (shared), or both have it (copied)
-    )
+    clones: Literal["shared", "copied"] = "copied"  # a clone and its original share the opacity, or both have it
 
     def check(self) -> None:
         ordered("begin", "until", self)
