@@ -40,11 +40,11 @@ def examine() -> list[Finding]:
         _gpu(),
         _kernels(),
         _weights("Toybox prior", WEIGHTS, "train it with: python tools/train_toybox.py"),
-        _weights("Toybox judge", EMBEDDED, "metrics will be few; train it with: python tools/train_judge.py"),
-        _weights("Toybox part meter", PARTS, "no run is evaluated; train it with: python tools/train_parts.py"),
+        _weights("Toybox judge", EMBEDDED, "most metrics are unavailable; train it with: python tools/train_judge.py"),
+        _weights("Toybox part meter", PARTS, "runs cannot be evaluated; train it with: python tools/train_parts.py"),
         *(_library(name, use) for name, use in OPTIONAL.items()),
         *(
-            (name, True, _version(name) or "none; pip install 'scoredistill[sd]' for published models")
+            (name, True, _version(name) or "not installed; pip install 'scoredistill[sd]' for published models")
             for name in EXTRA
         ),
         _disk(),
@@ -63,7 +63,7 @@ def _precision() -> Finding:
 
 def _gpu() -> Finding:
     if not torch.cuda.is_available():
-        return "GPU", True, "none that torch can use; runs go on the CPU"
+        return "GPU", True, "none that torch can use; runs use the CPU"
     free, total = torch.cuda.mem_get_info()
     return "GPU", True, f"{torch.cuda.get_device_name()}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free"
 

@@ -51,7 +51,7 @@ def guided_eps(prior: Prior, x_t: X, t: Time, conditions: Conditions, scale: flo
     if scale == 1 and not conditions.perpendicular:
         return prior.eps(x_t, t, conditions.text)[0]
     if conditions.null is None:
-        raise ValueError(f"{_DISTILLED}, so guidance scale {scale:g} is impossible: take scale 1")
+        raise ValueError(f"{_DISTILLED}, so guidance scale {scale:g} is impossible: use scale 1")
     if scale == 0:
         return prior.eps(x_t, t, conditions.null)[0]
     direction, null = guidance_direction(prior, x_t, t, conditions, conditions.null)
@@ -65,7 +65,7 @@ def guidance_direction(prior: Prior, x_t: X, t: Time, conditions: Conditions, *f
     scores.
     """
     if any(condition is None for condition in free):
-        raise ValueError(f"{_DISTILLED}, which this method needs: take sds with scale 1")
+        raise ValueError(f"{_DISTILLED}, which this method needs: use sds with scale 1")
     rows = [*free, conditions.text, *(view for view, _ in conditions.perpendicular)]
     distinct = {id(condition): condition for condition in rows}
     eps = dict(zip(distinct, prior.eps(x_t, t, *distinct.values()), strict=True))

@@ -165,23 +165,23 @@ def is_toybox(name: str) -> bool:
 def priors_help() -> str:
     """A list of all priors: names, and where the weights are, in this package or on the hub. Nothing is downloaded."""
     about = {
-        "toybox": "64x64 pixels of the Toybox world",
-        "toybox-mv": "four views of a toy at once",
-        "toybox-pose": "other views of a toy's picture (--image)",
+        "toybox": "text to single views of toys, 64x64 pixels",
+        "toybox-mv": "text to four views of a toy at once",
+        "toybox-pose": "a picture of a toy to other views of it (--image)",
     }
-    latent = "a Stable Diffusion of that world, 128x128 pixels"
+    latent = "a latent diffusion model of toys, 128x128 pixels"
     places = {name: (EMBEDDED[name].weights, EMBEDDED[name].tool) for name in about}
     rows = [
         *((name, f"{words}, {_embedded(*places[name])}") for name, words in about.items()),
         *((name, f"{latent}, {_embedded(SHIPPED[name], SD_TOOL)}") for name in SHIPPED),
         *((name, ", else ".join(ALIASES[name])) for name in ALIASES),
-        ("PATH.safetensors", "other weights of Toybox's kind (tools/train_toybox.py), or Stable Diffusion in a file"),
+        ("PATH.safetensors", "weights of a Toybox prior (tools/train_toybox.py), or Stable Diffusion in one file"),
         ("FOLDER", f"a published model in the layout of diffusers, with {INDEX}"),
         (
             "org/name[@revision]",
             "such a folder on the hub, downloaded at first use; HF_HUB_OFFLINE=1 uses the cache only",
         ),
-        ("FILE.py:NAME", "a prior of your own (docs/extending.md)"),
+        ("FILE.py:NAME", "your own prior (docs/extending.md)"),
     ]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:{width}}  {words}" for name, words in rows]

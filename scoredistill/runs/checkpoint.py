@@ -67,7 +67,7 @@ def read(folder: Path, index: int | None = None) -> dict[str, Any] | None:
             continue
         if damaged:
             names = ", ".join(damaged)
-            log.warning("checkpoint %s in %s is damaged; going on from %s", names, folder, path.stem)
+            log.warning("checkpoint %s in %s is damaged; continuing from %s", names, folder, path.stem)
         return found
     if damaged:
         raise ValueError(f"no whole checkpoint in {folder}: {', '.join(damaged)}; start the run anew")

@@ -178,5 +178,5 @@ def open_3d_scene(path: Path) -> tuple[Recipe, Any]:
     """As `open_scene`; ValueError for a flat scene, which has no views and no mesh."""
     recipe, scene = open_scene(path)
     if isinstance(scene, HasPixels):
-        raise ValueError(f"{path} is a run on a flat image; only 3D scenes have views and meshes")
+        raise ValueError(f"{path} is a 2D run; only 3D scenes have views and meshes")
     return recipe, scene

@@ -86,7 +86,7 @@ def _threads_of(resume: dict[str, Any] | None, accept: bool) -> Iterator[None]:
     here = torch.get_num_threads()
     began = here if resume is None or accept else resume["origin"]["machine"]["threads"]
     if began != here:
-        log.warning("going on with %d threads as the run began, so that its result is the same bit for bit", began)
+        log.warning("continuing with %d threads, as the run began, so that the result is bit-identical", began)
         torch.set_num_threads(began)
     try:
         yield

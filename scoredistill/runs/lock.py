@@ -81,7 +81,7 @@ def _beat(handle: int, path: Path, released: threading.Event) -> None:
         with contextlib.suppress(OSError, ValueError):  # a moved folder, a file that was emptied
             holder = _about(path)
             if (holder.get("machine"), holder.get("process")) != (_machine(), os.getpid()):
-                log.error("%s was taken over by %s while this process stood still", path.parent, _owner(path))
+                log.error("%s was taken over by %s while this process was suspended", path.parent, _owner(path))
                 os._exit(1)
             os.utime(handle if os.utime in os.supports_fd else path)
 

@@ -107,4 +107,4 @@ def claim(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     own = ("result.json", "cache", "runs", PICTURES)
     if any(folder.iterdir()) and not any((folder / name).exists() for name in own):
-        raise ValueError(f"{folder} is not empty and holds no study; choose another folder with --out")
+        raise ValueError(f"{folder} is not empty and contains no study; choose another folder with --out")

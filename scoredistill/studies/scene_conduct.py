@@ -81,7 +81,7 @@ def gathered(
     for arm in runs.arms:
         own = {key[1:]: result for key, result in results.items() if key[0] == arm}
         if not own:
-            raise ValueError(f"no run of {arm!r} came to a result: see the sweep's messages")
+            raise ValueError(f"no run of {arm!r} finished: see the messages of the sweep")
         size = len(runs.captions), runs.seeds
         views[arm] = _pictures(own, *size)
         apart = [diversity(meter.judge, each) if runs.seeds > 1 else math.nan for each in views[arm]]

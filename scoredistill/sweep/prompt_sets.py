@@ -43,7 +43,7 @@ def _prompts(path: Path) -> list[str]:
     try:
         text = read_limited(path, LARGEST).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8 text: write the prompts in UTF-8, one a line") from None
+        raise ValueError(f"{path} is not UTF-8 text: write the prompts in UTF-8, one per line") from None
     prompts: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
         prompt = line.strip()
@@ -57,5 +57,5 @@ def _prompts(path: Path) -> list[str]:
             )
         prompts[prompt] = number
     if not prompts:
-        raise ValueError(f"{path} holds no prompt: write one a line")
+        raise ValueError(f"{path} contains no prompt: write one per line")
     return list(prompts)

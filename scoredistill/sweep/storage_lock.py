@@ -73,7 +73,7 @@ def _beat(storage: Storage, token: str, released: threading.Event) -> None:
         with contextlib.suppress(StorageError):  # it is tried again
             found = storage.read(NAME)
             if found is not None and _token_in(found) != token:
-                log.error("%s was taken over by %s while this process stood still", storage.url, _owner(found))
+                log.error("%s was taken over by %s while this process was suspended", storage.url, _owner(found))
                 os._exit(1)
             beat += 1
             storage.write(NAME, _mark(token, beat))

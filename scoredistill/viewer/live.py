@@ -44,7 +44,7 @@ class Live:
                 self._between(record)
             except Exception as error:  # of the scene's render at another size, of the server, of memory
                 self.failed = True
-                log.warning("the view has stopped, the run goes on: %s", " ".join(str(error).split()))
+                log.warning("the page has stopped, the run continues: %s", " ".join(str(error).split()))
 
     def finishing(self, part: str) -> None:
         """Say which part of the results is being written."""
