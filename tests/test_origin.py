@@ -165,6 +165,6 @@ def test_a_resumed_run_has_as_many_threads_as_it_began_with(start: Path, caplog:
         assert torch.get_num_threads() == here + 1
     finally:
         torch.set_num_threads(here)
-    assert f"continuing with {here} threads as the run began" in caplog.text
+    assert f"continuing with {here} threads, as the run began" in caplog.text
     state = RunFolder.open(start / "run").load()
     assert state is not None and state["origin"]["machine"]["threads"] == here

@@ -105,7 +105,7 @@ class LearnedMethod(DistillationConfig):
         begin = getattr(prior, "learner", None)
         if begin is None:
             name = type(self).__name__
-            raise ValueError(f"{name} trains a learner, and this prior offers none: use another method, for example sdi")
+            raise ValueError(f"{name} trains a learner, and this prior has none: use another method, such as sdi")
         seed, start = stream_seed(seed, "learner"), self.learner_start
         return self.build(begin(rank=self.learner_rank, lr=self.learner_lr, seed=seed, start=start))
 

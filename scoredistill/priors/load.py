@@ -185,7 +185,7 @@ def priors_help() -> str:
     ]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:{width}}  {words}" for name, words in rows]
-    return "\n".join([*lines, "", f"all but Toybox's and your own need: {INSTALL}"])
+    return "\n".join([*lines, "", f"all except Toybox's and your own need: {INSTALL}"])
 
 
 def _embedded(weights: Path, tool: str) -> str:
