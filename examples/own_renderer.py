@@ -1,16 +1,17 @@
-"""SDI as a loss on a renderer of your own: a notebook in cells, five minutes of one CPU core.
+"""SDI as a loss on your own renderer: a notebook, five minutes on one CPU core.
 
     python examples/own_renderer.py
 
-The renderer, its parameters, its optimizer and the loop are yours; the method gives the gradient on the pictures.
+The renderer, its parameters, its optimizer and the loop are yours; the method gives the gradient of the images.
 """
 
 # %% [markdown]
-# # SDI as a loss on my renderer
+# # SDI as a loss on your own renderer
 #
-# You have a differentiable renderer and a training loop, as the examples of gsplat or nerfstudio have, and want a text
-# prompt to be the loss. Three objects do that, without this package's scenes and without its loop: a *prior* (the
-# diffusion model), its *conditions* (text and cameras), and a *method*, which answers with the gradient on the picture.
+# You have a differentiable renderer and a training loop, as in the examples of gsplat or nerfstudio, and want a text
+# prompt to be the loss. Three objects are enough, without this package's scenes and training loop: a *prior* (the
+# diffusion model), its *conditions* (text and cameras), and a *method*, which returns the gradient with respect to the
+# image.
 
 # %%
 from __future__ import annotations
@@ -37,9 +38,9 @@ torch.manual_seed(0)
 # %% [markdown]
 # ## The renderer
 #
-# Isotropic Gaussian splats in plain torch, with the arguments of gsplat's `rasterization` (without quaternions): world
-# to camera matrices, OpenCV cameras, intrinsics in pixels. Nothing in it knows of score distillation. In its place put
-# `gsplat.rasterization`, nvdiffrast, a NeRF, or a program that draws strokes.
+# Isotropic Gaussian splats in plain PyTorch, with the arguments of gsplat's `rasterization` (without quaternions):
+# world-to-camera matrices, OpenCV cameras, intrinsics in pixels. The renderer is independent of score distillation. You
+# can replace it by `gsplat.rasterization`, nvdiffrast, a NeRF, or a program that draws strokes.
 
 
 # %%
@@ -64,8 +65,8 @@ def rasterize(means: Tensor, scales: Tensor, opacities: Tensor, colors: Tensor, 
 # %% [markdown]
 # ## The prior and the method
 #
-# A method is prepared for one prior. `SDI.toybox` are the settings tuned on the embedded priors; with a published model
-# take `SDI.official()`, and its latents come from `prior.encode`, through which the gradient flows back.
+# A method is prepared for one prior. `SDI.toybox` returns the settings tuned on the embedded priors. With a published
+# model use `SDI.official()` and compute latents with `prior.encode`, through which the gradient flows back.
 
 # %%
 prior = load_prior(PRIOR)
@@ -84,10 +85,11 @@ def loss_of(rgb: Tensor, query: Query) -> Tensor:
 
 
 # %% [markdown]
-# ## My loop
+# ## The training loop
 #
-# The cameras say where a picture was taken from; the prior needs that for its view, the renderer for its matrices. A
-# query holds the progress of the run, too, since SDI's t falls with it. Further terms are added to the loss as usual.
+# The cameras describe where an image was taken from: the prior needs this for view-dependent prompting, the renderer
+# for its matrices. A query also contains the progress of the run, since SDI's t decreases with it. Further loss terms
+# are added as usual.
 
 # %%
 means = 0.6 * torch.randn(SPLATS, 3) / math.sqrt(3)
@@ -122,7 +124,7 @@ for step in range(STEPS):
     adam.step()
 
 # %% [markdown]
-# ## What came out
+# ## The result
 
 # %%
 with torch.no_grad():
@@ -131,10 +133,10 @@ write_png(grid(views.clamp(0, 1), columns=4), Path("own_renderer.png"))
 print("own_renderer.png")
 
 # %% [markdown]
-# `own_renderer.png`. Eight views around, the front first: a strawberry whose seeds go all around.
+# `own_renderer.png`. Eight views around the object, the front first: a strawberry with seeds on all sides.
 
 # %% [markdown]
-# A method that remembers something from step to step (DSD's trajectory, CFD's noise map) has `method.start()`: call it
-# once and give every query `state=`. VSD and ESD train a second score beside the loop: `optimize` shows how
-# (`scoredistill/optimize.py`, one page). With `optimize` the loop above is one `for`, and the renderer a class with
-# `render`: "Extending" shows that.
+# A method with a state (DSD's trajectory, CFD's noise map) has `method.start()`: call it once and pass the result to
+# every query as `state=`. VSD and ESD also train a second score network; `optimize` shows how
+# (`scoredistill/optimize.py`, one page). With `optimize`, the loop above becomes a single `for`, and the renderer a
+# class with a method `render`, as the page "Extending" shows.

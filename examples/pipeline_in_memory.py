@@ -1,16 +1,16 @@
-"""Distil a diffusers pipeline that is already in memory: a notebook in cells, for a GPU.
+"""Distill a diffusers pipeline that is already in memory: a notebook, for a GPU.
 
     python examples/pipeline_in_memory.py
 
-A fine-tune, a pipeline with LoRA files, a model of your own training: whatever was loaded is used as it is.
+A fine-tuned model, a pipeline with LoRA files, a model that you trained: whatever is loaded is used as it is.
 """
 
 # %% [markdown]
 # # Stable Diffusion from a pipeline in memory
 #
-# `pip install "scoredistill[sd]"` brings diffusers. The model below is downloaded unless it is in the cache; a folder
-# that `save_pretrained` wrote works as well. With published weights take a GPU: one SDI step is some seven evaluations
-# of a U-Net of 860 million parameters.
+# `pip install "scoredistill[sd]"` installs diffusers. The model below is downloaded unless it is in the cache; a folder
+# written by `save_pretrained` works as well. Published weights need a GPU: one SDI step is about seven evaluations of a
+# U-Net with 860 million parameters.
 
 # %%
 from __future__ import annotations
@@ -31,23 +31,23 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 pipe = StableDiffusionPipeline.from_pretrained(MODEL).to(DEVICE)
 
 # %% [markdown]
-# Here is the place for `pipe.load_lora_weights("style.safetensors")` and `pipe.fuse_lora(lora_scale=0.8)`, or for a
-# U-Net of your own: `pipe.unet = mine`.
+# This is the place for `pipe.load_lora_weights("style.safetensors")` and `pipe.fuse_lora(lora_scale=0.8)`, or for your
+# own U-Net: `pipe.unet = mine`.
 #
 # ## The pipeline is the prior
 #
-# `from_pipeline` takes the networks, the noise schedule and what the U-Net predicts (eps or v) from the pipeline. It
-# copies nothing.
+# `from_pipeline` takes the networks, the noise schedule and the parametrization (eps or v) from the pipeline. It copies
+# nothing.
 
 # %%
 prior = DiffusersPrior.from_pipeline(pipe, view_prompting="words")
 print(f"prior of {prior.views} view, {prior.schedule.steps} timesteps")
 
 # %% [markdown]
-# ## SDS and SDI beside each other
+# ## SDS and SDI side by side
 #
-# A flat image is the quickest test of a prior: no cameras, no NeRF. `optimize` yields after every step, and a step
-# holds what the prior saw: the noisy image `x_t` and the image `x0` that it denoises from it.
+# Optimizing a 2D image is the quickest test of a prior: no cameras, no NeRF. `optimize` yields after every step, and a
+# step contains the prior's input and output: the noisy image `x_t` and the denoised image `x0`.
 
 
 # %%
@@ -71,7 +71,7 @@ print("pipeline_in_memory.png: SDS, then SDI; the image, and what the prior deno
 # %% [markdown]
 # ## In 3D
 #
-# A recipe says everything about a run; `build` makes its parts, and each part can be replaced:
+# A recipe contains all settings of a run; `build` creates its parts, each of which can be replaced:
 #
 #     from dataclasses import replace
 #     from scoredistill import build, paper

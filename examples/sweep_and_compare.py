@@ -1,15 +1,15 @@
-"""Compare methods over seeds: a notebook in cells that runs a small sweep and reads its table, minutes on a CPU.
+"""Compare methods over seeds: a notebook that runs a small sweep and reads its table, minutes on a CPU.
 
     python examples/sweep_and_compare.py
 
-The runs go to sweep/; the same command again repeats nothing that is done.
+The runs are written to sweep/; if the command is repeated, finished runs are not.
 """
 
 # %% [markdown]
 # # Sweep and compare
 #
-# One run of a method is an anecdote. Here three methods make the same captions from the same seeds, and we ask whether
-# a difference between them is larger than its error.
+# A single run of a method is an anecdote. Here three methods generate the same captions with the same seeds, and we ask
+# whether the difference between them is larger than its error.
 
 # %%
 from __future__ import annotations
@@ -34,9 +34,9 @@ def command(line: str) -> None:
 
 
 # %% [markdown]
-# ## What it will cost
+# ## The cost
 #
-# `--dry-run` counts the runs and the denoiser's calls, and runs nothing.
+# `--dry-run` counts the runs and the denoiser calls, and runs nothing.
 
 # %%
 SWEEP = (
@@ -49,7 +49,7 @@ command(f"{SWEEP} --dry-run")
 # %% [markdown]
 # ## The runs
 #
-# Each is an ordinary run folder in `sweep/`. Interrupt the cell and execute it again: it goes on where it stopped.
+# Each is an ordinary run folder in `sweep/`. If you interrupt the cell and execute it again, the sweep continues.
 
 # %%
 command(SWEEP)
@@ -57,7 +57,7 @@ command(SWEEP)
 # %% [markdown]
 # ## One page, one table
 #
-# `compare` writes `sweep/compare.html`, which opens offline, and `sweep/compare.csv`, a row for each run.
+# `compare` writes `sweep/compare.html`, which works offline, and `sweep/compare.csv` with one row per run.
 
 # %%
 command("scoredistill compare sweep")
@@ -67,8 +67,8 @@ with Path("sweep/compare.csv").open() as table:
 # %% [markdown]
 # ## Is the difference larger than its error?
 #
-# Runs with the same prompt and seed are pairs. The mean of their differences and its standard error are the paired
-# test; the page shows the same with 95 % intervals.
+# Runs with the same prompt and seed form pairs. The paired test uses the mean of their differences and its standard
+# error; the page shows the same with 95 % intervals.
 
 # %%
 METRIC = "sharpness"

@@ -1,16 +1,16 @@
-"""From SDS to SDI to DSD, on three clusters of points in the plane: a notebook in cells, half a minute on a CPU.
+"""From SDS to SDI to DSD on three clusters of points in the plane: a notebook, half a minute on a CPU.
 
     python examples/tutorial.py
 
-Pictures and the numbers in the text go to tutorial/. Editors that know `# %%` cells run it piece by piece.
+The pictures and the numbers of the text go to tutorial/. Editors that support `# %%` cells run it cell by cell.
 """
 
 # %% [markdown]
 # # From SDS to SDI to DSD
 #
-# An image of this tutorial is a point in the plane, so that we see all of it; the *prior* is a mixture of three
-# Gaussians, so that its noise prediction is known exactly. The methods are the very ones that make 3D models:
-# none of them asks how large an image is.
+# In this tutorial an image is a point in the plane, so we can plot all of it. The *prior* is a mixture of three
+# Gaussians, so its noise prediction is known exactly. The methods are the same objects that generate 3D models: none of
+# them depends on the size of the image.
 
 # %%
 from __future__ import annotations
@@ -41,10 +41,10 @@ SEEDS = 200
 numbers: dict[str, float | list[float]] = {}
 
 # %% [markdown]
-# ## 1. The prior, and what it draws
+# ## 1. The prior and its samples
 #
-# Clusters of standard deviation 0.2 with 45, 30 and 25 % of the points; without a text, one wide Gaussian. The schedule
-# is Stable Diffusion's: `x_t = alpha x + sigma eps`, and `sbar = sigma / alpha`.
+# The clusters have standard deviation 0.2 and contain 45, 30 and 25 % of the points. Without a text, the prior is one
+# wide Gaussian. The schedule is Stable Diffusion's: `x_t = alpha x + sigma eps`, and `sbar = sigma / alpha`.
 
 # %%
 MODES = torch.tensor([[-1.2, 1.2], [1.6, 0.6], [0.2, -1.8]])
@@ -125,24 +125,25 @@ write(
 numbers["shares of DDIM"] = (torch.bincount(mode(drawn), minlength=3) / SEEDS).tolist()
 
 # %% [markdown]
-# `1_ddim.png`. Left: from all over the plane the noisy images run into the clusters. Middle: what DDIM would answer if
-# it stopped, `D = x_t / alpha - sbar eps`, starts near the mean of all data for every seed and is drawn out to a
-# cluster: *an image that is optimized from a blur to a sample*. Right: the samples, in the right shares.
+# `1_ddim.png`. Left: starting from all over the plane, the noisy images move into the clusters. Middle: the one-step
+# denoised image `D = x_t / alpha - sbar eps`, the result if DDIM stopped at this step. For every seed it starts near
+# the mean of all data and moves to a cluster: *an image that evolves from a blur to a sample*. Right: the samples, with
+# the right share in each cluster.
 
 # %% [markdown]
 # ## 2. SDS
 #
 # Score Distillation Sampling (Poole et al. 2022) optimizes an image x with the gradient
 #
-#     grad = w(t) [eps(x_t, t) - eps],   x_t = alpha x + sigma eps,   eps ~ N(0, I) fresh in every step.
+#     grad = w(t) [eps(x_t, t) - eps],   x_t = alpha x + sigma eps,   eps ~ N(0, I) sampled anew at every step.
 #
-# How noisy is it? For a single Gaussian cluster N(mu, s^2) the prediction is sbar (x_t / alpha - mu) / (s^2 + sbar^2).
-# Put x_t in and take mean and variance over eps:
+# How noisy is this gradient? For a single Gaussian cluster N(mu, s^2) the prediction is sbar (x_t / alpha - mu) / (s^2
+# + sbar^2). Substitute x_t and take mean and standard deviation over eps:
 #
-#     E[grad] = w sbar (x - mu) / (s^2 + sbar^2)      a pull to the cluster,
+#     E[grad] = w sbar (x - mu) / (s^2 + sbar^2)      a pull towards the cluster,
 #     Std[grad] = w s^2 / (s^2 + sbar^2)              for each element, whatever x is.
 #
-# With w = sbar, x <- x - grad is x <- D: the standard deviation says how far the denoised image jumps about.
+# With w = sbar, x <- x - grad is x <- D, and the standard deviation is that of the denoised image.
 
 # %%
 DRAWS = 20_000
@@ -190,20 +191,21 @@ write(
 )
 
 # %% [markdown]
-# `2_noise_of_sds.png`. Blue: one cluster; the dots are measured, the line is the formula, which peaks at s / 2 where
-# sbar = s. Orange: the three clusters seen from between them. Now it is the noise that decides which cluster the prior
-# sees in x_t: a deviation near 1, up to 39 times that of one cluster, while the clusters are 3 apart. To outshout this
-# SDS is run at a guidance scale of 100. But nothing asks for fresh noise: it is the price of *forgetting* eps.
+# `2_noise_of_sds.png`. Blue: one cluster. The dots are measured; the line is the formula, which has its maximum s / 2
+# at sbar = s. Orange: the three clusters, seen from a point between them. Now the noise decides which cluster the prior
+# sees in x_t. The standard deviation is near 1, up to 39 times that of one cluster, while the clusters are 3 apart. To
+# dominate this noise, SDS is used with a guidance scale of 100. But nothing requires fresh noise: the variance is the
+# price of *forgetting* eps.
 
 # %% [markdown]
 # ## 3. DDIM is SDS that remembers its noise
 #
-# Write one DDIM step t -> s for the denoised images (Lukoianov et al. 2024, eq. 6):
+# Write one DDIM step t -> s in terms of the denoised images (Lukoianov et al. 2024, eq. 6):
 #
 #     D_s = D_t - sbar_s [eps_s(x_s) - eps_t],   x_s = alpha D_t + sigma eps_t.
 #
-# This *is* SDS with w = sbar, but for one thing: the noise in x_s is not fresh, it is the prediction of the last step.
-# So take SDS's update, x <- x - grad, along DDIM's times, and only choose the noise: fresh, fixed, or the last
+# This *is* SDS with w = sbar, with one difference: the noise in x_s is not fresh, but the prediction of the last step.
+# So we use the update of SDS, x <- x - grad, at DDIM's times, and vary only the noise: fresh, fixed, or the last
 # prediction ("cached").
 
 
@@ -231,21 +233,22 @@ numbers["same cluster as DDIM, by noise"] = [
 ]
 
 # %% [markdown]
-# `3_which_noise.png`. Colors show where DDIM takes the seed. Fresh noise throws the image from cluster to cluster until
-# one holds it, whatever its color. Fixed noise leads to the right cluster on straighter paths. With
-# the cached noise the path is that of `1_ddim.png`, to the last digit (the largest difference is about 1e-14).
+# `3_which_noise.png`. Colors show to which cluster DDIM takes a seed. With fresh noise the image jumps from cluster to
+# cluster until one holds it, independently of its color. Fixed noise leads to the right cluster on straighter paths.
+# With cached noise the path equals that of `1_ddim.png`, to the last digit (the largest difference is about 1e-14).
 
 # %% [markdown]
 # ## 4. SDI: infer the noise
 #
-# A 3D model has no cache: every view is another image, and a step on one view moves all of them. Only x itself is
-# known. Had it come from a DDIM run, its noise would be a solution of (eq. 8)
+# In 3D, the last prediction cannot be cached: every view is a different image, and a step on one view changes all of
+# them. Only x itself is known. If x came from a DDIM run, its noise would be a solution of (eq. 8)
 #
 #     kappa = eps(alpha x + sigma kappa, t).
 #
-# Score Distillation via Inversion takes for kappa the noise that DDIM reaches when it is run backwards, from x up to t.
-# The residual R(t), the mean square of sbar (kappa - eps), is zero for a solution; it is also |x - D|^2, how much x and
-# its own denoised image disagree. We run SDS and SDI as in 3D, with Adam and falling t, from one point.
+# Score Distillation via Inversion approximates kappa by the noise that DDIM reaches when it runs backwards, from x up
+# to t. The residual R(t), the mean square of sbar (kappa - eps), is zero for a solution. It equals |x - D|^2, the
+# difference between x and its own denoised image. We run SDS and SDI as in 3D, with Adam and decreasing t, from one
+# point.
 
 
 # %%
@@ -297,24 +300,26 @@ numbers["distance to a center: SDS, SDI at inversion 1, SDI, DDIM"] = [
 numbers["R late in the run: SDS, SDI"] = [sum(runs[name][1][-100:]) / 100 for name in ("SDS", "SDI")]
 
 # %% [markdown]
-# `4_inferred_noise.png`. In SDS image and prediction never agree: R grows to the size of the clusters' distances, and
-# the image stays between them, which is SDS's blur. In SDI they agree to 1e-5, and goes straight to a center: sharp.
-# The orange run is inverted at the guidance of the denoising, 1: then the noise explains *any* image, also one between
-# the clusters, which stays there until t is too small to move it. At -1 it explains only what the text asks for; in the
-# paper, too, equal guidance (7.5 and 7.5) is the worst choice in 3D, and -7.5 against 7.5 the best.
+# `4_inferred_noise.png`. With SDS, image and prediction never agree: R grows to the size of the distances between the
+# clusters, and the image stays between them, which is the blur of SDS. With SDI they agree to 1e-5, and the image moves
+# straight to the center of a cluster: it is sharp. The orange run inverts with the guidance scale of the denoising
+# step, 1. Then the noise explains *any* image, including one between the clusters, which stays there until t is too
+# small to move it. With scale -1 the noise explains only what the text asks for. The paper, too, finds in 3D that equal
+# scales (7.5 and 7.5) are the worst choice, and -7.5 with 7.5 the best.
 #
-# But all seeds of SDI ended in one cluster. They began at the same x, and SDI depends on nothing else.
+# But all seeds of SDI ended in one cluster: they began at the same x, and SDI depends on nothing else.
 
 # %% [markdown]
 # ## 5. DSD: the noise of the asset's own ODE
 #
-# Diverse Score Distillation (Xu et al. 2024) gives each asset a noise eps*, from which DDIM defines a trajectory, and
-# takes from it the direction e_r at the time r one step above t; x itself may be anywhere:
+# Diverse Score Distillation (Xu et al. 2024) gives each asset its own noise eps*, from which DDIM defines a trajectory.
+# From this trajectory it takes the noise prediction e_r at the time r, one step above t; x itself may be anywhere:
 #
 #     grad = w [eps(alpha x + sigma e_r, t) - eps(alpha_r x + sigma_r e_r, r)].
 #
-# If x is the trajectory's own D_r, the second term is e_r, and this is DDIM's step of section 3. So with as many
-# updates as DDIM has steps, plain descent from D(eps*) is DDIM itself ("DSD*"), and with more it comes near.
+# If x is the trajectory's own D_r, the second term is e_r, and this is the DDIM step of section 3. So with as many
+# updates as DDIM has steps, gradient descent from D(eps*) is DDIM itself ("DSD*"), and with more updates it stays
+# close.
 
 # %%
 TOP = 0.999  # of Stable Diffusion's table
@@ -335,13 +340,13 @@ write(
 )
 
 # %% [markdown]
-# `5_dsd.png`. Left and middle are the same picture, to 1e-12. On the right the ways are near those, and the median seed
-# ends within 0.1, half a cluster's deviation, of its own sample.
+# `5_dsd.png`. Left and middle are equal, to 1e-12. The paths on the right are close to them, and the median seed ends
+# within 0.1, half of a cluster's standard deviation, of its own sample.
 
 # %% [markdown]
 # ## 6. Side by side
 #
-# Each method of the catalogue as a 3D run would use it, 200 seeds, all from the same x = 0.
+# Each method as a 3D run would use it, 200 seeds, all from the same x = 0.
 
 # %%
 METHODS = {
@@ -363,11 +368,12 @@ for name, x in ends.items():
 write(FOLDER / "6_side_by_side.png", [panel.axes([], []) for panel in panels])
 
 # %% [markdown]
-# `6_side_by_side.png`. A dot's color shows where DDIM takes its noise. SDS stays between the clusters; at scale 101 it
-# leaves, but only for the largest cluster and its neighbor: the third is never found, and colors mean nothing. SDI is
-# sharp, and always the same. With a noise of its own each seed goes where DDIM would take it (in 94 % of cases or
-# more), so all clusters are found in their shares. DSD lands one deviation beyond the centers: its t ends at 0.32. In
-# the plane fixed noise does as well as the ODE's; DSD differs where there are many views, whose trajectories differ.
+# `6_side_by_side.png`. The color of a dot shows to which cluster DDIM takes its noise. SDS stays between the clusters.
+# At scale 101 it leaves, but only for the largest cluster and its neighbor: the third is never found, and the colors
+# mean nothing. SDI is sharp, and all seeds give the same result. If each seed has its own noise, it goes where DDIM
+# would take it (in 94 % of cases or more), so all clusters are found with the right shares. DSD ends one standard
+# deviation beyond the centers, because its t ends at 0.32. In the plane, fixed noise does as well as the ODE's noise;
+# the two differ if there are many views, whose trajectories differ.
 
 # %%
 FOLDER.joinpath("numbers.json").write_text(json.dumps(numbers, indent=2) + "\n")
