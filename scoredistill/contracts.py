@@ -84,9 +84,9 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a prior requires of a run, known once it is found by alias, hub id or folder, before its weights are read.
+    """The requirements of a prior, known when it is found by alias, hub id or folder, before its weights are read.
 
-    Presets read it and nothing else of a prior.
+    Presets depend on a prior only through its requirements.
     """
 
     views: int = 1  # images denoised jointly, their cameras evenly around the object at one elevation
@@ -105,7 +105,7 @@ class Prior(Protocol):
     views: int  # images denoised jointly: 1, or 4 for a multi-view prior
 
     def encode(self, rgb: Float[Tensor, "B 3 H W"], rng: torch.Generator | None = None) -> Float[Tensor, "B C h w"]:
-        """Pixels to the prior's space, differentiable; a random encoder draws from `rng`, without it gives the mean."""
+        """Pixels to the prior's space, differentiable; a random encoder samples with `rng`, and gives the mean without."""
         ...
 
     def decode(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
@@ -113,7 +113,7 @@ class Prior(Protocol):
         ...
 
     def conditions(self, prompt: Prompt, cameras: Cameras | None, count: int) -> Conditions:
-        """Conditions for `count` views; with cameras the text names the view, without it is the plain prompt."""
+        """Conditions for `count` views; with cameras the text has view words, without it is the plain prompt."""
         ...
 
     def eps(
@@ -166,7 +166,7 @@ class Scene(Protocol):
     """Anything that can be rendered and optimized."""
 
     def render(self, cameras: Cameras, background: Float[Tensor, "3"], rng: torch.Generator | None = None) -> Frame:
-        """Differentiable render over a plain background; `rng` jitters the samples (training), None renders plainly."""
+        """Differentiable render over a plain background; `rng` jitters the samples in training, None turns this off."""
         ...
 
     def param_groups(self) -> list[dict[str, Any]]:
@@ -178,7 +178,7 @@ class Scene(Protocol):
         ...
 
     def refine(self, step: int, optimizer: torch.optim.Optimizer, rng: torch.Generator) -> None:
-        """Updates after a step: occupancy grids; densification, which edits the optimizer's state too."""
+        """Updates after a step: occupancy grids; densification, which also edits the optimizer's state."""
         ...
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -278,7 +278,7 @@ class State(Protocol):
 
 @dataclass(frozen=True)
 class Query:
-    """The input of a method beside x: prior, conditions, progress of the run, randomness, and the method's state."""
+    """The input of a method besides x: prior, conditions, progress of the run, randomness, the method's state."""
 
     prior: Prior
     conditions: Conditions

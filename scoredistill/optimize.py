@@ -104,16 +104,16 @@ def optimize(
     asset_seed: int = 0,
     resume: dict[str, Any] | None = None,
 ) -> Iterator[Step]:
-    """Distil `prior` into `scene` by `method`; yields after every step, so that a caller may watch, save or stop.
+    """Distill `prior` into `scene` with `method`; yields after every step, so the caller can watch, save or stop.
 
-    Each step asks the method for the gradient on renders from new cameras and updates the scene by it (`Descent`),
-    then again until there are `updates`, on renders of what it has become, of the same cameras, rays and light. Then,
-    where the method has one, a step of its learner on the first renders.
+    Each step computes the method's gradient for renders from new cameras and updates the scene with it (`Descent`). The
+    same gradient then serves further updates, `updates` in total, each on a new render of the changed scene with the
+    same cameras, rays and light. If the method has a learner, it is trained for one step on the first renders.
 
     Args: `batch` camera views per optimization step; `background` [3] in [0, 1]; `seed` of all random streams,
-    `asset_seed` of the fixed per-asset noise (DSD); `resume` a `Step.checkpoint()` of the same run, after which the
+    `asset_seed` of the fixed per-asset noise (DSD); `resume`, a `Step.checkpoint()` of the same run, from which the
     continuation is bit-identical on a CPU.
-    Raises FloatingPointError where the prior, the gradient or a regularizer is not finite.
+    Raises FloatingPointError if the prior, the gradient or a regularizer is not finite.
     """
     if isinstance(method, MethodSettings):
         method = method.prepare(prior, seed)

@@ -101,5 +101,5 @@ ZERO123_ORBIT = OrbitConfig(-10.0, 80.0, 3.8, 3.8, 20.0, 20.0)
 
 
 def no_cameras(progress: float, batch: int, rng: torch.Generator) -> None:
-    """The views of a flat image: none."""
+    """The views of a 2D image: none."""
     return

@@ -55,7 +55,7 @@ class MethodConfig(Config):
         return self
 
     def prepare(self, prior: Prior, seed: int) -> Method:
-        """The method for one prior; VSD and ESD begin a learner of the prior's."""
+        """The method for one prior; VSD and ESD create a learner from the prior."""
         return self.build()
 
     def check(self) -> None:
@@ -66,12 +66,12 @@ class MethodConfig(Config):
 
     @classmethod
     def official(cls, *, picture: bool = False) -> MethodConfig:
-        """The settings of the official 3D code, for published models; with `picture` those on Zero-1-to-3."""
+        """The settings of the official 3D code, for published models; with `picture`, those for Zero-1-to-3."""
         return cls(**{**cls.OFFICIAL, **(cls.PICTURE if picture else {})})
 
     @classmethod
     def toybox(cls, *, flat: bool) -> MethodConfig:
-        """The settings tuned on the embedded priors, for flat images or for 3D scenes."""
+        """The settings tuned on the embedded priors, for 2D images or for 3D scenes."""
         descends = flat and "descent" in cls.TOYBOX_IMAGE
         reduction = "sum_over_batch" if descends else "mean_over_latent"
         tuned = {"reduction": reduction, **cls.TOYBOX, **(cls.TOYBOX_FLAT if flat else cls.TOYBOX_3D)}

@@ -81,10 +81,11 @@ OF_PICTURES = Configuration(
 def paper(task: Task) -> Recipe:
     """The official configuration of each method.
 
-    A method without one for the scene gets ISM's splats, or SDI's NeRF whose losses are weighted by the norm of the
-    method's gradient. Multi-view priors get MVDream's, pictures Zero-1-to-3's (differs: one render
-    resolution instead of three, no smoothness of normals, a time window that spans both of theirs). Budget with Stable
-    Diffusion 2.1 at 512x512: 24 GB, of which tensors fill five and a half (benchmarks/memory.py).
+    A method without one for the scene gets ISM's splats, or SDI's NeRF with losses that are weighted by the norm of the
+    method's gradient. Multi-view priors get the configuration of MVDream, input pictures that of Zero-1-to-3 (which
+    differs: one render resolution instead of three, no smoothness of normals, a range of times that spans both of
+    theirs). Memory budget with Stable Diffusion 2.1 at 512x512: 24 GB, of which tensors take five and a half
+    (benchmarks/memory.py).
     """
     configuration = _configuration(task)
     return Recipe(
@@ -104,7 +105,7 @@ def paper(task: Task) -> Recipe:
 def low_vram(task: Task) -> Recipe:
     """`paper` rendered in smaller tiles: the same gradients, in less memory and a little more time.
 
-    Budget with Stable Diffusion 2.1 at 512x512: 12 GB, of which tensors fill about four (benchmarks/memory.py).
+    Memory budget with Stable Diffusion 2.1 at 512x512: 12 GB, of which tensors take about four (benchmarks/memory.py).
     """
     recipe = paper.recipe(task)
     if isinstance(recipe.scene, NerfConfig):

@@ -144,7 +144,7 @@ class OutputConfig(Config):
 
 @dataclass(frozen=True)
 class Recipe(Config):
-    """Everything about a run."""
+    """All settings of a run."""
 
     prompt: PromptConfig = field(default_factory=PromptConfig)
     prior: PriorConfig = field(default_factory=PriorConfig)

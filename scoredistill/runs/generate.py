@@ -39,7 +39,7 @@ CHOICES = ("method", "scene", "prior", "picture", "device", "seed")
 
 @dataclass
 class Result:
-    """A finished run: its recipe, scene and prior, and its folder where it has one."""
+    """A finished run: its recipe, scene and prior, and its folder if it has one."""
 
     recipe: Recipe
     scene: Any
@@ -48,7 +48,7 @@ class Result:
     folder: Path | None = None
 
     def render(self, azimuths_deg: list[float], *, elevation_deg: float = 15.0, resolution: int = 256) -> Tensor:
-        """Views [N 3 H W] in [0, 1] from azimuths in degrees, 0 the front; of a flat scene its images."""
+        """Views [N 3 H W] in [0, 1] from azimuths in degrees (0: front); for a 2D run, its images."""
         if isinstance(self.scene, HasPixels):
             return self.scene.pixels.detach().clamp(0, 1)
         elevations = [elevation_deg] * len(azimuths_deg)
@@ -56,7 +56,7 @@ class Result:
 
     @property
     def image(self) -> Any:
-        """A PIL image: front, side, back and top with their normals; of a flat scene its images side by side."""
+        """A PIL image: front, side, back and top with their normals; for a 2D run, its images side by side."""
         from PIL import Image
 
         if isinstance(self.scene, HasPixels):
@@ -90,12 +90,13 @@ def generate(
     progress: bool | Progress = True,
     **settings: Any,
 ) -> Result:
-    """Generate a 3D model (or with scene="image" images) from a text prompt, or run a complete recipe.
+    """Generate a 3D model (or images, with scene="image") from a text prompt, or run a complete recipe.
 
-    Args: `settings` are `method`, `scene`, `prior`, `picture`, `device`, `seed` of the preset, then short names as on
-    the command line (`steps`, `batch`, `resolution`, `scale`, `negative`, `log`) or dotted fields with two underscores
-    (`scene__samples=64`). With `out` the run is saved in that folder, as the command line does (out="" chooses one);
-    without it nothing is written. `progress` is a callback for each step's record, True for a progress bar.
+    Args: `settings` are `method`, `scene`, `prior`, `picture`, `device` and `seed` of the preset, short names as on the
+    command line (`steps`, `batch`, `resolution`, `scale`, `negative`, `log`), or dotted fields with two underscores in
+    place of the dot (`scene__samples=64`). With `out`, the run is saved in that folder, as on the command line (out=""
+    chooses one); without it, nothing is written. `progress` is a callback for each step's record, or True for a
+    progress bar.
     """
     recipe = prompt if isinstance(prompt, Recipe) else recipe_of(prompt, preset, settings)
     parts = build(recipe)
