@@ -105,7 +105,7 @@ class Prior(Protocol):
     views: int  # images denoised jointly: 1, or 4 for a multi-view prior
 
     def encode(self, rgb: Float[Tensor, "B 3 H W"], rng: torch.Generator | None = None) -> Float[Tensor, "B C h w"]:
-        """Pixels to the prior's space, differentiable; a random encoder samples with `rng`, and gives the mean without."""
+        """Pixels to the prior's space, differentiable; a random encoder samples with `rng`, else gives the mean."""
         ...
 
     def decode(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
