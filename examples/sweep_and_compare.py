@@ -79,4 +79,4 @@ for other in others:
     gaps = [values[(other, *key)] - values[(first, *key)] for key in pairs]
     mean = sum(gaps) / len(gaps)
     error = (sum((gap - mean) ** 2 for gap in gaps) / max(len(gaps) - 1, 1) / len(gaps)) ** 0.5
-    print(f"{METRIC} of {other} less {first}'s: {mean:+.3f} +- {error:.3f} (n = {len(gaps)})")
+    print(f"{METRIC} of {other} minus that of {first}: {mean:+.3f} +- {error:.3f} (n = {len(gaps)})")

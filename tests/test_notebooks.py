@@ -54,7 +54,7 @@ def test_sweep_and_compare(
     found = run("sweep_and_compare", tmp_path, monkeypatch, PRIOR=prior, STEPS=1, SEEDS="0", METHODS="sds sdi")
     assert {row["method"] for row in found["rows"]} == {"sds", "sdi"}
     assert (tmp_path / "sweep" / "compare.html").exists()
-    assert "sharpness of sdi less sds's" in capsys.readouterr().out
+    assert "sharpness of sdi minus that of sds" in capsys.readouterr().out
 
 
 def test_notebooks_need_nothing_but_the_package(tmp_path: Path) -> None:

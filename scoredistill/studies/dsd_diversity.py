@@ -31,7 +31,7 @@ def run(bench: Bench) -> Finding:
     parts = [
         *claimed(ours),
         closer("SDI's and SDS's", sdi, sds),
-        exceeds("SDI's sharpness less SDS's", sdi.images["sharpness"], sds.images["sharpness"]),
+        exceeds("sharpness of SDI minus that of SDS", sdi.images["sharpness"], sds.images["sharpness"]),
     ]
     return _finding(bench, made, found, parts, REMARKS)
 
@@ -46,7 +46,7 @@ def run_sources(bench: Bench) -> Finding:
     ode, random, fixed = (found[f"dsd, {source} noise"] for source in ("ode", "random", "fixed"))
     parts: list[Part] = []
     for name, other in (("random", random), ("fixed", fixed)):
-        words = f"diversity with ODE noise less that with {name} noise"
+        words = f"diversity with ODE noise minus that with {name} noise"
         parts.append(exceeds(words, ode.images["diversity"], other.images["diversity"]))
         parts.append(closer(f"ODE and {name} noise:", ode, other))
     return _finding(bench, made, found, parts, "")
@@ -99,7 +99,7 @@ def claimed(ours: Qualities) -> list[Part]:
     if not rivals:
         return [*parts, (True, "no other method is as true")]
     rival = max(rivals, key=lambda name: ours[name].mean("diversity"))
-    words = f"its diversity less {rival}'s, the most diverse of {len(rivals)} others with such a similarity"
+    words = f"its diversity minus that of {rival}, the most diverse of {len(rivals)} others of such a similarity"
     return [*parts, exceeds(words, ours["dsd"].images["diversity"], ours[rival].images["diversity"])]
 
 
@@ -125,14 +125,14 @@ def _finding(bench: Bench, made: Mapping[str, Made], found: Qualities, parts: li
 
 
 COMMON = (
-    "Where the paper takes FID, CLIP and LPIPS of 3D renders, these are the judge's features of flat images; Frechet "
-    "distances of so few images (n) are biased upwards, and mean something only beside each other."
+    "The paper uses FID, CLIP and LPIPS of 3D renders; here they are replaced by the judge's features of 2D images. "
+    "Frechet distances of so few images (n) are biased upwards and can only be compared with each other."
 )
 REMARKS = (
-    "The paper compares SDS, HiFA, SDI, Consistent3D, VSD and ASD; the other methods are beside them. The claim about "
-    "SDI is its own paper's. Flat images have no cameras, so ESD is VSD here. Algorithm 2 is DSD by plain descent from "
-    "DDIM's first image; the row dsd is the fast preset, like all others: on Toybox algorithm 2 from the background's "
-    "color, else algorithm 3 by Adam from gray noise. Noise raises the sharpness."
+    "The paper compares SDS, HiFA, SDI, Consistent3D, VSD and ASD; the other methods are additional. The claim about "
+    "SDI is that of its own paper. 2D images have no cameras, so ESD equals VSD here. Algorithm 2 is DSD by gradient "
+    "descent from DDIM's first image. The row dsd uses the preset fast, like all others: on Toybox algorithm 2 from "
+    "the background color, otherwise algorithm 3 by Adam from gray noise. Noise raises the sharpness."
 )
 
 DIVERSITY = Study(
@@ -140,8 +140,8 @@ DIVERSITY = Study(
     title="Fidelity and diversity of all methods, compared with DDIM",
     paper="dsd",
     figure="tables 1 and 2",
-    claim="DSD's fidelity is near the best, and of all methods of such fidelity it is the most diverse; and SDI is "
-    "truer and sharper than SDS.",
+    claim="DSD's fidelity is close to the best, and among all methods of such fidelity it is the most diverse; SDI is "
+    "truer to the data and sharper than SDS.",
     run=run,
     captions=12,
     seeds=6,
@@ -152,8 +152,8 @@ SOURCES = Study(
     title="DSD with random, fixed and ODE noise",
     paper="dsd",
     figure="table 3",
-    claim="Following the ODE of the asset's noise is both more diverse and truer than fresh noise (as in ASD), and "
-    "than the noise itself (as in Consistent3D).",
+    claim="Noise from the asset's ODE gives more diverse and more faithful results than fresh noise (as in ASD) and "
+    "than the fixed noise itself (as in Consistent3D).",
     run=run_sources,
     captions=12,
     seeds=6,

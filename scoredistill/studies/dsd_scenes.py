@@ -15,8 +15,8 @@ HEADLINE = _of_dsd(
     name="dsd_against_sds",
     title="DSD compared with SDS and SDI in 3D",
     figure="section 4.2, figures 1 and 5",
-    claim="DSD's shapes of one caption differ more from seed to seed than those of SDS and SDI, and are as true to the "
-    "text and to the shape that it names.",
+    claim="DSD's shapes for one caption differ more from seed to seed than those of SDS and SDI, and match the text "
+    "and the shape that it names as well.",
     arms=lambda terms: methods("dsd", "sds", "sdi"),
     statements=tuple(
         statement
@@ -33,8 +33,8 @@ TABLE_2 = _of_dsd(
     name="dsd_table_2",
     title="The diversity of DSD in 3D, at equal fidelity",
     figure="tables 1 and 2, figures 1, 5 and 10",
-    claim="DSD's shapes of one caption differ more from seed to seed than those of the other methods, and are as true "
-    "as the best of them.",
+    claim="DSD's shapes for one caption differ more from seed to seed than those of the other methods, and match the "
+    "text as well as the best of them.",
     arms=lambda terms: methods("dsd", *RIVALS),
     statements=(
         *(Exceeds("diversity", "dsd", rival, DIVERSE) for rival in RIVALS),
@@ -46,8 +46,8 @@ TABLE_3 = _of_dsd(
     name="dsd_table_3",
     title="DSD in 3D with random, fixed and ODE noise",
     figure="table 3 and figure 6",
-    claim="Following the ODE of the asset's noise is both more diverse and truer than fresh noise (as in ASD), and "
-    "than the noise itself (as in Consistent3D).",
+    claim="Noise from the asset's ODE gives more diverse and more faithful results than fresh noise (as in ASD) and "
+    "than the fixed noise itself (as in Consistent3D).",
     arms=lambda terms: {f"{source} noise": {"method": "dsd", "method.noise_source": source} for source in SOURCES},
     statements=(
         *(Exceeds("diversity", "ode noise", f"{source} noise", DIVERSE) for source in SOURCES[1:]),
@@ -59,8 +59,8 @@ FIGURE_7 = _of_dsd(
     name="dsd_figure_7",
     title="Single view to 3D with DSD and SDS",
     figure="figure 7",
-    claim="From one picture DSD reconstructs the object in more detail than SDS, Zero-1-to-3's own distillation, and "
-    "with diverse interpretations of the geometry, where SDS has one.",
+    claim="From one picture, DSD reconstructs the object in more detail than SDS, the method of Zero-1-to-3 itself, "
+    "and with diverse interpretations of the geometry, whereas SDS has only one.",
     arms=lambda terms: methods("dsd", "sds"),
     statements=(
         Exceeds("diversity", "dsd", "sds", DIVERSE),

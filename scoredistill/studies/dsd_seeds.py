@@ -91,8 +91,8 @@ SEEDS = Study(
     title="The same seeds with several methods, compared with their DDIM samples",
     paper="dsd",
     figure="figures 4 and 11",
-    claim="With as many optimization steps as DDIM steps (DSD*) the distilled image is the DDIM sample of its noise; "
-    "with more of them (DSD) it deviates by a small margin, and the other methods miss it.",
+    claim="With as many optimization steps as DDIM steps (DSD*), the distilled image is the DDIM sample of its noise; "
+    "with more steps (DSD) it deviates slightly; the other methods do not reproduce the sample.",
     run=run,
     captions=3,
     seeds=4,

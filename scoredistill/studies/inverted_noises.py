@@ -107,8 +107,8 @@ def _shuffled_row(chance: Sequence[Separation]) -> Row:
 
 
 REMARKS = (
-    "Toys of Toybox where the paper has objects of Objaverse. Each toy is of another kind, so its views share colors "
-    "and shapes: the closeness of the noises has to be compared with that of the pictures."
+    "The paper uses objects of Objaverse, this study toys of Toybox. Each toy is of a different kind, so its views "
+    "share colors and shapes: the closeness of the noises has to be compared with that of the pictures."
 )
 
 INVERTED = Study(

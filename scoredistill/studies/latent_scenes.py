@@ -14,7 +14,7 @@ PATH = SceneStudy(
     title="Methods in 3D with a latent diffusion model",
     paper="sdi",
     figure="the setting of its tables",
-    claim="Through a latent diffusion model, with guidance and times as published, the shapes of SDS, SDI and DSD are "
+    claim="With a latent diffusion model and published guidance scales and times, the shapes of SDS, SDI and DSD are "
     "recognized in at least 70 % of their views.",
     arms=lambda terms: {name: {"method": name, "prior.view_prompting": "words", **SIZE} for name in NAMES},
     statements=tuple(Above("kind_right", name, RECOGNIZED) for name in ("sds", "sdi", "dsd")),
@@ -32,7 +32,7 @@ JANUS = SceneStudy(
     title="View words compared with Perp-Neg",
     paper="sdi",
     figure="its official configuration",
-    claim="Perp-Neg on view words (Armandpour et al. 2023) gives fewer fronts behind than the words alone.",
+    claim="With Perp-Neg (Armandpour et al. 2023), fewer views from behind show a front than with view words alone.",
     arms=lambda terms: ARMS,
     statements=tuple(
         Exceeds("front_behind", f"{method}, words", f"{method}, Perp-Neg", 0.1) for method in ("SDS", "SDI")

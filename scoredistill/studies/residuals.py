@@ -23,7 +23,7 @@ from scoredistill.studies.study import Bench, X
 MOMENTS = 8  # of a run at which noise choices are compared
 SPAN = 0.2, 0.8
 """The times that the paper's figures plot."""
-AVERAGED = "R is the geometric mean over the times that the paper plots."
+AVERAGED = "R is the geometric mean over the times in the plot of the paper."
 LEAST = 1e-12  # error whose logarithm can still be taken
 
 

@@ -31,8 +31,8 @@ SAVINGS = SceneStudy(
     title="Several updates of the scene per gradient",
     paper="sdi",
     figure="no figure: the presets' own settings",
-    claim="A third of the evaluations, each of whose gradients updates the scene three times, loses less than 1 % of "
-    "similarity and .02 of overlap with the true shape.",
+    claim="A third of the evaluations, with three scene updates per gradient, loses less than 1 % of similarity and "
+    "less than .02 of overlap with the true shape.",
     arms=arms,
     statements=tuple(
         NoWorse(metric, arm(name, SHARED), arm(name, FULL), margin)

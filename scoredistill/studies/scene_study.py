@@ -55,7 +55,7 @@ class Exceeds:
     def part(self, arms: Mapping[str, Values]) -> Part:
         """Decided where the 95 % interval of the mean difference leaves out zero."""
         found = difference(arms, self.metric, self.one, self.other)
-        words = f"{self.metric} of {self.one} less {self.other}'s {interval(found)}"
+        words = f"{self.metric} of {self.one} minus that of {self.other} {interval(found)}"
         return decided(found), words + ("" if decided(found) is not None else f", {open_pairs(found, self.effect)}")
 
 
@@ -77,7 +77,7 @@ class NoWorse:
         """Decided where the 95 % interval of the mean difference lies on one side of the margin."""
         found = difference(arms, self.metric, self.one, self.other)
         shifted = Gap(found.mean + self.margin, found.error, found.count)
-        words = f"{self.metric} of {self.one} less {self.other}'s {interval(found)}, at worst -{self.margin:g}"
+        words = f"{self.metric} of {self.one} minus that of {self.other} {interval(found)}, at worst -{self.margin:g}"
         return decided(shifted), words + ("" if decided(shifted) is not None else f", {open_pairs(shifted, 0)}")
 
 
@@ -94,7 +94,7 @@ class Above:
         found = difference({**arms, "": {self.metric: torch.tensor(self.least)}}, self.metric, self.arm, "")
         return decided(
             found
-        ), f"{self.metric} of {self.arm}{f' less {self.least:g}' if self.least else ''} {interval(found)}"
+        ), f"{self.metric} of {self.arm}{f' minus {self.least:g}' if self.least else ''} {interval(found)}"
 
 
 @dataclass(frozen=True)

@@ -39,10 +39,14 @@ def run(bench: Bench) -> Finding:
     lost = gap(measured[DDIM]["similarity"], measured[INVERTED]["similarity"])
     holds, because = conclude(
         (difference < EXACT, f"SDI with cached noise differs from DDIM by {difference:.1g} at most"),
-        (lost.sign is not True, f"DDIM's similarity less that of SDI with inverted noise {lost}, within its error"),
-        exceeds("sharpness of SDI with inverted noise less SDS's", *_both(measured, INVERTED, sds_low, "sharpness")),
-        exceeds("sharpness of DDIM less SDS's", *_both(measured, DDIM, sds_low, "sharpness")),
-        exceeds("saturation of SDS at the high scale less DDIM's", *_both(measured, sds_high, DDIM, "saturation")),
+        (lost.sign is not True, f"similarity of DDIM minus that of SDI with inverted noise {lost}, within its error"),
+        exceeds(
+            "sharpness of SDI with inverted noise minus that of SDS", *_both(measured, INVERTED, sds_low, "sharpness")
+        ),
+        exceeds("sharpness of DDIM minus that of SDS", *_both(measured, DDIM, sds_low, "sharpness")),
+        exceeds(
+            "saturation of SDS at the high scale minus that of DDIM", *_both(measured, sds_high, DDIM, "saturation")
+        ),
     )
     return Finding(
         holds,
@@ -50,7 +54,7 @@ def run(bench: Bench) -> Finding:
         rows=rows,
         sheets={"figure": side_by_side(bench, made)},
         settings={"scale": scale, "high scale": high, "DDIM steps": bench.ddim_steps, **bench.terms.window},
-        remarks=f"SDI with inverted noise is that of the fast preset. {bench.terms.remarks}",
+        remarks=f"SDI with inverted noise uses the preset fast. {bench.terms.remarks}",
     )
 
 

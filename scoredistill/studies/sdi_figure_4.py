@@ -58,14 +58,14 @@ def run(bench: Bench) -> Finding:
     details = {name: [bench.fold(detail(rgb)) for rgb in course] for name, course in courses.items()}
     holds, because = conclude(
         (difference < EXACT, f"DDIM as a process of x0(t) (eq. 6) differs from DDIM by {difference:.1g} at most"),
-        exceeds("detail of x(t) at the first moment less that at the last", details[NOISY][0], details[NOISY][-1]),
+        exceeds("detail of x(t) at the first moment minus that at the last", details[NOISY][0], details[NOISY][-1]),
         *(
-            exceeds(f"detail of {name} at the last moment less that at the first", details[name][-1], details[name][0])
+            exceeds(f"detail of {name} at the last moment minus that at the first", details[name][-1], details[name][0])
             for name in (CLEAN, BY_SDS, BY_SDI)
         ),
         *(
             exceeds(
-                f"distance of the detail of {name} to that of x(t) less that to x0(t)'s",
+                f"distance of the detail of {name} to that of x(t) minus the distance to that of x0(t)",
                 apart(details[name], details[NOISY]),
                 apart(details[name], details[CLEAN]),
             )
@@ -83,8 +83,8 @@ def run(bench: Bench) -> Finding:
         sheets={"figure": Sheet(torch.stack([_firsts(course) for course in courses.values()]), list(courses), labels)},
         plots={"Detail over t": _plot(times, details)},
         settings={"scale": bench.terms.scale, "DDIM steps": bench.ddim_steps, **bench.terms.window},
-        remarks="Detail is the root mean square difference of neighboring pixels. Both distillations begin with plain "
-        "gray, as a scene begins without contrast, and t falls linearly. The picture shows the first seed of the first "
+        remarks="Detail is the root mean square difference of neighboring pixels. Both distillations start from plain "
+        "gray, as a scene starts without contrast, and t falls linearly. The picture shows the first seed of the first "
         f"caption. {bench.terms.remarks}",
     )
 
@@ -137,8 +137,8 @@ FIGURE_4 = Study(
     title="One-step images evolve from blurry to sharp, as distilled images do",
     paper="sdi",
     figure="figure 4, and figure 2 of the DSD paper",
-    claim="DDIM can be written as a process of its one-step images x0(t); they evolve from blurry to sharp, as the "
-    "images of a distillation do, where DDIM's noisy images x(t) evolve from noise.",
+    claim="DDIM can be written as a process of its one-step images x0(t). They evolve from blurry to sharp, as the "
+    "images of a distillation do, whereas DDIM's noisy images x(t) evolve from noise.",
     run=run,
     captions=3,
     seeds=2,

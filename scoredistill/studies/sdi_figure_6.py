@@ -52,10 +52,14 @@ def run(bench: Bench) -> Finding:
     change = {name: changed(bench, each) for name, each in runs.items()}
     sharp = {name: judged(bench, pixels(bench, each[-1].D))["sharpness"] for name, each in runs.items()}
     holds, because = conclude(
-        exceeds("energy of the noise on the toy over that beside it, SDI less SDS", focus[INVERTED], focus[RANDOM]),
-        exceeds("similarity of the early one-step images, SDI less SDS", early[INVERTED], early[RANDOM]),
-        exceeds("change of the one-step image by another draw, SDS less SDI", change[RANDOM], change[INVERTED]),
-        exceeds("sharpness of the last one-step image, SDI less SDS", sharp[INVERTED], sharp[RANDOM]),
+        exceeds(
+            "energy of the noise on the toy relative to that beside it, SDI minus SDS", focus[INVERTED], focus[RANDOM]
+        ),
+        exceeds("similarity of the early one-step images, SDI minus SDS", early[INVERTED], early[RANDOM]),
+        exceeds(
+            "change of the one-step image with another noise sample, SDS minus SDI", change[RANDOM], change[INVERTED]
+        ),
+        exceeds("sharpness of the last one-step image, SDI minus SDS", sharp[INVERTED], sharp[RANDOM]),
     )
     return Finding(
         holds,
@@ -72,9 +76,9 @@ def run(bench: Bench) -> Finding:
         ],
         sheets={name: sheet(bench, each) for name, each in runs.items()},
         settings={name: str(method) for name, method in methods.items()},
-        remarks="Both runs have the same times, so that the noise alone differs: SDS is SDI with noise drawn anew. "
+        remarks="Both runs have the same times, so only the noise differs: SDS is SDI with fresh random noise. "
         "Early is the first half of the moments. Change: root mean square difference of two one-step images of the "
-        f"same image. The pictures show the first caption's first seed. {bench.terms.remarks}",
+        f"same image. The pictures show the first seed of the first caption. {bench.terms.remarks}",
     )
 
 
@@ -120,8 +124,8 @@ FIGURE_6 = Study(
     title="Noise and one-step images during SDS and SDI",
     paper="sdi",
     figure="figure 6",
-    claim="Noise inferred by inversion lies on the object, where that of SDS covers the whole view; one-step images "
-    "are more consistent, have details earlier, and are sharper.",
+    claim="Noise inferred by inversion is concentrated on the object, whereas that of SDS covers the whole view; "
+    "one-step images are more consistent, have details earlier, and are sharper.",
     run=run,
     captions=3,
     seeds=2,

@@ -30,11 +30,11 @@ def run(bench: Bench) -> Finding:
             if pair != SAME
         ),
         *(
-            exceeds(f"similarity of {names[OURS]} less {names[pair]}'s", similar[OURS], similar[pair])
+            exceeds(f"similarity of {names[OURS]} minus that of {names[pair]}", similar[OURS], similar[pair])
             for pair in PAIRS
             if pair != OURS
         ),
-        exceeds(f"saturation of {names[ISM]} less {names[OURS]}'s", saturated[ISM], saturated[OURS]),
+        exceeds(f"saturation of {names[ISM]} minus that of {names[OURS]}", saturated[ISM], saturated[OURS]),
     )
     return Finding(
         holds,
@@ -57,8 +57,9 @@ FIGURE_10 = Study(
     title="Why the inversion uses negative guidance",
     paper="sdi",
     figure="figure 10",
-    claim="Equal guidance of 7.5 in inversion and denoising has the largest error and drifts; none in both lacks "
-    "guidance to a class; 0 in the inversion over-saturates (the setting of ISM); -7.5 in the inversion works best.",
+    claim="Equal guidance scales of 7.5 in inversion and denoising have the largest error and drift; without guidance "
+    "in both, nothing leads to a class; 0 in the inversion (the setting of ISM) over-saturates; -7.5 in the "
+    "inversion works best.",
     run=run,
     captions=3,
     seeds=2,

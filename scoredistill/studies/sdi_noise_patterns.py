@@ -57,10 +57,10 @@ def run(bench: Bench) -> Finding:
     start = gaussian(first.x, query(bench).rng)
     similarity = cosine_similarity(first.probes[SGD]["kappa"].flatten(1), start.flatten(1)).mean().item()
     holds, because = conclude(
-        (similarity > UNMOVED, f"SGD leaves noise at a cosine of {similarity:.3f} to where it started"),
-        exceeds("energy on the toy over that beside it, inverted less random", focus[OURS], focus[RANDOM]),
-        exceeds("similarity of the early one-step images, inverted less random", early[OURS], early[RANDOM]),
-        exceeds("random less fixed point", early[RANDOM], early[DRIFT]),
+        (similarity > UNMOVED, f"with SGD, the cosine similarity of the noise to its start is {similarity:.3f}"),
+        exceeds("energy on the toy relative to that beside it, inverted minus random", focus[OURS], focus[RANDOM]),
+        exceeds("similarity of the early one-step images, inverted minus random", early[OURS], early[RANDOM]),
+        exceeds("random minus fixed point", early[RANDOM], early[DRIFT]),
     )
     return Finding(
         holds,
@@ -79,7 +79,8 @@ def run(bench: Bench) -> Finding:
             "noisy image": sheet(bench, moments, "x_t"),
             "denoised in one step": sheet(bench, moments, "x0"),
         },
-        remarks="The pictures show the first caption's first seed, the noise without the entropy term of eq. 11. "
+        remarks="The pictures show the first seed of the first caption; the noise is without the entropy term "
+        "of eq. 11. "
         f"{bench.terms.remarks}",
     )
 
@@ -129,7 +130,8 @@ FIGURE_17 = Study(
     paper="sdi",
     figure="figure 17",
     claim="SGD hardly changes random noise; fixed-point iteration drifts, and its one-step images degrade; inversion "
-    "puts noise where the image means something, and with -7.5 early one-step images have far more accurate details.",
+    "puts noise where the image has meaningful content, and with -7.5 early one-step images have far more "
+    "accurate details.",
     run=run,
     captions=3,
     seeds=2,

@@ -16,9 +16,9 @@ SOURCES = {
 }
 OURS, BARE = "inversion", "inversion, H = 0"
 REMARKS = (
-    "The paper compares runs in 3D; a flat image can follow fixed noise to where its error vanishes, so errors are "
-    "compared at the same images. Fixed-point iteration contracts where noise is small and diverges, under guidance, "
-    "where it is large, which is where every run begins. H is the entropy term of eq. 11."
+    "The paper compares runs in 3D. A 2D image can follow fixed noise until its error vanishes, so errors are "
+    "compared at the same images. Under guidance, fixed-point iteration contracts at low noise levels and diverges at "
+    "high ones, where every run begins. H is the entropy term of eq. 11."
 )
 
 
@@ -33,7 +33,10 @@ def run(bench: Bench) -> Finding:
     others = [name for name in SOURCES if name != OURS]
     holds, because = conclude(
         *(larger(f"error of {name} exceeds {OURS}'s", counted[name], counted[OURS]) for name in others),
-        *(exceeds(f"similarity of {OURS}'s run less {name}'s", similar[OURS], similar[name]) for name in others),
+        *(
+            exceeds(f"similarity of the run with {OURS} minus that with {name}", similar[OURS], similar[name])
+            for name in others
+        ),
     )
     rows = [
         rows_and_values[name][0]
@@ -62,8 +65,8 @@ FIGURE_9 = Study(
     title="Which noise solves SDI's fixed-point equation",
     paper="sdi",
     figure="figure 9",
-    claim="Noise drawn at random or kept for good leaves a large error in eq. 8; fixed-point iteration and gradient "
-    "descent fail to improve on it; DDIM inversion approximates the solution reasonably.",
+    claim="Random noise, fresh or fixed, leaves a large error in eq. 8; fixed-point iteration and gradient descent "
+    "fail to reduce it; DDIM inversion approximates the solution reasonably well.",
     run=run,
     captions=3,
     seeds=2,

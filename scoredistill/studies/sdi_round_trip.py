@@ -26,7 +26,7 @@ def run(bench: Bench) -> Finding:
     again = {pair: round_trip(bench, original, conditions, here(pair[0]), here(pair[1])) for pair in PAIRS}
     errors = {pair: bench.fold((x - original).square().flatten(1).mean(1)).sqrt() for pair, x in again.items()}
     holds, because = conclude(
-        *(exceeds(f"error of {names[pair]} less that of {names[BEST]}", errors[pair], errors[BEST]) for pair in GUIDED)
+        *(exceeds(f"error of {names[pair]} minus that of {names[BEST]}", errors[pair], errors[BEST]) for pair in GUIDED)
     )
     made = {"DDIM": original} | {names[pair]: x for pair, x in again.items()}
     misses = {names[pair]: over_seeds(each) for pair, each in errors.items()}
@@ -54,7 +54,7 @@ FIGURE_18 = Study(
     title="Inverting a sample and sampling it again",
     paper="sdi",
     figure="figure 18",
-    claim="Inversion and sampling without guidance, (0, 0), give the image back almost perfectly; every other pair "
+    claim="Inversion and sampling without guidance, (0, 0), reconstruct the image almost perfectly; every other pair "
     "only approximates it, and -7.5, the best in 3D, looks bad here.",
     run=run,
 )

@@ -23,9 +23,9 @@ def run(bench: Bench) -> Finding:
     similar = {scale: each["similarity"] for scale, each in measured.items()}
     saturated = {scale: each["saturation"] for scale, each in measured.items()}
     holds, because = conclude(
-        exceeds(f"similarity at the paper's scale {USUAL:g} less that at {LOW:g}", similar[USUAL], similar[LOW]),
-        exceeds(f"saturation at {HIGH:g} less that at {USUAL:g}", saturated[HIGH], saturated[USUAL]),
-        exceeds(f"diversity at {LOW:g} less that at {HIGH:g}", spread[names[LOW]], spread[names[HIGH]]),
+        exceeds(f"similarity at the paper's scale {USUAL:g} minus that at {LOW:g}", similar[USUAL], similar[LOW]),
+        exceeds(f"saturation at {HIGH:g} minus that at {USUAL:g}", saturated[HIGH], saturated[USUAL]),
+        exceeds(f"diversity at {LOW:g} minus that at {HIGH:g}", spread[names[LOW]], spread[names[HIGH]]),
     )
     return Finding(
         holds,

@@ -45,7 +45,7 @@ HEADLINE = SceneStudy(
     title="SDI compared with SDS in 3D",
     paper="sdi",
     figure="section 6.1, figures 1 (d, e), 2 and 24 to 27",
-    claim="SDI's shapes are truer to the text and to the shape that it names, and sharper, than those of SDS.",
+    claim="SDI's shapes match the text and the shape that it names better than those of SDS, and are sharper.",
     arms=lambda terms: methods(SDS, SDI),
     statements=better(SDI, SDS),
 )
@@ -55,8 +55,8 @@ TABLE_2 = SceneStudy(
     title="Interval noise compared with full noise",
     paper="sdi",
     figure="table 2, figures 13 and 14",
-    claim="With the full noise of an inversion and guidance in it SDI is of higher quality than ISM, which takes the "
-    "noise between two points of an unconditional inversion.",
+    claim="With the full noise of a guided inversion, SDI has a higher quality than ISM, which takes the noise between "
+    "two points of an unconditional inversion.",
     arms=lambda terms: {
         INTERVAL: {"method": "ism"},
         FULL: {"method": "sdi", "method.inversion_scale": 0.0},
@@ -100,8 +100,8 @@ FIGURE_8 = SceneStudy(
     title="From SDS to SDI, one change at a time",
     paper="sdi",
     figure="figure 8",
-    claim="Beginning with SDS at a scale of 7.5, a higher resolution, a linear fall of t and the inversion each "
-    "improve the result; the inversion does so most of all.",
+    claim="Starting from SDS at scale 7.5, a higher resolution, linearly decreasing t and the inversion each improve "
+    "the result; the inversion improves it most.",
     arms=improvements,
     statements=tuple(Exceeds("similarity", after, before, SIMILAR) for before, after in itertools.pairwise(STEPS)),
 )
@@ -111,7 +111,7 @@ FIGURE_9 = SceneStudy(
     title="Noise sources of SDI in 3D: random, iterated or inverted",
     paper="sdi",
     figure="figure 9",
-    claim="Of all choices of noise the inversion alone gives shapes with details; fixed points diverge.",
+    claim="Of all noise sources, only the inversion gives shapes with details; fixed-point iteration diverges.",
     arms=lambda terms: {source: {"method": "sdi", "method.noise_source": source} for source in SOURCES},
     statements=tuple(Exceeds("similarity", "inversion", source, SIMILAR) for source in SOURCES[:-1]),
 )

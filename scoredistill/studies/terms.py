@@ -40,8 +40,8 @@ class Terms:
         if self.published:
             return "Guidance and times are the paper's."
         return (
-            f"Guidance of ±{PAPER_SCALE} in the paper is ±{PIXEL_SCALE} here: on this small prior 7.5 over-saturates. "
-            "Times are those at which Toybox's images are as noisy as Stable Diffusion's at the paper's."
+            f"The paper's guidance scale of ±{PAPER_SCALE} is ±{PIXEL_SCALE} here: on this small prior, 7.5 "
+            "over-saturates. Diffusion times are those with the noise levels of the paper's times in Stable Diffusion."
         )
 
     def here(self, scale: float) -> float:
