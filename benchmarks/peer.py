@@ -2,7 +2,7 @@
 
     GOMP_SPINCOUNT=20000 python benchmarks/peer.py
 
-Both distil the same prior into a hash grid of equal size, through the same loop, on the same cameras and light; their
+Both distill the same prior into a hash grid of equal size, through the same loop, on the same cameras and light; their
 first renders agree. The peer encodes points as nerfstudio's HashEncoding without its CUDA extension does: every level
 hashed, eight gathers for each point. It finds samples and composites them by torch on [rays, samples], has a normal
 from finite differences at every sample, Adam by torch, and the network under autocast with a row for each condition.

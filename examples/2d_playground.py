@@ -26,7 +26,7 @@ def playground(
     seed: int = 0,
     out: Path = Path("playground.png"),
 ) -> None:
-    """Distil a prompt into images by several methods; a few minutes on two CPU cores."""
+    """Distill a prompt into images by several methods; a few minutes on two CPU cores."""
     rows = []
     for method in methods:
         print(f"{method}: {steps} steps")

@@ -51,7 +51,7 @@ print(f"prior of {prior.views} view, {prior.schedule.steps} timesteps")
 
 
 # %%
-def distil(method: MethodConfig) -> torch.Tensor:
+def distill(method: MethodConfig) -> torch.Tensor:
     """[2 3 H W] in [0, 1]: an image, optimized from gray, and what the prior denoised from it at the last step."""
     scene = Image(torch.full((1, 3, SIZE, SIZE), 0.5, device=DEVICE), lr=1e-2)
     gray = torch.full((3,), 0.5, device=DEVICE)
@@ -64,7 +64,7 @@ def distil(method: MethodConfig) -> torch.Tensor:
         return torch.cat([scene.pixels, prior.decode(x0)]).clamp(0, 1).cpu()
 
 
-rows = [distil(SDS.official()), distil(SDI.official())]
+rows = [distill(SDS.official()), distill(SDI.official())]
 write_png(grid(torch.cat(rows), columns=2), Path("pipeline_in_memory.png"))
 print("pipeline_in_memory.png: SDS, then SDI; the image, and what the prior denoised at the last step")
 

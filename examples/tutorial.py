@@ -252,7 +252,7 @@ numbers["same cluster as DDIM, by noise"] = [
 
 
 # %%
-def distil(method: MethodConfig, updates: int = 300, rate: float = 0.03) -> tuple[Tensor, list[float]]:
+def distill(method: MethodConfig, updates: int = 300, rate: float = 0.03) -> tuple[Tensor, list[float]]:
     """x after every update of Adam on all seeds, from x = 0; and R at each of them."""
     x = torch.zeros(SEEDS, 2, 1, 1, requires_grad=True)
     adam, along, residuals = torch.optim.Adam([x], rate, (0.9, 0.99)), [], []
@@ -273,7 +273,7 @@ RUNS = {
     "SDI, inversion at 1": SDI(scale=1.0, inversion_scale=1.0, entropy=0.0),
     "SDI": SDI(scale=1.0, inversion_scale=-1.0, entropy=0.0),
 }
-runs = {name: distil(method) for name, method in RUNS.items()}
+runs = {name: distill(method) for name, method in RUNS.items()}
 panel = Panel("residual R during the run", (0, 300), (-8.3, 2.3))
 panel.axes([(0, "update 0"), (300, "300")], [(power, f"1e{power}") for power in (-8, -6, -4, -2, 0)])
 for color, (_, residuals) in zip(COLORS, runs.values(), strict=False):
@@ -356,7 +356,7 @@ METHODS = {
     "SDI, fixed noise": SDI(scale=1.0, noise_source="fixed"),
     "DSD": DSD(scale=1.0, ode_scale=1.0),
 }
-ends = {"DDIM": drawn} | {name: distil(method)[0][-1] for name, method in METHODS.items()}
+ends = {"DDIM": drawn} | {name: distill(method)[0][-1] for name, method in METHODS.items()}
 panels = []
 for name, x in ends.items():
     panels.append(map_of(name))

@@ -53,7 +53,7 @@ def check_contents(wheel: Path, source: Path) -> None:
 
 
 def check_run(wheel: Path, python: str) -> None:
-    """Install the wheel in an environment of its own and distil an image; ValueError where something is missing."""
+    """Install the wheel in an environment of its own and distill an image; ValueError where something is missing."""
     with tempfile.TemporaryDirectory(prefix="package-") as temporary:
         folder = Path(temporary)
         _call(python, "-m", "venv", folder / "environment")

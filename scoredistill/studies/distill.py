@@ -58,7 +58,7 @@ def in_prior_space(bench: Bench, scene: Image) -> X:
 
 
 def watch(bench: Bench, scene: Image, method: Method | MethodConfig) -> Iterator[Step]:
-    """Distil the bench's captions into the images; yields every step."""
+    """Distill the bench's captions into the images; yields every step."""
     prior: Any = InOwnSpace(bench.prior) if bench.latent else bench.prior
     steps = optimize(
         scene,

@@ -39,7 +39,7 @@ class Run:
 
 
 def run_with_residuals(bench: Bench, method: Method) -> Run:
-    """Distil, and note R at every update."""
+    """Distill, and note R at every update."""
     scene, times, errors, before = image(bench), [], [], bench.prior.calls
     for step in watch(bench, scene, method):
         times.append(float(step.distilled.probe["t"][0]))
