@@ -71,7 +71,7 @@ def forecast(parts: Parts) -> str:
         f"denoiser: {whole.calls:,.0f} calls, {whole.rows:,.0f} rows, counted: {steps} steps of "
         f"{', later '.join(map(str, dict.fromkeys(images)))} images",
         f"time: about {_span(seconds)} for the steps, measured on this machine with {MEASURED} of them "
-        f"({1000 * found.row:.1f} ms per row, {1000 * found.step:.0f} ms per step beside); "
+        f"({1000 * found.row:.1f} ms per row, {1000 * found.step:.0f} ms per step for the rest); "
         f"{'preview' if recipe.flat else 'preview, turntable, mesh'} and page follow",
         "memory: " + (f"at least {found.memory:,.0f} MB, the peak of these steps" if found.memory else "unknown"),
     ]

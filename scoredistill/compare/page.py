@@ -19,16 +19,16 @@ from scoredistill.export.page import assemble, details, format_value, section, t
 from scoredistill.runs.table import Row
 
 MEANS = (
-    "Dots are runs. Mean ± half the 95 % interval by Student's t over seeds: from the variance within prompts, pooled "
-    "over them (one-way analysis of variance), so it holds for these prompts; none without a second seed of any."
+    "Each dot is a run. Mean ± half the 95 % interval over seeds: Student's t with the pooled variance within prompts "
+    "(one-way analysis of variance). It holds for these prompts only, and needs a second seed of at least one."
 )
 PAIRS = (
-    "Differences between runs of the same prompt and seed, first minus second. Mean ± half the 95 % interval by "
-    "Student's t, each pair one observation, not corrected for the number of comparisons; bold where it excludes zero."
+    "Differences between runs with the same prompt and seed, first minus second. Mean ± half the 95 % interval by "
+    "Student's t, one observation per pair, not corrected for multiple comparisons; bold if it excludes zero."
 )
-SETS = "Runs that differ in their seeds only: metrics of all their results together, of pairs at the same camera."
-VIEWS = "The same cameras for all turntables, rendered from the newest checkpoints. Drag a picture to turn them all."
-CURVES = "Over the runs of a method: their mean as a line, the smallest to the largest value as a band."
+SETS = "Runs that differ only in their seeds: metrics of all their results together; pairs are seen by the same camera."
+VIEWS = "All turntables use the same cameras and show the newest checkpoints. Drag one to turn all of them."
+CURVES = "Per method: the mean over its runs as a line, the range from smallest to largest value as a band."
 
 
 def render(gathered: Gathered, frames: int, folder: Path, table_name: str, command: str) -> str:
