@@ -18,7 +18,7 @@ _DISTILLED = "this prior has no unconditional score, since guidance is distilled
 
 
 def guided(scale: Scheduled, perp_neg: float = 1.0) -> TargetRule:
-    """The target eps_g(x_t, t, y) of a guidance scale (Ho and Salimans 2022; Lukoianov et al. 2024, eq. 3).
+    """The target eps_g(x_t, t, y), by classifier-free guidance (Ho and Salimans 2022; Lukoianov et al. 2024, eq. 3).
 
     `perp_neg` multiplies the Perp-Neg weights (ASD's official code halves them).
     """
