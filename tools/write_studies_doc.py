@@ -48,7 +48,11 @@ caption describes, and the share of views from behind that the judge takes for a
 
     scoredistill study sdi_against_sds --dry-run                             # what it would run, hours and gigabytes
     scoredistill study sdi_against_sds --prior toybox-mv --processes 2
+    scoredistill study sdi_table_1 --prior toybox-mv --reuse runs/study-sdi_against_sds-0   # SDS and SDI are there
     scoredistill study sdi_table_1 --prior sd --preset paper --dry-run       # the paper's size: 43 prompts, 50 views
+
+`--reuse` names the folders of other studies: their finished runs with the same settings, and what was measured of them,
+are copied instead of made again. `scoredistill study` lists all studies with the verdicts below.
 """
 NOTE = "n counts images in 2D, runs of each method in 3D. A dash: not run on that prior yet.\n"
 
