@@ -5,9 +5,9 @@
 Each caption names one toy of the seven kinds that have a face, as the language draws it. The prior of single views
 draws "..., front view"; that of four draws a ring whose first camera sees the front and its third the back. The true
 renders are from the first of these cameras. The same captions with "small" and "big" instead of their own size show
-what distance does. The 3D results are the front and back views in contact sheets of benchmarks/text_to_3d.py. The part
-meter counts (weights/toybox-parts.md); intervals are Wilson's, 95 %. Writes benchmarks/results/faces.json, and a sheet
-of the samples sorted by the meter's probability.
+what distance does. The 3D results are the fronts and backs of the runs of a study (--study). The part meter counts
+(weights/toybox-parts.md); intervals are Wilson's, 95 %. Writes benchmarks/results/faces.json, and a sheet of the
+samples sorted by the meter's probability.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import argparse
 import json
 import math
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -38,19 +39,18 @@ from scoredistill.evaluate.part_meter import SEEN, THRESHOLD, PartMeter
 from scoredistill.export.images import grid, write_png
 from scoredistill.methods import ddim
 from scoredistill.priors.load import load_prior
-from scoredistill.sweep.prompt_sets import prompt_set
+from scoredistill.recipes.kinds import name_of
+from scoredistill.runs.folder import CONFIG, RunFolder
+from scoredistill.studies.report import slug
+from scoredistill.studies.scene_measures import Meter
+from scoredistill.studies.shared_runs import MEASURED, SWEEP
 from scoredistill.toybox import build, captions, dataset, visibility
 from scoredistill.toybox.visibility import FACES
 
 SEED = 60_000  # apart from every training seed
 SIZE = 64
 RING = 4
-SHEETS = {
-    "docs/images/text_to_3d.png": ("toybox-mv", prompt_set("toybox20")),
-    "docs/images/text_to_3d_single.png": ("toybox", prompt_set("toybox20")),
-}
-"""Contact sheets: prior and captions of the rows. A row is the front, side and back by SDI, then by SDS."""
-CELL, GAP = 96, 4  # pixels
+BACK = 4  # of the views of a run, of which the first is the front
 
 
 @dataclass(frozen=True)
@@ -141,26 +141,18 @@ def _rings(firsts: list[Cameras]) -> Cameras:
     return orbit(azimuth, elevation, radius, fov, SIZE)
 
 
-def cells(path: Path, rows: list[int]) -> Float[Tensor, "N 6 3 96 96"]:
-    """Rows of a contact sheet of benchmarks/text_to_3d.py."""
-    from PIL import Image
-
-    sheet = torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1).float() / 255
-    sheet = torch.nn.functional.pad(sheet, (0, GAP, 0, GAP))
-    tiles = sheet.unfold(1, CELL + GAP, CELL + GAP).unfold(2, CELL + GAP, CELL + GAP)  # [3 rows columns h w]
-    return tiles.permute(1, 2, 0, 3, 4)[rows][..., :CELL, :CELL]
-
-
-def scenes(meter: PartMeter) -> dict[str, Any]:
-    """The share of faces in the front and the back views of 3D results, by prior and method."""
+def scenes(meter: PartMeter, study: Path) -> dict[str, Any]:
+    """The share of faces in the front and the back views of a study's runs, by method."""
+    measure, views = Meter(), defaultdict(list)
+    for folder in sorted(path.parent for path in (study / SWEEP).glob(f"*/{CONFIG}")):
+        recipe = RunFolder.open(folder).recipe
+        if captions.subject(recipe.prompt.text)[0] in FACES:
+            result = measure(folder, study / MEASURED / slug(folder.name))
+            views[name_of(recipe.method)] += [] if result is None else [result.views[[0, BACK]].float() / 255]
     found = {}
-    for path, (prior, prompts) in SHEETS.items():
-        rows = [row for row, prompt in enumerate(prompts) if captions.subject(prompt)[0] in FACES]
-        views = cells(Path(__file__).parents[1] / path, rows)
-        for index, method in enumerate(("sdi", "sds")):
-            front, back = views[:, 3 * index], views[:, 3 * index + 2]
-            shares = {"front": face_share(meter.sees(front)), "back": face_share(meter.sees(back))}
-            found[f"{method} on {prior}"] = {"captions": [prompts[row] for row in rows], **shares, "from": path}
+    for method, pairs in views.items():
+        front, back = torch.stack(pairs).unbind(1)
+        found[method] = {"front": face_share(meter.sees(front)), "back": face_share(meter.sees(back))}
     return found
 
 
@@ -202,6 +194,7 @@ def main() -> None:
     parser.add_argument("--sized", type=int, default=6, help="of these toys, those drawn small and big, of every kind")
     parser.add_argument("--single", default="toybox", help="prior of single views: a name, or a file of weights")
     parser.add_argument("--multi", default="toybox-mv", help="prior of four views: a name, or a file of weights")
+    parser.add_argument("--study", type=Path, help="folder of a study in 3D, as of sdi_against_sds")
     parser.add_argument("--samples", type=Path, default=Path("data/faces"), help="folder of the samples; drawn once")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--scale", type=float, default=4.0)
@@ -233,7 +226,8 @@ def main() -> None:
     some, views = asked.first(flags.rings), drawn["rings"]
     record["toybox-mv"] = counted(meter, views[:, 0], some)
     record["toybox-mv"]["faces, opposite view"] = face_share(meter.sees(views[:, 2]))
-    record["3D results"] = scenes(meter)
+    if flags.study:
+        record["3D results"] = scenes(meter, flags.study)
     flags.out.write_text(json.dumps(record | provenance(), indent=2) + "\n")
     if flags.sheet:
         order = meter.probabilities(drawn["single"])[:, 0].argsort(descending=True)

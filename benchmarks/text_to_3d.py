@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--add", action="store_true", help="to the runs of other seeds in the JSON file")
     parser.add_argument("--root", type=Path, default=Path("runs/text_to_3d"))
     parser.add_argument("--pictured", type=int, nargs="+", help="seeds in the contact sheet; by default the first")
-    parser.add_argument("--picture", type=Path, default=Path("docs/images/text_to_3d.png"))
+    parser.add_argument("--picture", type=Path, default=Path("runs/text_to_3d.png"))
     parser.add_argument("--pixels", type=int, default=96, help="side of a view in the contact sheet")
     parser.add_argument("--one-row", action="store_true", help="all captions in one row of the contact sheet")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/text_to_3d.json"))

@@ -55,7 +55,11 @@ Examples:
 
     scoredistill study sdi_against_sds --dry-run                             # what it would run, hours and gigabytes
     scoredistill study sdi_against_sds --prior toybox-mv --processes 2
+    scoredistill study sdi_table_1 --prior toybox-mv --reuse runs/study-sdi_against_sds-0   # its SDS and SDI runs
     scoredistill study sdi_table_1 --prior sd --preset paper --dry-run       # the paper's size: 43 prompts, 50 views
+
+`--reuse` takes folders of other studies: their finished runs with equal settings, and the measurements of these runs,
+are copied instead of being computed again. `scoredistill study` lists all studies with the verdicts below.
 """
 NOTE = "n is the number of images in 2D, and of runs per arm in 3D. A dash: not run on that prior yet.\n"
 

@@ -66,10 +66,11 @@ class SDI(DistillationConfig):
         "inversion_scale": -2.5,
         "inversion_start": 0.2,  # at less noise this prior's predictions are so large that free pixels retain them
         "steps_per_unit": 5.0,  # half the paper's: the same shapes at half the cost
+        # Inverted from an image of this prior, kappa has a standard deviation of .06 to .4 only, where the network
+        # expects 1: entropy supplies the rest, without which cars become lumps.
+        "entropy": 1.0,
     }
-    # Inverted from an image of this prior, kappa has a standard deviation of .06 to .4 only, where the network expects
-    # 1: entropy supplies the rest, without which cars become lumps. A flat image is sharp only if t falls almost to 0.
-    TOYBOX_FLAT: ClassVar[Values] = {"entropy": 1.0, "t_min": carried_time(0.02)}
+    TOYBOX_FLAT: ClassVar[Values] = {"t_min": carried_time(0.02)}  # a flat image is sharp only if t falls almost to 0
     TOYBOX_IMAGE: ClassVar[Values] = {"descent": 40.0, "falling": False}  # whole steps x <- D in a run of 40 steps
     # The guidance scale and range of t of SDS on Zero-1-to-3; t falls through the whole range.
     PICTURE: ClassVar[Values] = {"scale": 3.0, "inversion_scale": -3.0, "t_min": 0.2, "t_max": 0.85}

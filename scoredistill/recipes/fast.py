@@ -20,10 +20,11 @@ UPDATES, SHARED = 300, 3
 """Updates of the scene in all, and by each gradient in 3D: half the cost; what it loses is in the study `savings`."""
 
 # A fifth to a third of SDI's weights: at full weight a toy shrinks to a ball. Sparsity stays on: it clears fog.
+# Opaqueness grows when the shape is there: low throughout it leaves translucent edges, high throughout it costs limbs.
 NERF_LOSSES = NerfRegularizers(
     orient=constant(0.03),
     sparsity=Ramp(0.0, 0.03, 0.0, 0.3),
-    opaque=constant(0.03),
+    opaque=Ramp(0.03, 0.2, 0.5, 1.0),
     z_variance=constant(0.2),
     convexity=Ramp(0.03, 0.0, 0.4, 0.4),
 )
