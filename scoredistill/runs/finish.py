@@ -62,8 +62,8 @@ def finish(
             metrics |= _write_mesh(folder, scene, measured) if isinstance(scene, HasVolume) and not trouble else {}
         except ValueError as error:
             empty = str(error)
-        if trouble or empty:
-            metrics |= {"diverged": True, "reason": trouble or empty}
+    if trouble or empty:
+        metrics |= {"diverged": True, "reason": trouble or empty}
     show("page")
     write_safely(folder / "metrics.json", json_bytes(metrics))
     write_page(page(folder, metrics, scene), folder / "index.html")
