@@ -18,7 +18,7 @@ from scoredistill.export.images import enlarge, grid, preview, write_png, write_
 from scoredistill.export.page import Page, write_page
 from scoredistill.export.splat_stage import SplatStage
 from scoredistill.files import json_bytes, write_safely
-from scoredistill.recipes.build import background_color, build_scene
+from scoredistill.recipes.build import background_color, build_scene_to_load
 from scoredistill.recipes.command import command, command_line
 from scoredistill.recipes.kinds import name_of
 from scoredistill.recipes.preset import resolved_device
@@ -169,7 +169,7 @@ def open_scene(path: Path) -> tuple[Recipe, Any]:
     if state is None:
         raise ValueError(f"{path} has no checkpoint yet; go on with: {command_line('resume', path)}")
     recipe = changed(folder.recipe, "prior.device", resolved_device("auto"))
-    scene = build_scene(recipe)
+    scene = build_scene_to_load(recipe)
     scene.load_state_dict(state["scene"])
     return recipe, scene
 
