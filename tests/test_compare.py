@@ -186,6 +186,13 @@ def test_metrics_that_a_checkpoint_lacks_come_from_its_own_step(runs: Path, tmp_
         assert found["similarity"] > -1 and found.get("mesh_psnr") == (31.5 if steps == 2 else None)
 
 
+@pytest.mark.parametrize("content", ["[1]", "[" * 200_000, "{", '{"steps": "2"}'])
+def test_metrics_that_are_damaged_count_as_none(runs: Path, tmp_path: Path, content: str) -> None:
+    shutil.copytree(runs / "flat" / "sds-0", tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").write_text(content)
+    assert "mesh_psnr" not in row(tmp_path / "run")
+
+
 CELLS = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False), st.integers(), st.text(st.characters(exclude_categories=["Cs"]))
 )

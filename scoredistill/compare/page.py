@@ -16,6 +16,7 @@ from scoredistill.compare.intervals import differences, over_seeds, paired, shor
 from scoredistill.compare.variants import Variant, is_number, metrics, settings_table, variants
 from scoredistill.export.curves import overlaid, series
 from scoredistill.export.page import assemble, details, format_value, section, table, text, uri
+from scoredistill.runs.folder import PAGE
 from scoredistill.runs.table import Row
 
 MEANS = (
@@ -109,7 +110,7 @@ def _picture(run: Run, frames: int) -> str:
 
 def _run_link(run: Run, words: str, folder: Path) -> str:
     """A link to the run's own page, relative to the folder of this one."""
-    return _link(Path(os.path.relpath(run.path / "index.html", folder)).as_posix(), words)
+    return _link(Path(os.path.relpath(run.path / PAGE, folder)).as_posix(), words)
 
 
 def _link(relative: str, words: str) -> str:

@@ -24,7 +24,7 @@ from scoredistill.recipes.kinds import name_of
 from scoredistill.recipes.preset import resolved_device
 from scoredistill.recipes.recipe import Recipe, changed
 from scoredistill.runs.evaluation import evaluate
-from scoredistill.runs.folder import RunFolder
+from scoredistill.runs.folder import METRICS, PAGE, RunFolder
 from scoredistill.runs.formats import mesh_of
 from scoredistill.runs.memory import peak_memory
 from scoredistill.runs.mesh_metrics import mesh_metrics
@@ -65,8 +65,8 @@ def finish(
     if trouble or empty:
         metrics |= {"diverged": True, "reason": trouble or empty}
     show("page")
-    write_safely(folder / "metrics.json", json_bytes(metrics))
-    write_page(page(folder, metrics, scene), folder / "index.html")
+    write_safely(folder / METRICS, json_bytes(metrics))
+    write_page(page(folder, metrics, scene), folder / PAGE)
     if metrics["diverged"] and not trouble:
         raise DivergedError(empty or f"the run has diverged: its views are {metrics['reason']}")
     return metrics
@@ -90,7 +90,7 @@ def show_so_far(folder: RunFolder, scene: Any) -> None:
     """Renew the preview and the page during a run; of its end they hold nothing. No random stream is touched."""
     write_preview(folder.recipe, scene, folder / "preview.png", min(folder.recipe.training.resolution, RESOLUTION))
     so_far = page(folder, _summary(folder), scene)
-    write_page(replace(so_far, mesh=None, video=None), folder / "index.html")
+    write_page(replace(so_far, mesh=None, video=None), folder / PAGE)
 
 
 def write_preview(recipe: Recipe, scene: Any, path: Path, resolution: int | None = None) -> Frame | None:
@@ -108,7 +108,7 @@ def page(folder: RunFolder, metrics: dict[str, Any], scene: Any) -> Page:
     recipe, log = folder.recipe, folder.log()
     times = {record["step"]: record.get("t") for record in log}
     probes = [
-        (f"step {index}" + (f", t = {times[index]:.2f}" if times.get(index) else ""), _titled(pictures))
+        (f"step {index}" + (f", t = {times[index]:.2f}" if times.get(index) is not None else ""), _titled(pictures))
         for index, pictures in folder.traces().items()
     ]
     method, kind = name_of(recipe.method), name_of(recipe.scene)
