@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -128,6 +129,18 @@ def test_hostile_text_is_shown_as_text(found: Gathered, tmp_path: Path) -> None:
     assert unescape(html).count(HOSTILE) > 8
     hrefs = re.findall(r'href="([^"]*)"', html)
     assert hrefs and not any(re.search(r"[<>'\s?#:]", href) for href in hrefs)
+
+
+def test_runs_on_another_drive_are_linked_by_their_whole_path(
+    found: Gathered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def relpath(path: object, start: object) -> str:
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr(os.path, "relpath", relpath)
+    html = render(found, 4, tmp_path, "runs.csv", "command")
+    for run in found.runs:
+        assert f'href="{(run.path / "index.html").absolute().as_uri()}"' in html
 
 
 def test_variants_are_named_by_what_distinguishes_them(found: Gathered) -> None:
