@@ -32,8 +32,8 @@ from scoredistill.export import mesh as parts
 from scoredistill.export.glb import write_glb
 from scoredistill.export.images import grid, write_png
 from scoredistill.export.obj import write_ply
+from scoredistill.runs.evaluation.mesh_metrics import compare, mesh_metrics
 from scoredistill.runs.finish import open_3d_scene
-from scoredistill.runs.mesh_metrics import compare, mesh_metrics
 
 VALIDATE = """
 const validator = require('gltf-validator');

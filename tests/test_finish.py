@@ -21,7 +21,8 @@ from scoredistill.recipes.fast import fast
 from scoredistill.recipes.paper import paper
 from scoredistill.recipes.recipe import changed
 from scoredistill.recipes.text import read_recipe, write_recipe
-from scoredistill.runs import journal, mesh_metrics
+from scoredistill.runs import journal
+from scoredistill.runs.evaluation import mesh_metrics
 from scoredistill.runs.finish import open_scene, salvage
 from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.formats import mesh_of

@@ -14,11 +14,11 @@ from scoredistill.cli.reason import run_reason
 from scoredistill.cli.signals import Signals
 from scoredistill.recipes.build import Parts
 from scoredistill.recipes.command import command_line
+from scoredistill.runs.evaluation.mesh_metrics import in_words
 from scoredistill.runs.finish import finish, salvage
 from scoredistill.runs.folder import PAGE, RunFolder
 from scoredistill.runs.journal import record
 from scoredistill.runs.log import Record
-from scoredistill.runs.mesh_metrics import in_words
 from scoredistill.runs.trackers import Trackers
 from scoredistill.viewer.live import Live
 

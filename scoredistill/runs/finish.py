@@ -23,11 +23,11 @@ from scoredistill.recipes.command import command, command_line
 from scoredistill.recipes.kinds import name_of
 from scoredistill.recipes.preset import resolved_device
 from scoredistill.recipes.recipe import Recipe, changed
-from scoredistill.runs.evaluation import evaluate
+from scoredistill.runs.evaluation.mesh_metrics import mesh_metrics
+from scoredistill.runs.evaluation.scene_metrics import evaluate
 from scoredistill.runs.folder import METRICS, PAGE, RunFolder
 from scoredistill.runs.formats import mesh_of
 from scoredistill.runs.memory import peak_memory
-from scoredistill.runs.mesh_metrics import mesh_metrics
 from scoredistill.runs.renders import RESOLUTION, film, four_views, stand_ins
 
 SHOWN = 128  # pixels, at least, of an image in the preview

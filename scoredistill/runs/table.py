@@ -13,13 +13,13 @@ from typing import Any
 from scoredistill.config import dotted
 from scoredistill.files import json_bytes, write_safely
 from scoredistill.recipes.kinds import name_of
-from scoredistill.runs.evaluation import measured
+from scoredistill.runs.evaluation.measures import Measures
+from scoredistill.runs.evaluation.protocol import measured_views
+from scoredistill.runs.evaluation.scene_metrics import measured
+from scoredistill.runs.evaluation.sets import Evaluated
 from scoredistill.runs.finish import open_scene
 from scoredistill.runs.folder import RunFolder, metrics_in
 from scoredistill.runs.formats import check_output
-from scoredistill.runs.measures import Measures
-from scoredistill.runs.protocol import measured_views
-from scoredistill.runs.sets import Evaluated
 
 Row = dict[str, Any]
 

@@ -25,11 +25,11 @@ from scoredistill.evaluate.report import expected
 from scoredistill.priors.load import is_toybox
 from scoredistill.recipes.recipe import Recipe
 from scoredistill.runs import checkpoint
-from scoredistill.runs.evaluation import measured
+from scoredistill.runs.evaluation.measures import Measures
+from scoredistill.runs.evaluation.protocol import PROTOCOLS, measured_views
+from scoredistill.runs.evaluation.scene_metrics import measured
 from scoredistill.runs.finish import open_3d_scene
 from scoredistill.runs.folder import CHECKPOINTS, metrics_in
-from scoredistill.runs.measures import Measures
-from scoredistill.runs.protocol import PROTOCOLS, measured_views
 from scoredistill.runs.renders import render_views
 from scoredistill.studies.cache import remembered
 from scoredistill.studies.finished import Finished, Further, metrics_of
