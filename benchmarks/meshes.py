@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch.nn.functional import avg_pool2d
@@ -71,12 +72,8 @@ def measure(folder: Path, validator: Path, **settings: int) -> tuple[dict[str, A
     """One row of the table, and pictures [4 3 H W]: front and side of the render, then of the mesh."""
     recipe, scene = open_3d_scene(folder)
     seconds: dict[str, float] = {}
-    plain = {name: getattr(parts, name) for name in PARTS}
-    for name, function in plain.items():
-        setattr(parts, name, timed(function, seconds))
-    mesh = timed(parts.extract, seconds)(scene.volume(), device=recipe.prior.device, **settings)
-    for name, function in plain.items():
-        setattr(parts, name, function)
+    with patch.multiple(parts, **{name: timed(getattr(parts, name), seconds) for name in PARTS}):
+        mesh = timed(parts.extract, seconds)(scene.volume(), device=recipe.prior.device, **settings)
     with tempfile.TemporaryDirectory() as temporary:
         glb, ply = (Path(temporary) / name for name in ("mesh.glb", "mesh.ply"))
         timed(write_glb, seconds)(mesh, glb)
