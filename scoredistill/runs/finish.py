@@ -25,7 +25,7 @@ from scoredistill.recipes.preset import resolved_device
 from scoredistill.recipes.recipe import Recipe, changed
 from scoredistill.runs.evaluation.mesh_metrics import mesh_metrics
 from scoredistill.runs.evaluation.scene_metrics import evaluate
-from scoredistill.runs.folder import METRICS, PAGE, RunFolder
+from scoredistill.runs.folder import METRICS, PAGE, RunFolder, title_of
 from scoredistill.runs.formats import mesh_of
 from scoredistill.runs.memory import peak_memory
 from scoredistill.runs.renders import RESOLUTION, film, four_views, stand_ins
@@ -108,7 +108,7 @@ def page(folder: RunFolder, metrics: dict[str, Any], scene: Any) -> Page:
     recipe, log = folder.recipe, folder.log()
     times = {record["step"]: record.get("t") for record in log}
     probes = [
-        (f"step {index}" + (f", t = {times[index]:.2f}" if times.get(index) is not None else ""), _titled(pictures))
+        (_moment(index, times.get(index)), {title_of(name): path for name, path in pictures.items()})
         for index, pictures in folder.traces().items()
     ]
     method, kind = name_of(recipe.method), name_of(recipe.scene)
@@ -153,9 +153,8 @@ def _summary(folder: RunFolder) -> dict[str, Any]:
     return run | folder.progress()
 
 
-def _titled(pictures: dict[str, Path]) -> dict[str, Path]:
-    """1-render, 2-noised, ... without the numbers that sort them."""
-    return {name.split("-", 1)[-1]: path for name, path in pictures.items()}
+def _moment(step: int, t: float | None) -> str:
+    return f"step {step}" if t is None else f"step {step}, t = {t:.2f}"
 
 
 def _existing(path: Path) -> Path | None:

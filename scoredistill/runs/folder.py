@@ -201,6 +201,11 @@ def metrics_in(path: Path) -> dict[str, Any]:
     return read_object(path / METRICS, LARGEST)
 
 
+def title_of(picture: str) -> str:
+    """The name of a picture of `RunFolder.trace` without the number that sorts it."""
+    return picture.split("-", 1)[-1]
+
+
 def _headed(settings: str) -> str:
     """The settings with their header, whose digest tells an edited file from one of an earlier version."""
     return f"{HEADER}# SHA-256 of the settings: {hashlib.sha256(settings.encode()).hexdigest()}\n{settings}"

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from scoredistill.runs.folder import RunFolder
+from scoredistill.runs.folder import RunFolder, title_of
 from scoredistill.runs.log import Record
 from scoredistill.runs.origin import settings
 from scoredistill.runs.trackers.tensorboard import TensorBoard
@@ -64,7 +64,7 @@ class Trackers:
         def send(tracker: Tracker) -> None:
             for title, path in files.items():
                 with Image.open(path, formats=["PNG"]) as picture:
-                    tracker.picture(step, title.split("-", 1)[-1], np.asarray(picture.convert("RGB")))
+                    tracker.picture(step, title_of(title), np.asarray(picture.convert("RGB")))
 
         for name, tracker in list((self._open or {}).items()):
             self._try(name, lambda tracker=tracker: send(tracker))
