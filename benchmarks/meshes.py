@@ -11,6 +11,7 @@ validated.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
 import statistics
@@ -72,7 +73,9 @@ def measure(folder: Path, validator: Path, **settings: int) -> tuple[dict[str, A
     """One row of the table, and pictures [4 3 H W]: front and side of the render, then of the mesh."""
     recipe, scene = open_3d_scene(folder)
     seconds: dict[str, float] = {}
-    with patch.multiple(parts, **{name: timed(getattr(parts, name), seconds) for name in PARTS}):
+    with contextlib.ExitStack() as clocks:
+        for name in PARTS:
+            clocks.enter_context(patch.object(parts, name, timed(getattr(parts, name), seconds)))
         mesh = timed(parts.extract, seconds)(scene.volume(), device=recipe.prior.device, **settings)
     with tempfile.TemporaryDirectory() as temporary:
         glb, ply = (Path(temporary) / name for name in ("mesh.glb", "mesh.ply"))
