@@ -11,6 +11,7 @@ validated.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
 import statistics
@@ -21,6 +22,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch.nn.functional import avg_pool2d
@@ -32,8 +34,8 @@ from scoredistill.export import mesh as parts
 from scoredistill.export.glb import write_glb
 from scoredistill.export.images import grid, write_png
 from scoredistill.export.obj import write_ply
+from scoredistill.runs.evaluation.mesh_metrics import compare, mesh_metrics
 from scoredistill.runs.finish import open_3d_scene
-from scoredistill.runs.mesh_metrics import compare, mesh_metrics
 
 VALIDATE = """
 const validator = require('gltf-validator');
@@ -71,12 +73,10 @@ def measure(folder: Path, validator: Path, **settings: int) -> tuple[dict[str, A
     """One row of the table, and pictures [4 3 H W]: front and side of the render, then of the mesh."""
     recipe, scene = open_3d_scene(folder)
     seconds: dict[str, float] = {}
-    plain = {name: getattr(parts, name) for name in PARTS}
-    for name, function in plain.items():
-        setattr(parts, name, timed(function, seconds))
-    mesh = timed(parts.extract, seconds)(scene.volume(), device=recipe.prior.device, **settings)
-    for name, function in plain.items():
-        setattr(parts, name, function)
+    with contextlib.ExitStack() as clocks:
+        for name in PARTS:
+            clocks.enter_context(patch.object(parts, name, timed(getattr(parts, name), seconds)))
+        mesh = timed(parts.extract, seconds)(scene.volume(), device=recipe.prior.device, **settings)
     with tempfile.TemporaryDirectory() as temporary:
         glb, ply = (Path(temporary) / name for name in ("mesh.glb", "mesh.ply"))
         timed(write_glb, seconds)(mesh, glb)

@@ -12,6 +12,12 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from scoredistill.files import read_object
+from scoredistill.runs.folder import CONFIG, METRICS, RunFolder, metrics_in
+
+WALL = "wall.json"
+
 
 def complete(folders: dict[Path, list[str]], processes: int) -> int:
     """`scoredistill WORDS --out FOLDER` for every folder, some at a time, which share the cores; threads of each."""
@@ -22,14 +28,15 @@ def complete(folders: dict[Path, list[str]], processes: int) -> int:
 
 
 def metrics(folder: Path) -> dict[str, Any]:
-    """The metrics of a finished run, and the seconds that its command took."""
-    return json.loads((folder / "metrics.json").read_text()) | json.loads((folder / "wall.json").read_text())
+    """The metrics of a finished run, and the seconds that its commands took, but for one that was killed."""
+    return json.loads((folder / METRICS).read_text()) | json.loads((folder / WALL).read_text())
 
 
 def _complete(folder: Path, words: list[str], threads: int) -> None:
-    if (folder / "metrics.json").exists():
+    begun = (folder / CONFIG).exists()
+    if begun and metrics_in(folder).get("steps") == RunFolder.open(folder).recipe.training.steps:
         return
-    task = ["resume", str(folder)] if (folder / "config.yaml").exists() else [*words, "--out", str(folder)]
+    task = ["resume", str(folder)] if begun else [*words, "--out", str(folder)]
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "scoredistill", *task],
@@ -38,5 +45,7 @@ def _complete(folder: Path, words: list[str], threads: int) -> None:
         text=True,
         check=False,
     )
-    (folder / "wall.json").write_text(json.dumps({"wall_seconds": time.monotonic() - began}))
+    if folder.is_dir():  # else nothing was begun, and the line says why
+        spent = read_object(folder / WALL, 1 << 20).get("wall_seconds", 0.0) + time.monotonic() - began
+        (folder / WALL).write_text(json.dumps({"wall_seconds": spent}))
     print(f"{folder.name}: exit {done.returncode} {done.stderr.strip()[-200:]}", flush=True)

@@ -50,10 +50,13 @@ def generate(method: str, prompt: str, seed: int, prior: str, *words: str) -> li
     return ["generate", prompt, "--method", method, "--seed", str(seed), "--prior", prior, *words]
 
 
-def earlier(out: Path, seeds: list[int]) -> dict[str, list[dict[str, object]]]:
-    """The rows of each method in an earlier result file, without those of `seeds`."""
+def earlier(out: Path, methods: list[str], seeds: list[int]) -> dict[str, list[dict[str, object]]]:
+    """The rows of each method in an earlier result file, without those of `methods` at `seeds`."""
     rows = json.loads(out.read_text())["rows"]
-    return {method: [row for row in found if row["seed"] not in seeds] for method, found in rows.items()}
+    return {
+        method: [row for row in found if method not in methods or row["seed"] not in seeds]
+        for method, found in rows.items()
+    }
 
 
 def summary(method: str, rows: list[dict[str, object]]) -> dict[str, object]:
@@ -113,19 +116,18 @@ def main() -> None:
         for seed, method, prompt in product(flags.seeds, flags.methods, prompts)
     }
     threads = complete(runs, flags.processes)
-    kept = earlier(flags.out, flags.seeds) if flags.add else {}
-    rows = {
-        method: [
-            *kept.get(method, []),
-            *(metrics(folder_of(flags.root, method, p, s)) for s, p in product(flags.seeds, prompts)),
-        ]
+    kept = earlier(flags.out, flags.methods, flags.seeds) if flags.add else {}
+    made = {
+        method: [metrics(folder_of(flags.root, method, p, s)) for s, p in product(flags.seeds, prompts)]
         for method in flags.methods
     }
+    rows = {method: kept.get(method, []) + made.get(method, []) for method in dict.fromkeys([*made, *kept])}
     table, diverse = [summary(method, found) for method, found in rows.items()], {}
     if len(flags.seeds) > 1:
         judge = Judge.load()
         diverse = {m: [apart(judge, flags.root, m, prompt, flags.seeds) for prompt in prompts] for m in flags.methods}
-        table = [line | {"diversity": statistics.fmean(diverse[str(line["method"])])} for line in table]
+        means = {method: statistics.fmean(found) for method, found in diverse.items()}
+        table = [line | {"diversity": means.get(str(line["method"]), "")} for line in table]
     seeds = sorted({int(str(row["seed"])) for found in rows.values() for row in found})
     record = {"prior": flags.prior, "scene": flags.scene, "captions": prompts, "seeds": seeds, "threads": threads}
     record |= {"processes": flags.processes, "table": table, "rows": rows, "diversity": diverse}

@@ -97,6 +97,15 @@ def read_limited(path: Path, limit: int) -> bytes:
     return path.read_bytes()
 
 
+def read_object(path: Path, limit: int) -> dict[str, Any]:
+    """The values in a JSON file of at most `limit` bytes; none where there is no such file, or anything else in it."""
+    try:
+        found = json.loads(read_limited(path, limit))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def json_bytes(value: Any) -> bytes:
     """A tree as JSON text for a file; numbers that are not finite, which JSON does not have, are null."""
     return json.dumps(_finite(value), indent=2, allow_nan=False).encode()

@@ -129,7 +129,7 @@ def optimize(
     if resume is not None:
         first = resume["index"] + 1
         for name, part in parts.items():
-            part.load_state_dict(resume[name])
+            part.load_state_dict(_on(background.device, resume[name]) if name == "method" else resume[name])
     descent = Descent(scene, prior, optimizer, background)
     for index in range(first, steps):
         progress, rng = index / steps, streams["render"]
@@ -152,6 +152,15 @@ def optimize(
             return {"index": index} | {name: part.state_dict() for name, part in parts.items()}
 
         yield Step(index, regularization, distilled, frame, x.detach(), cameras, checkpoint)
+
+
+def _on(device: torch.device, state: Any) -> Any:
+    """The state of a method, which has no device of its own to copy to; bytes, as of a generator, stay on the CPU."""
+    if isinstance(state, Tensor):
+        return state if state.dtype == torch.uint8 else state.to(device)
+    if isinstance(state, dict):
+        return {name: _on(device, part) for name, part in state.items()}
+    return [_on(device, part) for part in state] if isinstance(state, list | tuple) else state
 
 
 def _with_gradient(image: Tensor, grad: Tensor | None) -> Tensor:

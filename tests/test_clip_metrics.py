@@ -18,8 +18,8 @@ from scoredistill.cli import main
 from scoredistill.evaluate.clip import Clip
 from scoredistill.evaluate.metrics.clip_iqa import PAIRS
 from scoredistill.evaluate.metrics.clip_score import clip_score
-from scoredistill.runs.clip_metrics import NAMES, ClipMetrics, load_clip
-from scoredistill.runs.metric_weights import missing
+from scoredistill.runs.evaluation.clip_metrics import NAMES, ClipMetrics, load_clip
+from scoredistill.runs.evaluation.metric_weights import missing
 
 PROMPT = "a hamburger"
 

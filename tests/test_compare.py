@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -130,6 +131,18 @@ def test_hostile_text_is_shown_as_text(found: Gathered, tmp_path: Path) -> None:
     assert hrefs and not any(re.search(r"[<>'\s?#:]", href) for href in hrefs)
 
 
+def test_runs_on_another_drive_are_linked_by_their_whole_path(
+    found: Gathered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def relpath(path: object, start: object) -> str:
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr(os.path, "relpath", relpath)
+    html = render(found, 4, tmp_path, "runs.csv", "command")
+    for run in found.runs:
+        assert f'href="{(run.path / "index.html").absolute().as_uri()}"' in html
+
+
 def test_variants_are_named_by_what_distinguishes_them(found: Gathered) -> None:
     sds = [run for run in found.runs if run.row["method"] == "sds"]
     hot, cold = (
@@ -184,6 +197,13 @@ def test_metrics_that_a_checkpoint_lacks_come_from_its_own_step(runs: Path, tmp_
         (tmp_path / "run" / "metrics.json").write_text(json.dumps(stored))
         found = row(tmp_path / "run")
         assert found["similarity"] > -1 and found.get("mesh_psnr") == (31.5 if steps == 2 else None)
+
+
+@pytest.mark.parametrize("content", ["[1]", "[" * 200_000, "{", '{"steps": "2"}'])
+def test_metrics_that_are_damaged_count_as_none(runs: Path, tmp_path: Path, content: str) -> None:
+    shutil.copytree(runs / "flat" / "sds-0", tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").write_text(content)
+    assert "mesh_psnr" not in row(tmp_path / "run")
 
 
 CELLS = st.one_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,15 @@ from scoredistill.recipes.fast import fast
 from scoredistill.recipes.paper import paper
 from scoredistill.recipes.recipe import changed
 from scoredistill.recipes.text import read_recipe, write_recipe
-from scoredistill.runs import journal, mesh_metrics
+from scoredistill.runs import journal
+from scoredistill.runs.evaluation import mesh_metrics
+from scoredistill.runs.finish import open_scene, salvage
 from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.formats import mesh_of
 from scoredistill.runs.renders import film, four_views, stand_ins, turntable
 from scoredistill.scenes.nerf import GridConfig, NerfConfig
 from scoredistill.scenes.nerf.draft import baked
+from scoredistill.sweep.trial import Trial
 
 pytestmark = pytest.mark.usefixtures("toy_presets")
 
@@ -100,6 +104,17 @@ def test_the_finish_names_its_parts(prior: str, tmp_path: Path, capsys: pytest.C
     assert generate(prior, tmp_path / "run") == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [words[1] for words in lines if len(words) == 2 and words[1] in PARTS] == PARTS
+
+
+def test_a_run_on_images_that_broke_off_does_not_count_as_done(prior: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert main(["image", PROMPT, "--prior", prior, "--out", str(out), *FLAGS]) == 0
+    trial = Trial.open(out)
+    assert trial.state() == "done"
+    salvage(RunFolder.open(out), open_scene(out)[1], "the disk was full")
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert (metrics["diverged"], metrics["reason"]) == (True, "the disk was full")
+    assert trial.state() == "interrupted"
 
 
 def test_lattice_kernel_equals_its_reference() -> None:

@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import random
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,17 @@ def test_damage_falls_back_to_the_one_before(tmp_path: Path, caplog: pytest.LogC
     with caplog.at_level(logging.WARNING):
         assert same(at(3), checkpoint.read(tmp_path))
     assert [record.message.startswith("checkpoint 000007 (") for record in caplog.records] == [True]
+
+
+def test_a_file_that_claims_a_huge_header_takes_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "000009.safetensors").write_bytes(b"0" * 100)
+    tracemalloc.start()
+    for index in (11, 13, 15):
+        checkpoint.write(tmp_path, at(index))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
+    assert (tmp_path / "000009.safetensors").exists()
 
 
 def test_a_flipped_bit_never_gives_another_state(tmp_path: Path) -> None:

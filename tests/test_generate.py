@@ -18,9 +18,8 @@ from tiny import PROMPT
 from scoredistill import distill_image, generate
 from scoredistill.cli import main
 from scoredistill.methods.sdi import SDI
-from scoredistill.recipes.presets import PRESETS
+from scoredistill.recipes.presets import PRESETS, recipe_of
 from scoredistill.recipes.recipe import changed
-from scoredistill.runs.generate import recipe_of
 
 pytestmark = pytest.mark.usefixtures("toy_presets")
 

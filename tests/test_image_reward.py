@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from scoredistill.evaluate.image_reward import ImageReward
-from scoredistill.runs.measures import Measuring
+from scoredistill.runs.evaluation.measures import Measuring
 
 Weights = dict[str, Tensor]
 

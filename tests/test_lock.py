@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +50,23 @@ def test_the_second_process_learns_who_holds_the_folder_and_a_dead_one_holds_not
     with hold(tmp_path):
         assert (tmp_path / NAME).exists()
     assert not list(tmp_path.iterdir())
+
+
+def test_nothing_of_a_hold_outlives_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sign of life after the release would go to the file of the next holder, or end this process over it."""
+    read = lock._about
+
+    def slow(path: Path) -> dict[str, Any]:
+        time.sleep(0.1)
+        return read(path)
+
+    monkeypatch.setattr(lock, "_about", slow)
+    monkeypatch.setattr(lock, "BEAT", 0.001)
+    before = set(threading.enumerate())
+    with hold(tmp_path):
+        assert set(threading.enumerate()) > before
+        time.sleep(0.05)
+    assert set(threading.enumerate()) == before
 
 
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from scoredistill.evaluate.report import AVERAGED
 from scoredistill.priors.load import is_toybox
 from scoredistill.recipes.presets import PRESETS
 from scoredistill.recipes.recipe import Recipe
-from scoredistill.runs.evaluation import evaluate
+from scoredistill.runs.evaluation.scene_metrics import evaluate
 from scoredistill.scenes.image import ImageConfig
 
 

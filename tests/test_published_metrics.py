@@ -25,11 +25,11 @@ from scoredistill.evaluate.metrics import frechet_distance, kernel_distance
 from scoredistill.recipes.build import build
 from scoredistill.recipes.paper import paper
 from scoredistill.recipes.recipe import changed
+from scoredistill.runs.evaluation.protocol import PROTOCOLS, Protocol, measured_views
+from scoredistill.runs.evaluation.sets import PairwiseLpips
 from scoredistill.runs.finish import open_scene
 from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.journal import record
-from scoredistill.runs.protocol import PROTOCOLS, Protocol, measured_views
-from scoredistill.runs.sets import PairwiseLpips
 
 pytestmark = pytest.mark.usefixtures("toy_presets")
 

@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import string
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -19,9 +20,10 @@ from scoredistill.methods.catalogue import METHODS
 from scoredistill.recipes.fast import fast
 from scoredistill.recipes.kinds import SCENES
 from scoredistill.recipes.recipe import Recipe, changed
-from scoredistill.recipes.text import read_recipe, write_recipe
+from scoredistill.recipes.text import ADDED, read_recipe, write_recipe
 from scoredistill.recipes.tree import LONGEST
 from scoredistill.runs.folder import RunFolder, read_config
+from scoredistill.scenes.image import ImageConfig
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
 VALID = write_recipe(fast("a red car"))
@@ -41,8 +43,8 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
 
 
 @functools.cache
-def leaves(recipe: Recipe) -> list[tuple[str, Any]]:
-    """The dotted paths of all settings of a recipe, with their annotations."""
+def leaves(config: Config) -> list[tuple[str, Any]]:
+    """The dotted paths of all settings of a configuration, with their annotations."""
 
     def below(config: Config, prefix: str) -> list[tuple[str, Any]]:
         found = []
@@ -51,7 +53,7 @@ def leaves(recipe: Recipe) -> list[tuple[str, Any]]:
             found += below(value, f"{prefix}{name}.") if isinstance(value, Config) else [(prefix + name, hint)]
         return found
 
-    return below(recipe, "")
+    return below(config, "")
 
 
 @settings(deadline=None, derandomize=True, max_examples=30)
@@ -171,20 +173,43 @@ def test_what_is_no_recipe_is_named(text: str, message: str) -> None:
     assert message in one_line(text)
 
 
-OLDER = ("early_", "evaluation_", "occupancy_threshold", "least_alpha", "spread: 1.0", "ambient_", "learner_start")
-"""Beginnings of the lines of settings that recipes did not always hold."""
+FIRST = set((Path(__file__).parent / "format_1_settings.txt").read_text().split())
+"""The settings that recipes of this format have held from the beginning; scenes and methods by class and name."""
+
+
+def named_settings() -> dict[str, list[str]]:
+    """The dotted names of all settings of recipes as they are now, by the line that `FIRST` has for each."""
+    parts: dict[str, Config] = {section: getattr(Recipe(), section) for section in hints(Recipe)}
+    del parts["scene"], parts["method"]
+    parts |= {f"scene/{kind.__name__}": kind() for kind in SCENES.values()}
+    parts |= {f"method/{name}": kind() for name, kind in METHODS.items()}
+    known = {part for part in parts if any(line.startswith(f"{part}.") for line in FIRST)}  # others are new altogether
+    return {part: [name for name, _ in leaves(parts[part])] for part in known}
+
+
+def test_every_later_setting_has_a_value_in_recipes_without_it() -> None:
+    """Else no run folder from before the setting could be opened any more."""
+    later = {
+        f"{part.partition('/')[0]}.{name}"
+        for part, names in named_settings().items()
+        for name in names
+        if f"{part}.{name}" not in FIRST
+    }
+    assert later == set(ADDED)
 
 
 @pytest.mark.parametrize("method", ["sdi", "vsd", "csd"])
 @pytest.mark.parametrize("scene", SCENES)
 def test_a_recipe_without_later_settings_means_what_it_meant(method: str, scene: str) -> None:
-    """They are filled in with what happened without them, which is what the preset fast still does."""
-    recipe = fast("a red car", method=method, scene=scene)
-    lines = write_recipe(recipe).splitlines(keepends=True)
-    older = "".join(line for line in lines if not line.strip().startswith((*OLDER, "perp_neg_factor")))
-    assert len(older.splitlines()) < len(lines) - 4
-    expected = changed(recipe, "method.perp_neg_factor", 1.0) if method == "csd" else recipe
-    assert read_recipe(older, "here") == expected
+    """They are filled in with what happened without them, which is one update of the scene by each gradient."""
+    recipe = changed(fast("a red car", method=method, scene=scene), "training.updates", 1)
+    recipe = changed(recipe, "method.perp_neg_factor", 1.0) if method == "csd" else recipe
+    recipe = replace(recipe, scene=ImageConfig()) if scene == "image" else recipe
+    tree = yaml.safe_load(write_recipe(recipe))
+    for name in ADDED:
+        *parents, last = name.split(".")
+        functools.reduce(lambda node, parent: node.get(parent, {}), parents, tree).pop(last, None)
+    assert read_recipe(yaml.safe_dump(tree), "here") == changed(recipe, "output.preview_every", 0)
 
 
 def test_a_recipe_is_read_from_regular_files_only(tmp_path: Path) -> None:

@@ -10,8 +10,11 @@ import pytest
 import torch
 
 from scoredistill.cli import main
+from scoredistill.cli.shared_runs import reuse
 from scoredistill.contracts import Needs
 from scoredistill.recipes.presets import PRESETS
+from scoredistill.recipes.recipe import changed
+from scoredistill.runs.folder import METRICS, PAGE, RunFolder
 from scoredistill.studies import SCENE_STUDIES
 from scoredistill.studies.scene_conduct import Runs
 from scoredistill.studies.scene_study import (
@@ -26,6 +29,7 @@ from scoredistill.studies.scene_study import (
     stacked,
 )
 from scoredistill.sweep.plan import SweepConfig, trials
+from scoredistill.sweep.trial import Trial
 
 
 def arms(one: list[list[float]], other: list[list[float]]) -> dict[str, Values]:
@@ -154,6 +158,23 @@ def test_a_study_measures_its_runs(tmp_path: Path, capsys: pytest.CaptureFixture
     assert json.loads((again / "result.json").read_text())["rows"] == result["rows"]
     made, copied = ((each / "runs" / "a-purple-snowman-sdi-0" / "log.jsonl").read_bytes() for each in (tmp_path, again))
     assert made == copied
+
+
+@pytest.mark.parametrize(("content", "count"), [(b"a cat", 1), (b"a dog", 0)])
+def test_a_run_from_a_picture_is_reused_where_the_picture_is_the_same(
+    tmp_path: Path, content: bytes, count: int
+) -> None:
+    there, here = tmp_path / "cat.png", tmp_path / "other.png"
+    there.write_bytes(b"a cat")
+    here.write_bytes(content)
+    recipe = PRESETS["fast"]("a red car")
+    done = RunFolder.create(changed(recipe, "prompt.picture.file", str(there)), tmp_path / "study" / "runs" / "one")
+    (done / METRICS).write_text(json.dumps({"steps": recipe.training.steps}))
+    (done / PAGE).touch()
+    (tmp_path / "new" / "runs").mkdir(parents=True)
+    trial = Trial(tmp_path / "new" / "runs" / "two", changed(recipe, "prompt.picture.file", str(here)))
+    assert reuse([trial], tmp_path / "new", [tmp_path / "study"]) == count
+    assert trial.state() == ("done" if count else "new")
 
 
 def test_only_studies_in_3d_reuse_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,10 +17,14 @@ import trimesh
 from balls import ball
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tiny import FLAGS, PROMPT
 
+from scoredistill.cli import main
 from scoredistill.export.glb import write_glb
 from scoredistill.export.mesh import Mesh, extract
 from scoredistill.export.obj import write_obj, write_ply
+from scoredistill.runs.finish import open_scene
+from scoredistill.runs.folder import RunFolder
 from scoredistill.scenes.splats.mesh_file import FITTED, Triangles, areas, read_triangles
 
 TRIANGLE = "v 0 0 0\nv 1 0 0\nv 0 1 0\n"
@@ -85,6 +89,19 @@ def test_a_textured_mesh_has_the_colors_of_its_texture(tmp_path: Path) -> None:
     write_obj(mesh, tmp_path / "a.obj")
     rgb = read_triangles(tmp_path / "a.obj", 1.0).rgb
     torch.testing.assert_close(rgb, mesh.colors[mesh.faces], atol=0.05, rtol=0)
+
+
+def test_a_run_can_be_opened_when_the_mesh_that_it_started_from_is_gone(
+    prior: str, tmp_path: Path, toy_presets: None
+) -> None:
+    start, out = box(tmp_path / "a.obj"), tmp_path / "run"
+    flags = ["--scene", "splats", "--scene.start", str(start), "--scene.count", "20", *FLAGS]
+    assert main(["generate", PROMPT, "--prior", prior, "--out", str(out), *flags]) == 0
+    state = RunFolder.open(out).load()
+    start.unlink()
+    recipe, scene = open_scene(out)
+    assert recipe.scene.start == str(start)
+    assert state is not None and torch.equal(scene.means.detach(), state["scene"]["means"])
 
 
 def glb(content: dict, blob: bytes = b"") -> bytes:

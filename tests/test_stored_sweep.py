@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from test_folder import same
 from test_sweep import flags, forked, states, steps_logged, sweep, tiny_plan
 
 from scoredistill.cli import main, stored
+from scoredistill.recipes.fast import fast
+from scoredistill.recipes.recipe import changed
 from scoredistill.runs.folder import RunFolder
 from scoredistill.sweep.conduct import PLAN
 from scoredistill.sweep.engine import End
 from scoredistill.sweep.storage import Storage
-from scoredistill.sweep.stored import Place, conduct_stored
+from scoredistill.sweep.stored import Place, StoredTrial, conduct_stored
 from scoredistill.sweep.trial import FAILURE, Trial
 
 pytestmark = [
@@ -104,6 +107,19 @@ def test_a_lost_connection_is_a_failure_of_its_attempt_and_loses_nothing(
     assert conducted(tiny_plan(prior, prompt="a red car"), where, ends, retries=1).complete
     assert (there / name / "metrics.json").is_file() and not (there / name / FAILURE).exists()
     assert (there / name / "log.jsonl").read_bytes() == log, "the run itself is not repeated"
+
+
+@pytest.mark.parametrize("name", ["cat.png", "cat"])
+def test_the_picture_of_a_run_is_in_the_storage_whatever_its_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"a picture")
+    recipe = changed(fast("a red car"), "prompt.picture.file", str(tmp_path / name))
+    where = place(tmp_path)
+    trial = StoredTrial(tmp_path / "here", recipe, where.storage, where)
+    trial.prepare()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    replace(trial, path=elsewhere).renew()
+    assert Path(Trial.open(elsewhere).recipe.prompt.picture.file).read_bytes() == b"a picture"
 
 
 def test_the_command_with_processes(prior: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny import PROMPT, fast
 
 from scoredistill.cli import main
@@ -205,6 +206,24 @@ def test_a_tracker_that_fails_costs_one_line(
     (line,) = [each.getMessage() for each in caplog.records if "tensorboard" in each.getMessage()]
     assert line == "nothing more is logged to tensorboard, the run goes on: database is locked by another"
     assert len(folder.log()) == STEPS
+
+
+def test_a_tracker_that_fails_at_its_pictures_costs_one_line_too(
+    prior: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Blind(Broken):
+        def picture(self, step: int, name: str, rgb: np.ndarray) -> None:
+            raise RuntimeError("no room")
+
+    monkeypatch.setitem(tracked.KINDS, "tensorboard", Blind)
+    folder = RunFolder.create(tracked_recipe(prior, "tensorboard"), tmp_path / "run")
+    files = folder.trace(0, {"1-render": torch.zeros(3, 4, 4), "2-noised": torch.zeros(3, 4, 4)})
+    with caplog.at_level(logging.WARNING), Trackers(folder) as trackers:
+        trackers.row({"step": 0, "loss": 1.0})
+        trackers.pictures(0, files)
+    assert [each.getMessage() for each in caplog.records] == [
+        "nothing more is logged to tensorboard, the run goes on: no room"
+    ]
 
 
 def test_a_missing_library_is_one_line_before_anything_is_written(

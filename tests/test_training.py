@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
+from scoredistill.toybox.captions import Description
+from tools import part_views
 from tools.training import Average, load_checkpoint, save_checkpoint
 from tools.workers import average_gradients, parallel
 
@@ -69,3 +74,16 @@ def _worker(rank: int, folder: str) -> None:
 def test_workers_share_the_mean_gradient(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(_worker, (str(tmp_path),), 2)
     assert [Path(tmp_path, name).read_text() for name in "01"] == ["[[0.5, 0.5]]"] * 2
+
+
+def test_part_views_are_found_behind_a_shard_of_an_earlier_and_smaller_data_set(tmp_path: Path) -> None:
+    """A shard that is there stays, with however many views it was made."""
+    for index, count in enumerate((2, 3)):
+        values = np.arange(10 * index, 10 * index + count, dtype=np.uint8)
+        pictures = np.broadcast_to(values[:, None, None, None, None], (count, 6, 3, 64, 64))
+        row = {"description": asdict(Description("car", "red")), "azimuth": 0.0, "elevation": 0.0}
+        np.save(tmp_path / f"shard-{index:05d}.npy", pictures)
+        (tmp_path / f"shard-{index:05d}.json").write_text(json.dumps([row] * count))
+    views = part_views.load(tmp_path)
+    assert len(views) == 5
+    assert (255 * views[np.array([0, 1, 2, 4])][:, 0, 0, 0, 0]).round().tolist() == [0, 1, 10, 12]

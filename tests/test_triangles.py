@@ -20,8 +20,8 @@ from scoredistill.recipes.build import build_scene
 from scoredistill.recipes.recipe import Recipe
 from scoredistill.render import triangles
 from scoredistill.render.shading import AMBIENT, HEAD, SKY
-from scoredistill.runs import mesh_metrics as mesh_metrics_module
-from scoredistill.runs.mesh_metrics import mesh_metrics, picture
+from scoredistill.runs.evaluation import mesh_metrics as mesh_metrics_module
+from scoredistill.runs.evaluation.mesh_metrics import mesh_metrics, picture
 
 CUBE = torch.tensor([[x, y, z] for x in (-1.0, 1) for y in (-1.0, 1) for z in (-1.0, 1)])
 SIDES = torch.tensor([[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1]])

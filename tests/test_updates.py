@@ -86,6 +86,47 @@ def test_a_run_with_several_updates_resumes_bit_for_bit() -> None:
     assert torch.equal(resumed.pixels, whole.pixels)
 
 
+class Carried:
+    """The state of a method: tensors, and where they were when they came back."""
+
+    def __init__(self) -> None:
+        self.places: list[str] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "noise": torch.zeros(2),
+            "values": [torch.ones(1)],
+            "count": 3,
+            "generator": torch.Generator().get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        assert state["count"] == 3
+        self.places = [part.device.type for part in (state["noise"], *state["values"], state["generator"])]
+
+
+class Carrying(Asked):
+    """A method with such a state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = Carried()
+
+    def start(self) -> Carried:
+        return self.state
+
+
+def test_the_state_of_a_method_comes_back_to_the_device_of_the_run() -> None:
+    """Checkpoints are read on the CPU; states of generators belong there."""
+    for step in run(Noisy(), Carrying()):
+        saved = step.checkpoint()
+    again = Carrying()
+    parts = (Noisy(), AsColors(analytic()), again, no_cameras, Prompt("a"))
+    there = torch.ones(3, device="meta")
+    assert not list(optimize(*parts, steps=STEPS, background=there, resume=saved))
+    assert again.state.places == ["meta", "meta", "cpu"]
+
+
 def _copied(part: Any) -> Any:
     if isinstance(part, dict):
         return {name: _copied(value) for name, value in part.items()}

@@ -54,7 +54,10 @@ class PartViews:
 
     def __getitem__(self, rows: np.ndarray) -> Tensor:
         """The pictures of some views, [B 1 + P 3 64 64] in [0, 1]."""
-        chosen = np.stack([self.shards[row // SHARD][row % SHARD] for row in rows.tolist()])
+        ends = np.cumsum([len(shard) for shard in self.shards])
+        shards = np.searchsorted(ends, rows, "right").tolist()  # an earlier and smaller data set had a smaller last one
+        places = zip(shards, (rows - ends[shards]).tolist(), strict=True)  # counted from the end
+        chosen = np.stack([self.shards[shard][row] for shard, row in places])
         return torch.from_numpy(chosen).float() / 255
 
 

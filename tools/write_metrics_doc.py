@@ -13,8 +13,8 @@ from scoredistill.cli.metric_help import BETTER, how
 from scoredistill.evaluate.catalogue import METRICS
 from scoredistill.evaluate.metrics.metric import Metric
 from scoredistill.evaluate.part_meter import EMBEDDED
-from scoredistill.runs.metric_weights import ALEXNET, BERT, IMAGE_REWARD, INCEPTION, NEEDED, clip_weights
-from scoredistill.runs.protocol import PROTOCOLS
+from scoredistill.runs.evaluation.metric_weights import ALEXNET, BERT, IMAGE_REWARD, INCEPTION, NEEDED, clip_weights
+from scoredistill.runs.evaluation.protocol import PROTOCOLS
 from tools.write_methods_doc import table
 
 ROOT = Path(__file__).parents[1]

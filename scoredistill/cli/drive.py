@@ -14,11 +14,11 @@ from scoredistill.cli.reason import run_reason
 from scoredistill.cli.signals import Signals
 from scoredistill.recipes.build import Parts
 from scoredistill.recipes.command import command_line
+from scoredistill.runs.evaluation.mesh_metrics import in_words
 from scoredistill.runs.finish import finish, salvage
-from scoredistill.runs.folder import RunFolder
+from scoredistill.runs.folder import PAGE, RunFolder
 from scoredistill.runs.journal import record
 from scoredistill.runs.log import Record
-from scoredistill.runs.mesh_metrics import in_words
 from scoredistill.runs.trackers import Trackers
 from scoredistill.viewer.live import Live
 
@@ -90,7 +90,7 @@ def _run(folder: RunFolder, parts: Parts, watchers: Watchers, again: str, accept
     watchers.trackers.pictures(done - 1, {"preview": folder / "preview.png"})
     if "mesh_psnr" in metrics:
         print(f"{folder / 'mesh.glb'}: {in_words(metrics)}")
-    print(folder / "index.html")
+    print(folder / PAGE)
     if done < steps:
         raise StoppedError(f"finished early, after step {done} of {steps}; {again}", signals.code)
 

@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import field, fields, make_dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,9 +18,8 @@ from scoredistill.cli.words import flag_value
 from scoredistill.config import named, shown
 from scoredistill.priors.load import full_prior_name
 from scoredistill.recipes.kinds import name_of
-from scoredistill.recipes.presets import PRESETS
+from scoredistill.recipes.presets import PRESETS, SHORT
 from scoredistill.recipes.recipe import Recipe, changed, different
-from scoredistill.runs.generate import SHORT
 
 CHOICES = {"method": "sdi", "scene": "nerf", "prior": "auto", "preset": "fast", "device": "auto", "image": ""}
 SIMILAR = ("Perhaps you meant", "Arguments similar to")  # how tyro introduces the flags that were meant
@@ -79,7 +79,8 @@ def recipe_of(command: Any, initial: Recipe) -> Recipe:
             continue
         if not _has(recipe, path):
             raise ValueError(f"{name_of(recipe.method)} has no setting {path.rpartition('.')[2]}, so no --{name}")
-        if _value(recipe, path) not in (_value(initial, path), value):
+        value_of = attrgetter(path)
+        if value_of(recipe) not in (value_of(initial), value):
             raise ValueError(f"--{name} and --{path} are the same setting: give one of them")
         recipe = changed(recipe, path, value)
     if command.prompt:
@@ -161,15 +162,9 @@ def _seed(text: str | None) -> int | None:
         raise ValueError(f"--seed must be a whole number, got {shown(text)}") from None
 
 
-def _value(recipe: Any, path: str) -> Any:
-    for name in path.split("."):
-        recipe = getattr(recipe, name)
-    return recipe
-
-
 def _has(recipe: Recipe, path: str) -> bool:
     try:
-        _value(recipe, path)
+        attrgetter(path)(recipe)
     except AttributeError:
         return False
     return True

@@ -5,8 +5,8 @@ from __future__ import annotations
 from scoredistill.cli.method_help import aligned
 from scoredistill.evaluate.catalogue import METRICS
 from scoredistill.evaluate.metrics.metric import Metric
-from scoredistill.runs.measures import DISTANCES, NAMES
-from scoredistill.runs.metric_weights import NEEDED, missing
+from scoredistill.runs.evaluation.measures import DISTANCES, NAMES
+from scoredistill.runs.evaluation.metric_weights import NEEDED, missing
 
 BETTER = {True: "higher", False: "lower", None: "neither"}
 NOTES = (

@@ -10,6 +10,7 @@ from scoredistill.runs.log import Record
 from scoredistill.runs.memory import peak_memory
 
 LINES = 20  # printed over a whole run where there is no terminal
+TICK = 0.001  # seconds that steps take at least, where the clock has not moved on
 PAUSE = 10.0  # seconds between the lines of a study there
 
 
@@ -49,7 +50,7 @@ class Progress:
         if self.start is None:
             self.start = done, now
             return "-.-- steps/s  -:-- left"
-        rate = (done - self.start[0]) / (now - self.start[1])
+        rate = (done - self.start[0]) / max(now - self.start[1], TICK)
         minutes, seconds = divmod(int((self.steps - done) / rate), 60)
         return f"{rate:.2f} steps/s  {minutes}:{seconds:02d} left"
 

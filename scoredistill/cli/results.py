@@ -16,12 +16,12 @@ from scoredistill.export.images import preview, write_png, write_turntable
 from scoredistill.files import check_replaceable
 from scoredistill.recipes.build import background_color
 from scoredistill.recipes.recipe import Faces, Frames, MeshResolution, OutputConfig, Texels, Threshold, changed
+from scoredistill.runs.evaluation.measures import Measuring
+from scoredistill.runs.evaluation.sets import Evaluated, of_sets
 from scoredistill.runs.finish import open_3d_scene, open_scene
 from scoredistill.runs.folder import check_distinct
 from scoredistill.runs.formats import check_output, file_name, format_of, write
-from scoredistill.runs.measures import Measuring
 from scoredistill.runs.renders import ELEVATION_DEG, render_views, turntable
-from scoredistill.runs.sets import Evaluated, of_sets
 from scoredistill.runs.table import check_table, evaluated, write_table
 
 COLUMNS = (

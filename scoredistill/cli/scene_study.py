@@ -7,18 +7,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from scoredistill.cli.drive import StoppedError
+from scoredistill.cli.shared_runs import MEASURED, SWEEP, reuse
 from scoredistill.cli.signals import Signals
 from scoredistill.cli.sweep_cost import ASSUMED, estimate
 from scoredistill.cli.sweep_progress import SweepProgress, summary
 from scoredistill.priors.load import describe_prior, full_prior_name, is_toybox
 from scoredistill.recipes.command import command_line
+from scoredistill.runs.evaluation.protocol import PROTOCOLS
 from scoredistill.runs.names import RUNS
-from scoredistill.runs.protocol import PROTOCOLS
 from scoredistill.studies.conduct import Order, claim
 from scoredistill.studies.report import Size, write_report
 from scoredistill.studies.scene_conduct import Runs, concluded, gathered
 from scoredistill.studies.scene_study import SceneStudy, Settings
-from scoredistill.studies.shared_runs import MEASURED, SWEEP, reuse
 from scoredistill.studies.study import CAPTIONS, Finding
 from scoredistill.sweep.conduct import conduct
 from scoredistill.sweep.local import LocalEngine

@@ -14,8 +14,8 @@ from scoredistill.config import Pixels, Range
 from scoredistill.export.images import WEBP_SIDE
 from scoredistill.files import check_replaceable, write_safely
 from scoredistill.recipes.command import command_line
+from scoredistill.runs.evaluation.measures import Measuring
 from scoredistill.runs.formats import check_output
-from scoredistill.runs.measures import Measuring
 from scoredistill.runs.table import write_table
 
 NAME = "compare.html"

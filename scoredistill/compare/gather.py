@@ -14,12 +14,12 @@ from scoredistill.contracts import HasPixels
 from scoredistill.export.images import enlarge, grid, webp
 from scoredistill.files import digest
 from scoredistill.recipes.recipe import Recipe
+from scoredistill.runs.evaluation.measures import Measures
+from scoredistill.runs.evaluation.sets import Evaluated, of_sets
 from scoredistill.runs.finish import open_scene
 from scoredistill.runs.folder import CONFIG, RunFolder, check_distinct
 from scoredistill.runs.log import Record
-from scoredistill.runs.measures import Measures
 from scoredistill.runs.renders import turntable
-from scoredistill.runs.sets import Evaluated, of_sets
 from scoredistill.runs.table import Row, evaluated_scene
 from scoredistill.views import OrbitConfig
 

@@ -16,6 +16,7 @@ from scoredistill.compare.intervals import differences, over_seeds, paired, shor
 from scoredistill.compare.variants import Variant, is_number, metrics, settings_table, variants
 from scoredistill.export.curves import overlaid, series
 from scoredistill.export.page import assemble, details, format_value, section, table, text, uri
+from scoredistill.runs.folder import PAGE
 from scoredistill.runs.table import Row
 
 MEANS = (
@@ -109,12 +110,19 @@ def _picture(run: Run, frames: int) -> str:
 
 def _run_link(run: Run, words: str, folder: Path) -> str:
     """A link to the run's own page, relative to the folder of this one."""
-    return _link(Path(os.path.relpath(run.path / "index.html", folder)).as_posix(), words)
+    page = (run.path / PAGE).absolute()
+    try:
+        return _link(Path(os.path.relpath(page, folder)).as_posix(), words)
+    except ValueError:  # on another drive of Windows
+        return _anchor(page.as_uri(), words)
 
 
 def _link(relative: str, words: str) -> str:
     """A link to a file by its path, percent-encoded, so that no character of it is taken for another part of a URL."""
-    address = PurePosixPath("/", relative).as_uri().removeprefix("file:///")
+    return _anchor(PurePosixPath("/", relative).as_uri().removeprefix("file:///"), words)
+
+
+def _anchor(address: str, words: str) -> str:
     return f'<a href="{escape(address)}">{escape(words)}</a>'
 
 

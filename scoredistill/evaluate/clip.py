@@ -14,6 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from scoredistill.evaluate.networks import library
+
 
 class Clip:
     """A published CLIP model with its tokenizer and its image processor, all of the transformers library."""
@@ -29,13 +31,9 @@ class Clip:
 
         ValueError in one line without the libraries, and for files that are missing or damaged.
         """
+        transformers = library("transformers", "CLIP")
         try:
-            import transformers
-        except ImportError as error:
-            raise ValueError(f'CLIP needs more libraries: pip install "scoredistill[sd]" ({error})') from None
-        try:
-            kind: Any = transformers.CLIPModel  # its type has no output_loading_info
-            network, found = kind.from_pretrained(
+            network, found = transformers.CLIPModel.from_pretrained(
                 folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
             )
             tokenizer = transformers.CLIPTokenizer.from_pretrained(folder, local_files_only=True)

@@ -16,10 +16,11 @@ from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from scoredistill.evaluate import embedded
 from scoredistill.evaluate.networks import fill, read_pickled
 from scoredistill.files import check_digest
 
-HEADS = Path(__file__).parents[1] / "weights" / "lpips-alex.safetensors"
+HEADS = embedded.FOLDER / "lpips-alex.safetensors"
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of pixels in [-1, 1]
 LEAST = 31  # pixels of a side: below, the third layer has no pixel
 CHUNK = 16  # pairs at a time, which bounds the memory

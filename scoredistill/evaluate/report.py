@@ -99,7 +99,8 @@ def expected(prompt: str) -> tuple[str, str]:
 
 def other_captions(prompt: str) -> list[str]:
     """The plain captions of every kind in every color, except the kind and color of the prompt."""
-    return [plain(kind, color) for kind in KINDS for color in COLORS if (kind, color) != expected(prompt)]
+    own = expected(prompt)
+    return [plain(kind, color) for kind in KINDS for color in COLORS if (kind, color) != own]
 
 
 def set_distances(

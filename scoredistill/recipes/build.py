@@ -21,9 +21,10 @@ from scoredistill.priors.diffusers.view_prompting import ViewAngles
 from scoredistill.priors.load import describe_prior, load_prior
 from scoredistill.randomness import stream
 from scoredistill.recipes.preset import resolved_device
-from scoredistill.recipes.recipe import BACKGROUNDS, PriorConfig, Recipe
+from scoredistill.recipes.recipe import BACKGROUNDS, PriorConfig, Recipe, changed
 from scoredistill.scenes.photo import PhotoScene
 from scoredistill.scenes.picture import read_photo
+from scoredistill.scenes.splats import SplatsConfig
 from scoredistill.views import no_cameras
 
 
@@ -99,6 +100,11 @@ def build_scene(recipe: Recipe) -> Any:
     updates = training.steps * training.updates
     scene = config.build(rng=rng, steps=updates, resolution=training.resolution)  # type: ignore[attr-defined]
     return scene.to(recipe.prior.device) if hasattr(scene, "to") else scene
+
+
+def build_scene_to_load(recipe: Recipe) -> Any:
+    """A scene for a state that replaces all of it, so that the mesh which splats started from may be gone."""
+    return build_scene(changed(recipe, "scene.start", "ball") if isinstance(recipe.scene, SplatsConfig) else recipe)
 
 
 def build_photo(recipe: Recipe) -> Photo | None:

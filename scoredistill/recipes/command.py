@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from scoredistill.recipes.kinds import name_of
-from scoredistill.recipes.presets import PRESETS
+from scoredistill.recipes.presets import PRESETS, SHORT
 from scoredistill.recipes.recipe import Recipe, different
 
 IGNORED = ("prompt.text", "prior.device")
-SHORT = {"training.steps": "steps", "training.batch": "batch", "training.resolution": "resolution"}
+OF_TRAINING = {path: name for name, path in SHORT.items() if path.startswith("training.")}
 
 
 def command_line(*words: str | Path) -> str:
@@ -36,21 +37,14 @@ def command(recipe: Recipe) -> str:
     if recipe.prompt.picture.file:
         words += ["--image", recipe.prompt.picture.file]
     for path in paths:
-        words += _flag(path, _value(recipe, path))
+        words += _flag(path, attrgetter(path)(recipe))
     prompt = recipe.prompt.text
     around = ([], ["--", prompt]) if prompt.startswith("-") else ([prompt], [])
     return command_line("generate", *around[0], *words, *around[1])
 
 
-def _value(recipe: Recipe, path: str) -> Any:
-    value: Any = recipe
-    for name in path.split("."):
-        value = getattr(value, name)
-    return value
-
-
 def _flag(path: str, value: Any) -> list[str]:
-    name = SHORT.get(path, path).replace("_", "-")
+    name = OF_TRAINING.get(path, path).replace("_", "-")
     if isinstance(value, bool):
         group, _, last = name.rpartition(".")
         return [f"--{name}" if value else f"--{group}.no-{last}"]

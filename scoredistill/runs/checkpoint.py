@@ -131,8 +131,12 @@ def _is_own(path: Path) -> bool:
     try:
         check_regular(path, LARGEST)
         with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            return _about(size.to_bytes(8, "little") + file.read(min(size, LARGEST))).get("format") == FORMAT
+            size = file.read(8)
+            claimed, held = (
+                int.from_bytes(size, "little"),
+                path.stat().st_size,
+            )  # of a foreign file, claimed is anything
+            return _about(size + file.read(min(claimed, held))).get("format") == FORMAT
     except (ValueError, OSError, RecursionError):
         return False
 

@@ -18,16 +18,16 @@ from scoredistill.export.images import enlarge, grid, preview, write_png, write_
 from scoredistill.export.page import Page, write_page
 from scoredistill.export.splat_stage import SplatStage
 from scoredistill.files import json_bytes, write_safely
-from scoredistill.recipes.build import background_color, build_scene
+from scoredistill.recipes.build import background_color, build_scene_to_load
 from scoredistill.recipes.command import command, command_line
 from scoredistill.recipes.kinds import name_of
 from scoredistill.recipes.preset import resolved_device
 from scoredistill.recipes.recipe import Recipe, changed
-from scoredistill.runs.evaluation import evaluate
-from scoredistill.runs.folder import RunFolder
+from scoredistill.runs.evaluation.mesh_metrics import mesh_metrics
+from scoredistill.runs.evaluation.scene_metrics import evaluate
+from scoredistill.runs.folder import METRICS, PAGE, RunFolder, title_of
 from scoredistill.runs.formats import mesh_of
 from scoredistill.runs.memory import peak_memory
-from scoredistill.runs.mesh_metrics import mesh_metrics
 from scoredistill.runs.renders import RESOLUTION, film, four_views, stand_ins
 
 SHOWN = 128  # pixels, at least, of an image in the preview
@@ -62,11 +62,11 @@ def finish(
             metrics |= _write_mesh(folder, scene, measured) if isinstance(scene, HasVolume) and not trouble else {}
         except ValueError as error:
             empty = str(error)
-        if trouble or empty:
-            metrics |= {"diverged": True, "reason": trouble or empty}
+    if trouble or empty:
+        metrics |= {"diverged": True, "reason": trouble or empty}
     show("page")
-    write_safely(folder / "metrics.json", json_bytes(metrics))
-    write_page(page(folder, metrics, scene), folder / "index.html")
+    write_safely(folder / METRICS, json_bytes(metrics))
+    write_page(page(folder, metrics, scene), folder / PAGE)
     if metrics["diverged"] and not trouble:
         raise DivergedError(empty or f"the run has diverged: its views are {metrics['reason']}")
     return metrics
@@ -90,7 +90,7 @@ def show_so_far(folder: RunFolder, scene: Any) -> None:
     """Renew the preview and the page during a run; of its end they hold nothing. No random stream is touched."""
     write_preview(folder.recipe, scene, folder / "preview.png", min(folder.recipe.training.resolution, RESOLUTION))
     so_far = page(folder, _summary(folder), scene)
-    write_page(replace(so_far, mesh=None, video=None), folder / "index.html")
+    write_page(replace(so_far, mesh=None, video=None), folder / PAGE)
 
 
 def write_preview(recipe: Recipe, scene: Any, path: Path, resolution: int | None = None) -> Frame | None:
@@ -108,7 +108,7 @@ def page(folder: RunFolder, metrics: dict[str, Any], scene: Any) -> Page:
     recipe, log = folder.recipe, folder.log()
     times = {record["step"]: record.get("t") for record in log}
     probes = [
-        (f"step {index}" + (f", t = {times[index]:.2f}" if times.get(index) else ""), _titled(pictures))
+        (_moment(index, times.get(index)), {title_of(name): path for name, path in pictures.items()})
         for index, pictures in folder.traces().items()
     ]
     method, kind = name_of(recipe.method), name_of(recipe.scene)
@@ -153,9 +153,8 @@ def _summary(folder: RunFolder) -> dict[str, Any]:
     return run | folder.progress()
 
 
-def _titled(pictures: dict[str, Path]) -> dict[str, Path]:
-    """1-render, 2-noised, ... without the numbers that sort them."""
-    return {name.split("-", 1)[-1]: path for name, path in pictures.items()}
+def _moment(step: int, t: float | None) -> str:
+    return f"step {step}" if t is None else f"step {step}, t = {t:.2f}"
 
 
 def _existing(path: Path) -> Path | None:
@@ -169,7 +168,7 @@ def open_scene(path: Path) -> tuple[Recipe, Any]:
     if state is None:
         raise ValueError(f"{path} has no checkpoint yet; go on with: {command_line('resume', path)}")
     recipe = changed(folder.recipe, "prior.device", resolved_device("auto"))
-    scene = build_scene(recipe)
+    scene = build_scene_to_load(recipe)
     scene.load_state_dict(state["scene"])
     return recipe, scene
 

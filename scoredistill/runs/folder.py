@@ -20,7 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from scoredistill.export.images import is_whole_png, write_png
-from scoredistill.files import PART, read_limited, remove_unfinished, write_safely
+from scoredistill.files import PART, read_limited, read_object, remove_unfinished, write_safely
 from scoredistill.recipes.command import command_line
 from scoredistill.recipes.recipe import Recipe, changed
 from scoredistill.recipes.text import read_recipe, write_recipe
@@ -35,6 +35,9 @@ from scoredistill.runs.origin import changed_settings
 PICTURE = "prompt.picture.file"
 
 CONFIG, LOG, CHECKPOINTS, TRACES = "config.yaml", "log.jsonl", "checkpoint", "trace"
+OWN_PICTURE = "picture"  # with the suffix of the file that it is a copy of, if it has any
+METRICS, PAGE = "metrics.json", "index.html"  # written last, in this order
+LARGEST = 1 << 20  # bytes of the metrics that are read
 HEADER = "# run it again: scoredistill generate --config THIS_FILE --out ANOTHER_FOLDER\n"
 
 log = logging.getLogger(__name__)
@@ -193,6 +196,16 @@ def check_distinct(folders: Sequence[Path]) -> None:
         seen.add(place)
 
 
+def metrics_in(path: Path) -> dict[str, Any]:
+    """The metrics that a run folder holds; none before its end, or where they are damaged."""
+    return read_object(path / METRICS, LARGEST)
+
+
+def title_of(picture: str) -> str:
+    """The name of a picture of `RunFolder.trace` without the number that sorts it."""
+    return picture.split("-", 1)[-1]
+
+
 def _headed(settings: str) -> str:
     """The settings with their header, whose digest tells an edited file from one of an earlier version."""
     return f"{HEADER}# SHA-256 of the settings: {hashlib.sha256(settings.encode()).hexdigest()}\n{settings}"
@@ -230,7 +243,12 @@ def _with_own_picture(recipe: Recipe, path: Path) -> Recipe:
 
 
 def _picture_name(picture: str) -> str:
-    return f"picture{Path(picture).suffix}"
+    return f"{OWN_PICTURE}{Path(picture).suffix}"
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file of this name, relative to a run folder, is its copy of the input picture."""
+    return "/" not in name and Path(name).stem == OWN_PICTURE
 
 
 def _unfinished(file: Path, recipe: Recipe) -> bool:

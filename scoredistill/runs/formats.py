@@ -15,7 +15,7 @@ from scoredistill.export.splat_glb import write_splat_glb
 from scoredistill.export.splat_ply import write_splat_ply
 from scoredistill.files import check_replaceable
 from scoredistill.recipes.recipe import OutputConfig, Recipe
-from scoredistill.runs.mesh_metrics import in_words, mesh_metrics
+from scoredistill.runs.evaluation.mesh_metrics import in_words, mesh_metrics
 
 MESHES: dict[str, Callable[[Mesh, Path], None]] = {"glb": write_glb, "obj": write_obj, "ply": write_ply}
 SPLATS = {"splat-ply": write_splat_ply, "splat-glb": write_splat_glb}

@@ -8,22 +8,22 @@ result.export("snowman.glb")
 from __future__ import annotations
 
 import base64
+import contextlib
 import html
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from scoredistill.config import named, nearest
 from scoredistill.contracts import HasPixels
 from scoredistill.export.images import grid, preview
 from scoredistill.recipes.build import Parts, background_color, build
 from scoredistill.recipes.kinds import name_of
-from scoredistill.recipes.presets import PRESETS
-from scoredistill.recipes.recipe import Recipe, changed
+from scoredistill.recipes.presets import recipe_of
+from scoredistill.recipes.recipe import Recipe
 from scoredistill.runs.finish import finish
 from scoredistill.runs.folder import RunFolder
 from scoredistill.runs.formats import format_of, write
@@ -34,7 +34,6 @@ from scoredistill.runs.renders import four_views, render_views
 from scoredistill.runs.trackers import Trackers, check_installed
 
 Progress = Callable[[Record], object]
-CHOICES = ("method", "scene", "prior", "picture", "device", "seed")
 
 
 @dataclass
@@ -100,8 +99,7 @@ def generate(
     """
     recipe = prompt if isinstance(prompt, Recipe) else recipe_of(prompt, preset, settings)
     parts = build(recipe)
-    steps = recipe.training.steps
-    with _bar(steps) if progress is True else _silent(progress) as show:
+    with _shown(progress, recipe.training.steps) as show:
         if out is None:
             for step in parts.optimize():
                 show({"step": step.index, "grad_norm": float(step.distilled.grad.norm())})
@@ -112,31 +110,6 @@ def generate(
 def distill_image(prompt: str, *, preset: str = "fast", count: int = 4, **settings: Any) -> Result:
     """Generate `count` images from a text prompt by 2D distillation; arguments as `generate`."""
     return generate(prompt, preset=preset, scene="image", scene__count=count, **settings)
-
-
-def recipe_of(prompt: str, preset: str, settings: dict[str, Any]) -> Recipe:
-    """The preset's recipe with settings replaced; ValueError names a setting that does not exist."""
-    choices = {name: settings[name] for name in CHOICES if name in settings}
-    recipe = named("preset", preset, PRESETS)(prompt, **choices)
-    for name, value in settings.items():
-        if name in CHOICES:
-            continue
-        path = SHORT.get(name) or name.replace("__", ".")
-        if "." not in path:
-            raise ValueError(f"unknown setting {name!r}; {nearest(name, [*CHOICES, *SHORT])}")
-        recipe = changed(recipe, path, value)
-    return recipe
-
-
-SHORT = {
-    "steps": "training.steps",
-    "batch": "training.batch",
-    "resolution": "training.resolution",
-    "scale": "method.scale",
-    "negative": "prompt.negative",
-    "log": "output.log",
-}
-"""Short names of settings, in Python and on the command line, and the fields that they set."""
 
 
 def _saved(parts: Parts, path: Path, show: Progress) -> Result:
@@ -155,31 +128,14 @@ def _default_folder(recipe: Recipe) -> Path:
     return default_path(recipe.prompt.text, name_of(recipe.method), recipe.training.seed)
 
 
-class _silent:  # noqa: N801 (used like a function)
-    """A callback, or none, as a context."""
-
-    def __init__(self, progress: bool | Progress) -> None:
-        self.progress = progress
-
-    def __enter__(self) -> Progress:
-        return self.progress if callable(self.progress) else lambda entry: None
-
-    def __exit__(self, *error: object) -> None:
+@contextlib.contextmanager
+def _shown(progress: bool | Progress, steps: int) -> Iterator[Progress]:
+    """What to call after each step: `progress`, or what moves a bar, in terminals and notebooks alike, or nothing."""
+    if progress is not True:
+        yield progress if callable(progress) else lambda entry: None
         return
+    from rich.progress import Progress as Bar
 
-
-class _bar:  # noqa: N801 (used like a function)
-    """A progress bar that works in terminals and notebooks alike."""
-
-    def __init__(self, steps: int) -> None:
-        from rich.progress import Progress as Bar
-
-        self.bar = Bar(transient=True)
-        self.task = self.bar.add_task("distilling", total=steps)
-
-    def __enter__(self) -> Progress:
-        self.bar.start()
-        return lambda entry: self.bar.update(self.task, completed=entry["step"] + 1)
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.stop()
+    with Bar(transient=True) as bar:
+        task = bar.add_task("distilling", total=steps)
+        yield lambda entry: bar.update(task, completed=entry["step"] + 1)

@@ -23,6 +23,7 @@ from scoredistill.runs.trackers import Trackers
 
 MOMENTS = 8  # steps, evenly over the run, at which pictures are written
 SHOWN, GAP = 4, 2  # views of a step in a picture, and pixels between them
+RENDER, NOISY, CLEAN, NOISE = "1-render", "2-noised", "3-denoised", "4-noise"  # names of the pictures of a step
 NOISE_RANGE = 3.0  # standard deviations of noise from gray to white
 
 log = logging.getLogger(__name__)
@@ -116,8 +117,8 @@ def _entry(step: Step, seconds: float) -> Record:
 def _pictures(step: Step, prior: Prior) -> dict[str, Tensor]:
     """The render, noised, and denoised in one step, and the noise itself, for up to `SHOWN` views."""
     probe = step.distilled.probe
-    images = {"1-render": step.frame.rgb[:SHOWN]}
-    for name, key in (("2-noised", "x_t"), ("3-denoised", "x0"), ("4-noise", "kappa")):
+    images = {RENDER: step.frame.rgb[:SHOWN]}
+    for name, key in ((NOISY, "x_t"), (CLEAN, "x0"), (NOISE, "kappa")):
         if key in probe:
             images[name] = prior.decode(probe[key][:SHOWN] / (NOISE_RANGE if key == "kappa" else 1.0))
     return {name: grid(rgb.float().cpu().clamp(0, 1), gap=GAP) for name, rgb in images.items()}

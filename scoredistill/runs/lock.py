@@ -38,11 +38,13 @@ def hold(folder: Path) -> Iterator[None]:
     if handle is None:
         yield
         return
-    threading.Thread(target=_beat, args=(handle, path, released), daemon=True).start()
+    beats = threading.Thread(target=_beat, args=(handle, path, released), daemon=True)
+    beats.start()
     try:
         yield
     finally:
         released.set()
+        beats.join()  # a late beat would renew the file of the next holder, or end this process over it
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
         os.close(handle)

@@ -11,21 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from scoredistill.config import dotted
-from scoredistill.files import json_bytes, read_limited, write_safely
+from scoredistill.files import json_bytes, write_safely
 from scoredistill.recipes.kinds import name_of
-from scoredistill.runs.evaluation import measured
+from scoredistill.runs.evaluation.measures import Measures
+from scoredistill.runs.evaluation.protocol import measured_views
+from scoredistill.runs.evaluation.scene_metrics import measured
+from scoredistill.runs.evaluation.sets import Evaluated
 from scoredistill.runs.finish import open_scene
-from scoredistill.runs.folder import RunFolder
+from scoredistill.runs.folder import RunFolder, metrics_in
 from scoredistill.runs.formats import check_output
-from scoredistill.runs.measures import Measures
-from scoredistill.runs.protocol import measured_views
-from scoredistill.runs.sets import Evaluated
 
 Row = dict[str, Any]
 
-METRICS = "metrics.json"
-STORED = ("mesh_", "peak_")  # metrics of metrics.json that a checkpoint alone does not give, by how they begin
-LARGEST = 1 << 20  # bytes of metrics.json that are read
+STORED = ("mesh_", "peak_")  # stored metrics that a checkpoint alone does not give, by how they begin
 
 
 def row(path: Path, measures: Measures | None = None) -> Row:
@@ -52,17 +50,14 @@ def evaluated_scene(folder: RunFolder, scene: Any, measures: Measures) -> Evalua
         **folder.progress(),
     }
     views = measured_views(recipe, scene, measures.protocol)
-    found = about | _stored(folder / METRICS, about["steps"]) | measured(recipe, views, measures)
+    found = about | _stored(folder, about["steps"]) | measured(recipe, views, measures)
     return Evaluated(found, recipe, (255 * views.rgb.nan_to_num(0, 0, 0).clamp(0, 1)).round().byte())
 
 
-def _stored(path: Path, steps: int) -> Row:
-    """The metrics of metrics.json that need more than a checkpoint, where it is of this very step."""
-    try:
-        found = json.loads(read_limited(path, LARGEST))
-    except ValueError:  # none yet, or damaged
-        return {}
-    if not isinstance(found, dict) or found.get("steps") != steps:
+def _stored(folder: RunFolder, steps: int) -> Row:
+    """The stored metrics that need more than a checkpoint, where they are of this very step."""
+    found = metrics_in(folder.path)
+    if found.get("steps") != steps:
         return {}
     return {name: value for name, value in found.items() if name.startswith(STORED)}
 

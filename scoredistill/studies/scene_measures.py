@@ -5,7 +5,6 @@ V views   H W pixels
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,22 +22,21 @@ from scoredistill.evaluate import metrics
 from scoredistill.evaluate.geometry import Shape, family, nearest
 from scoredistill.evaluate.judge import VIEWS, Judge
 from scoredistill.evaluate.report import expected
-from scoredistill.files import read_limited
 from scoredistill.priors.load import is_toybox
 from scoredistill.recipes.recipe import Recipe
 from scoredistill.runs import checkpoint
-from scoredistill.runs.evaluation import measured
+from scoredistill.runs.evaluation.measures import Measures
+from scoredistill.runs.evaluation.protocol import PROTOCOLS, measured_views
+from scoredistill.runs.evaluation.scene_metrics import measured
 from scoredistill.runs.finish import open_3d_scene
-from scoredistill.runs.measures import Measures
-from scoredistill.runs.protocol import PROTOCOLS, measured_views
+from scoredistill.runs.folder import CHECKPOINTS, metrics_in
 from scoredistill.runs.renders import render_views
 from scoredistill.studies.cache import remembered
 from scoredistill.studies.finished import Finished, Further, metrics_of
 from scoredistill.toybox.captions import CANONICAL_FRONT
 
 JUDGED = ("similarity", "kind_right", "color_right", "view_right", "sharpness", "saturation", "diverged")
-STORED = ("seconds", "peak_mb")  # of metrics.json
-LARGEST = 1 << 20  # bytes of metrics.json
+STORED = ("seconds", "peak_mb")  # of a run's own metrics
 BEHIND_DEG, ELEVATIONS_DEG = (150.0, 180.0, 210.0), (0.0, 15.0, 30.0)
 FRONT, BACK = VIEWS.index("front view"), VIEWS.index("back view")
 VERSION = 1  # of what is measured; results of another are measured anew
@@ -71,7 +69,7 @@ class Meter:
             "version": VERSION,
             "protocol": self.protocol,
             "recipe": to_plain(recipe),
-            "checkpoints": checkpoint.indices(folder / "checkpoint"),
+            "checkpoints": checkpoint.indices(folder / CHECKPOINTS),
         }
         key |= {"further": self.further.__module__} if self.further else {}
         key = json.loads(json.dumps(key, default=str))
@@ -118,7 +116,5 @@ def diversity(judge: Judge, views: Float[Tensor, "S V 3 H W"]) -> float:
 
 def _stored(folder: Path) -> dict[str, float]:
     """Time and memory of the run, as it noted them itself."""
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads(read_limited(folder / "metrics.json", LARGEST))
-        return {name: float(found[name]) for name in STORED if isinstance(found.get(name), int | float)}
-    return {}
+    found = metrics_in(folder)
+    return {name: float(found[name]) for name in STORED if isinstance(found.get(name), int | float)}

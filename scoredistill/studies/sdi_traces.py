@@ -21,7 +21,7 @@ from torch.nn.functional import interpolate
 from scoredistill.export.sheet import Sheet
 from scoredistill.recipes.recipe import TrainingConfig
 from scoredistill.runs.folder import RunFolder
-from scoredistill.runs.journal import GAP, SHOWN
+from scoredistill.runs.journal import CLEAN, GAP, NOISE, NOISY, RENDER, SHOWN
 from scoredistill.scenes.pixels import read_pixels
 from scoredistill.studies.evolution import detail
 from scoredistill.studies.finished import Finished
@@ -33,7 +33,6 @@ from scoredistill.toybox import BACKGROUND
 if TYPE_CHECKING:
     from scoredistill.studies.scene_conduct import Found
 
-RENDER, NOISY, CLEAN, NOISE = "1-render", "2-noised", "3-denoised", "4-noise"  # as they are named in the folder
 ROWS = {RENDER: "render", NOISE: "noise", NOISY: "noisy image", CLEAN: "denoised in one step"}
 SIZE = 64  # pixels at which the pictures are compared
 LEAST = 1e-6  # mean square whose logarithm can still be taken

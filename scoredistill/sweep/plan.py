@@ -19,10 +19,9 @@ from typing import Any
 from scoredistill.config import Config, Seed, checked, from_plain, named, nearest, shown
 from scoredistill.files import check_regular
 from scoredistill.recipes.kinds import name_of
-from scoredistill.recipes.presets import PRESETS
+from scoredistill.recipes.presets import CHOICES, PRESETS, SHORT, recipe_of
 from scoredistill.recipes.recipe import Recipe
 from scoredistill.recipes.tree import read_tree, write_tree
-from scoredistill.runs.generate import CHOICES, SHORT, recipe_of
 from scoredistill.runs.names import trial_name
 from scoredistill.sweep.prompt_sets import prompts_of
 from scoredistill.sweep.trial import Trial

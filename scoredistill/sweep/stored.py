@@ -18,17 +18,16 @@ from typing import Annotated
 
 from scoredistill.config import Config, Range
 from scoredistill.files import write_safely
-from scoredistill.runs.folder import CONFIG
+from scoredistill.runs.folder import CONFIG, METRICS, PAGE, is_picture
 from scoredistill.runs.lock import hold
 from scoredistill.sweep.conduct import PLAN, Report, Tally, run_trials
 from scoredistill.sweep.engine import End, Engine
 from scoredistill.sweep.plan import SweepConfig, trials, with_prompts, write_plan
 from scoredistill.sweep.storage import Storage, StorageError
 from scoredistill.sweep.storage_lock import own
-from scoredistill.sweep.trial import FAILURE, METRICS, PAGE, Failure, Trial
+from scoredistill.sweep.trial import FAILURE, Failure, Trial
 
 COPIED = (CONFIG, METRICS, FAILURE)
-PICTURE = "picture."  # begins the name of a run's picture
 AT_ONCE = 16  # trials whose state is read at the same time
 
 UploadEvery = Annotated[float, Range(0.1, 86_400)]
@@ -73,8 +72,8 @@ class StoredTrial(Trial):
         super().prepare()
         if new:
             with _noted():
-                for file in (*sorted(self.path.glob(f"{PICTURE}*")), self.path / CONFIG):
-                    self.storage.upload(file, file.name)
+                for name in (*sorted(filter(is_picture, os.listdir(self.path))), CONFIG):
+                    self.storage.upload(self.path / name, name)
 
     def record_failure(self, line: str) -> Failure:
         """Write down that an attempt failed, and why, here and in the storage."""
@@ -96,7 +95,7 @@ class StoredTrial(Trial):
             if name not in there:
                 (self.path / name).unlink(missing_ok=True)
         for name in there:
-            if name in COPIED or name.startswith(PICTURE):
+            if name in COPIED or is_picture(name):
                 self.storage.download(name, self.path / name)
         if PAGE in there:
             write_safely(self.path / PAGE, b"")

@@ -14,9 +14,9 @@ import threading
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from scoredistill.runs.folder import CHECKPOINTS, CONFIG, LOG
+from scoredistill.runs.folder import CHECKPOINTS, CONFIG, LOG, METRICS, PAGE, is_picture
 from scoredistill.sweep.storage import NAME, Storage, StorageError
-from scoredistill.sweep.trial import FAILURE, METRICS, PAGE, Trial
+from scoredistill.sweep.trial import FAILURE, Trial
 
 CHECKPOINT = re.compile(rf"{CHECKPOINTS}/(\d{{6,18}})\.safetensors")
 REMOVED = ("mesh.glb",)  # files that a run removes where it ends without them
@@ -144,7 +144,7 @@ def _is_same_run(storage: Storage, folder: Path) -> bool:
         return False
     with tempfile.TemporaryDirectory(dir=folder.parent) as place:
         for name in storage.files():
-            if "/" not in name and (name == CONFIG or name.startswith("picture.")):
+            if name == CONFIG or is_picture(name):
                 storage.download(name, Path(place) / name)
         try:
             Trial(folder, Trial.open(Path(place)).recipe).check()

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import filecmp
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from scoredistill.files import json_bytes, read_limited, write_safely
+from scoredistill.files import json_bytes, read_object, write_safely
 from scoredistill.recipes.recipe import Recipe, changed
-from scoredistill.runs.folder import CONFIG, RunFolder
+from scoredistill.runs.folder import CONFIG, PAGE, RunFolder, metrics_in
 from scoredistill.runs.lock import hold
 from scoredistill.runs.origin import changed_settings, settings
 
 FAILURE = "failed.json"
 """Why a trial failed, in the folder of its run."""
-METRICS, PAGE = "metrics.json", "index.html"  # written last, in this order
-LARGEST = 1_000_000  # bytes of either file that is read
+LARGEST = 1 << 20  # bytes of it that are read
 
 State = Literal["new", "interrupted", "failed", "done"]
 
@@ -78,7 +76,7 @@ class Trial:
         """Where the run stands; a run that came to its end with nothing to show for it has failed."""
         if not (self.path / CONFIG).is_file():
             return "new"
-        metrics = _read(self.path / METRICS)
+        metrics = metrics_in(self.path)
         complete = metrics.get("steps") == self.recipe.training.steps and (self.path / PAGE).is_file()
         if complete and not metrics.get("diverged"):
             return "done"
@@ -89,7 +87,7 @@ class Trial:
 
     def failure(self) -> Failure | None:
         """The failure that was recorded, if any."""
-        found = _read(self.path / FAILURE)
+        found = read_object(self.path / FAILURE, LARGEST)
         attempts, line = found.get("attempts"), found.get("line")
         return Failure(attempts, line) if isinstance(attempts, int) and isinstance(line, str) else None
 
@@ -114,12 +112,3 @@ class Trial:
                 return True
         except ValueError:
             return False
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """The values in a JSON file; none if there is no such file, or anything else in it."""
-    try:
-        found = json.loads(read_limited(path, LARGEST))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from scoredistill.recipes.build import build_scene
+from scoredistill.recipes.build import build_scene, build_scene_to_load
 from scoredistill.recipes.preset import resolved_device
 from scoredistill.recipes.recipe import changed
 from scoredistill.runs.folder import CONFIG, RunFolder
@@ -28,7 +28,7 @@ class Watch:
     def __init__(self, path: Path, server: Server) -> None:
         self.folder = RunFolder.open(path)
         recipe = changed(self.folder.recipe, "prior.device", resolved_device("auto"))
-        self.scene = build_scene(recipe)
+        self.scene = (build_scene_to_load if self.folder.checkpoints() else build_scene)(recipe)
         self.viewer = Viewer(server, recipe, self.scene, self.folder / "mesh.glb")
         self.viewer.panel.add_states(self._choose)
         self.viewer.panel.add_details(recipe)

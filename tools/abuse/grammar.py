@@ -16,8 +16,8 @@ from scoredistill.cli.commands import COMMANDS
 from scoredistill.cli.generate import Generate, Resume
 from scoredistill.config import Config, Range, hints
 from scoredistill.methods.catalogue import METHODS
+from scoredistill.recipes.presets import SHORT
 from scoredistill.recipes.recipe import Recipe
-from scoredistill.runs.generate import SHORT
 from scoredistill.studies import STUDIES
 from tools.abuse import values, world
 from tools.abuse.values import Value

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from scoredistill.runs.folder import RunFolder
+from scoredistill.runs.folder import RunFolder, title_of
 from scoredistill.runs.log import Record
 from scoredistill.runs.origin import settings
 from scoredistill.runs.trackers.tensorboard import TensorBoard
@@ -61,14 +61,13 @@ class Trackers:
         """Log PNG files by their names, without the numbers that sort them."""
         from PIL import Image
 
-        for name, tracker in list((self._open or {}).items()):
+        def send(tracker: Tracker) -> None:
             for title, path in files.items():
+                with Image.open(path, formats=["PNG"]) as picture:
+                    tracker.picture(step, title_of(title), np.asarray(picture.convert("RGB")))
 
-                def send(tracker: Tracker = tracker, title: str = title, path: Path = path) -> None:
-                    with Image.open(path, formats=["PNG"]) as picture:
-                        tracker.picture(step, title.split("-", 1)[-1], np.asarray(picture.convert("RGB")))
-
-                self._try(name, send)
+        for name, tracker in list((self._open or {}).items()):
+            self._try(name, lambda tracker=tracker: send(tracker))
 
     def _opened(self, first: int) -> dict[str, Tracker]:
         tracked = Tracked(self.folder.path.absolute(), settings(self.folder.recipe), first)

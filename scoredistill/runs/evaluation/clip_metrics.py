@@ -13,7 +13,7 @@ from scoredistill.evaluate.clip import Clip
 from scoredistill.evaluate.metrics.clip_iqa import CLIP_IQA, PAIRS, clip_iqa
 from scoredistill.evaluate.metrics.clip_score import CLIP_SCORE, clip_score
 from scoredistill.evaluate.metrics.clip_sim import CLIP_SIM, clip_sim
-from scoredistill.runs.metric_weights import CLIPS, clip_weights
+from scoredistill.runs.evaluation.metric_weights import CLIPS, clip_weights
 
 NAMES = (CLIP_SCORE.name, CLIP_IQA.name, CLIP_SIM.name)
 

@@ -22,8 +22,8 @@ from scoredistill.evaluate.lpips import Lpips
 from scoredistill.evaluate.metrics.metric import Priors
 from scoredistill.priors.load import is_toybox
 from scoredistill.recipes.recipe import Recipe
+from scoredistill.runs.evaluation.references import PRIOR, Features, of_folder, of_prior
 from scoredistill.runs.origin import SEED, WITHOUT_EFFECT, settings
-from scoredistill.runs.references import PRIOR, Features, of_folder, of_prior
 
 Row = dict[str, Any]
 Results = Float[Tensor, "S V 3 H W"]

@@ -9,7 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from scoredistill.config import to_plain
+from scoredistill.files import digest
 from scoredistill.recipes.recipe import Recipe, changed
+from scoredistill.runs.folder import PICTURE
 from scoredistill.studies.report import slug
 from scoredistill.sweep.trial import Trial
 
@@ -34,7 +36,10 @@ def reuse(planned: Sequence[Trial], folder: Path, others: Sequence[Path]) -> int
 
 
 def _identity(recipe: Recipe) -> object:
-    """The settings of a run, whatever device it was made on."""
+    """The settings of a run, whatever device it was made on; its picture by its content: each run has its own copy."""
+    picture = Path(recipe.prompt.picture.file)
+    if picture.is_file():
+        recipe = changed(recipe, PICTURE, digest(picture))
     return to_plain(changed(recipe, "prior.device", "cpu"))
 
 

@@ -13,8 +13,8 @@ from scoredistill.evaluate.part_meter import PartMeter
 from scoredistill.evaluate.report import evaluate_views
 from scoredistill.priors.load import is_toybox
 from scoredistill.recipes.recipe import Recipe
-from scoredistill.runs.measures import Measures
-from scoredistill.runs.protocol import Views, measured_views
+from scoredistill.runs.evaluation.measures import Measures
+from scoredistill.runs.evaluation.protocol import Views, measured_views
 
 WITHOUT_JUDGE = {"sharpness": metrics.sharpness, "saturation": metrics.saturation}
 

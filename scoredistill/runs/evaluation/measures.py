@@ -19,12 +19,12 @@ from scoredistill.evaluate.judge import Judge
 from scoredistill.evaluate.lpips import Lpips
 from scoredistill.evaluate.report import mean_square_one
 from scoredistill.own import is_own
-from scoredistill.runs import clip_metrics
-from scoredistill.runs.clip_metrics import ClipMetrics, load_clip
-from scoredistill.runs.metric_weights import ALEXNET, BERT, IMAGE_REWARD, INCEPTION
-from scoredistill.runs.protocol import PROTOCOLS
-from scoredistill.runs.protocol import Protocol as Views
-from scoredistill.runs.sets import Diversity, PairwiseLpips, SetMetric, ToReference
+from scoredistill.runs.evaluation import clip_metrics
+from scoredistill.runs.evaluation.clip_metrics import ClipMetrics, load_clip
+from scoredistill.runs.evaluation.metric_weights import ALEXNET, BERT, IMAGE_REWARD, INCEPTION
+from scoredistill.runs.evaluation.protocol import PROTOCOLS
+from scoredistill.runs.evaluation.protocol import Protocol as Views
+from scoredistill.runs.evaluation.sets import Diversity, PairwiseLpips, SetMetric, ToReference
 
 DISTANCES = {
     "fid": metrics.frechet_distance,
