@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.prior import BATCH, drawn, face_share
 from benchmarks.provenance import provenance
 from scoredistill.camera import Cameras, orbit
+from scoredistill.cli.shared_runs import MEASURED, SWEEP
 from scoredistill.contracts import Prompt
 from scoredistill.evaluate.metrics.parts import parts_of
 from scoredistill.evaluate.part_meter import SEEN, THRESHOLD, PartMeter
@@ -43,7 +44,6 @@ from scoredistill.recipes.kinds import name_of
 from scoredistill.runs.folder import CONFIG, RunFolder
 from scoredistill.studies.report import slug
 from scoredistill.studies.scene_measures import Meter
-from scoredistill.studies.shared_runs import MEASURED, SWEEP
 from scoredistill.toybox import build, captions, dataset, visibility
 from scoredistill.toybox.visibility import FACES
 
