@@ -1,38 +1,42 @@
-"""Cut docs/images/methods/NAME.webp out of the picture of the study of all methods: two captions, beside DDIM.
+"""Draw docs/images/methods/NAME.webp: two captions by every method with preset `fast`, each beside its DDIM sample.
 
 python -m tools.method_pictures
 """
 
 from __future__ import annotations
 
+import torch
 from PIL import Image
 
+from scoredistill.evaluate.judge import Judge
+from scoredistill.export.images import grid
 from scoredistill.methods.catalogue import METHODS
-from tools.write_methods_doc import COMPARED, DOCS, compared
+from scoredistill.priors.toybox import ToyboxPrior
+from scoredistill.studies.cache import made_by
+from scoredistill.studies.dsd_diversity import ddim
+from scoredistill.studies.study import Bench
+from tools.write_methods_doc import DOCS
 
 CAPTIONS = ("a purple snowman", "an orange hamburger")
-GAP = 4  # pixels between two images, in both pictures
+STEPS = 120
+LARGER = 2  # times as large as the prior draws
+GAP = 4  # pixels between two images
 QUALITY = 90
 
 
-def cut() -> None:
-    """One picture for each method: of each caption DDIM's image and the method's."""
-    found = compared()
-    columns = [row[""] for row in found["rows"]][1:]  # all but the true renders, which are not in the picture
-    (source,) = (DOCS / "images" / "studies").glob(f"{COMPARED}-*.webp")
-    folder = DOCS / "images" / "methods"
+def draw() -> None:
+    """One picture for each method: of each caption the DDIM sample and the method's image."""
+    bench = Bench(ToyboxPrior.load(), Judge.load(), CAPTIONS, seeds=1, steps=STEPS)
+    samples, folder = ddim(bench).pictures, DOCS / "images" / "methods"
     folder.mkdir(exist_ok=True)
-    with Image.open(source) as sheet:
-        captions = found["settings"]["captions"]
-        side = (sheet.width + GAP) // len(columns) - GAP
-        for name in METHODS.keys() & set(columns):
-            places = [(columns.index(each), captions.index(text)) for text in CAPTIONS for each in ("DDIM", name)]
-            strip = Image.new("RGB", (len(places) * (side + GAP) - GAP, side), "white")
-            for place, (column, row) in enumerate(places):
-                left, top = column * (side + GAP), row * (side + GAP)
-                strip.paste(sheet.crop((left, top, left + side, top + side)), (place * (side + GAP), 0))
-            strip.save(folder / f"{name}.webp", quality=QUALITY)
+    for name in METHODS:
+        pairs = torch.stack([samples, made_by(bench, name, name).pictures], 1).flatten(0, 1)
+        pairs = pairs.repeat_interleave(LARGER, 2).repeat_interleave(LARGER, 3)
+        strip = grid(pairs.float() / 255, columns=len(pairs), gap=GAP)
+        pixels = (255 * strip).round().byte().permute(1, 2, 0).numpy()
+        Image.fromarray(pixels).save(folder / f"{name}.webp", quality=QUALITY)
+        print(name, flush=True)
 
 
 if __name__ == "__main__":
-    cut()
+    draw()

@@ -78,7 +78,9 @@ it is used in addition to the empty prompt; CSD phases it in over the run.
 STUDIES_HEAD = "## In the studies\n"
 STUDIED = """\
 Twelve captions with four seeds each in 2D, mean ± standard deviation over the seeds. Lower is better for the Frechet
-distance, higher for all other columns but diversity ([all methods, and what the columns mean](../studies.md)):
+distance, higher for all other columns but diversity ([all methods, and what the columns mean](../studies.md)). All
+were optimized by Adam; on images the preset `fast` now takes plain gradient descent for SDI, DSD, CSD, NFSD, CFD and
+ISM:
 """
 CLAIMS = """\
 Claims of the method's paper. A claim holds only if all of its parts do; [studies](../studies.md) lists the parts:
@@ -97,7 +99,7 @@ PICTURE = """\
 ![DDIM and {title}: a purple snowman, an orange hamburger](../images/methods/{name}.webp)
 
 Two captions on the embedded prior, the first seed. In each pair, DDIM is on the left and this method on the right,
-after 120 steps with the preset `fast` (from [the study of all methods](../studies.md)).
+after 120 steps with the preset `fast` (by `python -m tools.method_pictures`).
 """
 
 

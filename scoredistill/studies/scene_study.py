@@ -31,6 +31,7 @@ Values = Mapping[str, Float[Tensor, "C S"]]
 The diversity of the seeds of a caption is one value, [C 1].
 """
 
+MOST_PAIRS = 1000  # more would show an effect that is not worth seeing
 CERTAIN, POWER = 1.96, 0.84  # standard errors: of a 95 % interval; added to them, of a power of 80 %
 
 
@@ -180,8 +181,15 @@ def decided(found: Gap) -> bool | None:
 
 
 def open_pairs(found: Gap, effect: float) -> str:
-    """How many pairs would decide: for the difference as it was found, or for `effect` if that is larger."""
+    """How many pairs would decide: for the difference as it was found, or for `effect` if that is larger.
+
+    Where there are as many already, an effect of that size would have been seen.
+    """
     needed = pairs(found.error * math.sqrt(found.count), max(abs(found.mean), effect)) if found.count > 1 else 0
+    if 0 < needed <= found.count:
+        return f"a difference of {effect:g} would have shown"
+    if needed > MOST_PAIRS:
+        return f"more than {MOST_PAIRS} pairs would be needed"
     return f"{needed} pairs would decide" if needed else "more pairs are needed"
 
 
