@@ -57,7 +57,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"# nothing\n\n", "holds no prompt"),
+        (b"# nothing\n\n", "contains no prompt"),
         (b"a cat\na dog\na cat\n", "the prompt 'a cat' twice, in lines 1 and 3"),
         (b"\xff\xfe\n", "is not UTF-8 text"),
         (b"x" * 20_000, "line 1 of .* has 20,000 characters"),
