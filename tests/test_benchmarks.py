@@ -1,4 +1,4 @@
-"""Benchmarks of many runs: what counts as finished, what time is told of it, and which earlier rows are kept."""
+"""Benchmarks of many runs: what counts as finished, which time is recorded, and which earlier rows remain."""
 
 from __future__ import annotations
 
