@@ -35,8 +35,7 @@ from scoredistill.recipes.build import Parts, build
 from scoredistill.recipes.fast import SHARED, UPDATES
 from scoredistill.recipes.presets import PRESETS
 from scoredistill.render.shading import daylight
-from scoredistill.scenes import regularizers as losses
-from scoredistill.scenes.nerf import NerfConfig
+from scoredistill.scenes.nerf import NeRF, NerfConfig
 from scoredistill.scenes.nerf.occupancy import OccupancyGrid
 
 PRIMES = 1, 2654435761, 805459861  # Mueller et al. 2022, eq. 4
@@ -150,16 +149,7 @@ class PlainNeRF(nn.Module):
         x, y, depth = cell.long().clamp(0, cells - 1).unbind(-1)
         return z, within & self.grid.occupied()[x, y, depth]
 
-    def regularizer(self, frame: Frame, cameras: Cameras, progress: float) -> Tensor:
-        s, per_ray = self.config.regularizers, frame.ray_losses
-        terms = (
-            (s.orient, lambda: losses.orientation(per_ray["orient"], frame.opacity)),
-            (s.sparsity, lambda: losses.sparsity(frame.opacity)),
-            (s.opaque, lambda: losses.opaqueness(frame.opacity)),
-            (s.z_variance, lambda: losses.z_variance(per_ray["z_variance"], frame.opacity)),
-            (s.convexity, lambda: losses.convexity(frame.normal, frame.opacity, cameras.c2w, s.convexity_form)),
-        )
-        return losses.total(terms, progress, frame.opacity)
+    regularizer = NeRF.regularizer  # in plain torch, and of the configuration alone
 
     def refine(self, step: int, optimizer: torch.optim.Optimizer, rng: torch.Generator) -> None:
         if (step + 1) % 16 == 0:

@@ -6,10 +6,9 @@ python -m tools.method_pictures
 from __future__ import annotations
 
 import torch
-from PIL import Image
 
 from scoredistill.evaluate.judge import Judge
-from scoredistill.export.images import grid
+from scoredistill.export.images import grid, webp
 from scoredistill.methods.catalogue import METHODS
 from scoredistill.priors.toybox import ToyboxPrior
 from scoredistill.studies.cache import made_by
@@ -21,7 +20,6 @@ CAPTIONS = ("a purple snowman", "an orange hamburger")
 STEPS = 120
 LARGER = 2  # times as large as the prior draws
 GAP = 4  # pixels between two images
-QUALITY = 90
 
 
 def draw() -> None:
@@ -33,8 +31,7 @@ def draw() -> None:
         pairs = torch.stack([samples, made_by(bench, name, name).pictures], 1).flatten(0, 1)
         pairs = pairs.repeat_interleave(LARGER, 2).repeat_interleave(LARGER, 3)
         strip = grid(pairs.float() / 255, columns=len(pairs), gap=GAP)
-        pixels = (255 * strip).round().byte().permute(1, 2, 0).numpy()
-        Image.fromarray(pixels).save(folder / f"{name}.webp", quality=QUALITY)
+        (folder / f"{name}.webp").write_bytes(webp(strip))
         print(name, flush=True)
 
 

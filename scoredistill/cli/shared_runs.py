@@ -48,7 +48,7 @@ def _finished(study: Path) -> Iterator[Trial]:
         raise ValueError(
             f"{study} is not the folder of a study in 3D: --reuse expects one that `scoredistill study` made"
         )
-    for path in sorted((study / SWEEP).iterdir()):
+    for path in sorted((study / SWEEP).glob("[!.]*")):  # not what a copy left unfinished
         with suppress(ValueError, OSError):  # no run, or a damaged one
             if (trial := Trial.open(path)).state() == "done":
                 yield trial
