@@ -93,7 +93,7 @@ def test_the_text_to_image_prior_trains_further_on_views_that_are_there(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin, weights = tiny.prior_file(tmp_path), tmp_path / "further.safetensors"
-    flags = ["--minutes", "0.005", "--batch", "8", "--device", "cpu", "--reuse", "--data", str(folder)]
+    flags = ["--steps", "2", "--batch", "8", "--device", "cpu", "--reuse", "--data", str(folder)]
     places = ["--out", str(tmp_path / "train"), "--weights", str(weights), "--begin", str(begin)]
     monkeypatch.setattr(sys, "argv", ["train", *flags, *places])
     train_toybox.main()

@@ -43,13 +43,14 @@ def trained(renders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "workers": 1,
         "device": "cpu",
         "every": 1,
+        "steps": 1,
         "begin": None,
         "held_out": 2,
         "renderers": 1,
         "only_data": False,
         "only": None,
     }
-    sizes = {"vae_minutes": 1e-6, "vae_batch": 2, "vae_rate": 1e-4, "minutes": 1e-6, "batch": 4, "rate": 1e-4}
+    sizes = {"vae_minutes": 1, "vae_batch": 2, "vae_rate": 1e-4, "minutes": 1, "batch": 4, "rate": 1e-4}
     flags = argparse.Namespace(**shared, **sizes, out=out / "train", weights=out / "toybox-sd")
     train_toybox_sd.run(flags)
     return flags.weights

@@ -240,7 +240,7 @@ def test_rings_of_a_data_set(tmp_path: Path) -> None:
 def test_a_few_steps_of_training(tool: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From a trained prior to weights and card, by the tool's own command; then a run with these weights."""
     begin, weights = tiny.prior_file(tmp_path), tmp_path / "task.safetensors"
-    flags = ["--minutes", "0.02", "--views", "16", "--batch", "8", "--data", str(tmp_path / "data"), "--device", "cpu"]
+    flags = ["--steps", "3", "--views", "16", "--batch", "8", "--data", str(tmp_path / "data"), "--device", "cpu"]
     places = ["--out", str(tmp_path / "train"), "--weights", str(weights), "--begin", str(begin)]
     monkeypatch.setattr(sys, "argv", ["train", *flags, *places])
     tool.main()

@@ -1,4 +1,4 @@
-"""The training loop of all Toybox denoisers: AdamW for a fixed time, weight averaging, resumable."""
+"""The training loop of all Toybox denoisers: AdamW, weight averaging, resumable."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.multiprocessing.spawn import spawn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from scoredistill.priors import toybox as prior
-from tools.training import Average, Net, load_checkpoint, progress_rate, save_checkpoint, saved_progress
+from tools.training import Average, Net, load_checkpoint, progress_rate, save_checkpoint, saved_progress, share_done
 from tools.workers import agreed, average_gradients, parallel
 
 Losses = Callable[[argparse.Namespace, int], Callable[[Net], Tensor]]
@@ -37,10 +37,10 @@ def fit(rank: int, flags: argparse.Namespace, net: Net, losses: Losses[Net]) -> 
         seed = 1_000_003 * (flags.seed + start.step) + rank
         torch.manual_seed(seed)
         loss_of = losses(flags, seed)
-        step, spent, recent, began, budget = start.step, start.seconds, [], time.monotonic(), 60 * flags.minutes
-        while spent < budget:
+        step, spent, recent, began = start.step, start.seconds, [], time.monotonic()
+        while (done := share_done(flags, step, spent)) < 1:
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(spent / budget, step, flags.rate)
+                group["lr"] = learning_rate(done, step, flags.rate)
             loss = loss_of(net)
             loss.backward()
             average_gradients(net, flags.workers)
@@ -50,7 +50,7 @@ def fit(rank: int, flags: argparse.Namespace, net: Net, losses: Losses[Net]) -> 
             average.update(net, step)
             recent.append(loss.detach())
             step, spent = step + 1, start.seconds + agreed(time.monotonic() - began, flags.workers)
-            if rank == 0 and (step % flags.every == 0 or spent >= budget):
+            if rank == 0 and (step % flags.every == 0 or share_done(flags, step, spent) >= 1):
                 rate = (step - start.step) * flags.batch / (spent - start.seconds)
                 print(progress_rate(step, spent, float(torch.stack(recent).mean()), rate), flush=True)
                 recent.clear()
@@ -64,7 +64,7 @@ def layout(device: torch.device) -> torch.memory_format:
 
 
 def learning_rate(fraction: float, step: int, peak: float) -> float:
-    """Linear warm-up over 200 steps, constant until 40 % of the training time, then a cosine to 1 % of the peak."""
+    """Linear warm-up over 200 steps, constant until 40 % of the training, then a cosine to 1 % of the peak."""
     decay = 0.505 + 0.495 * math.cos(math.pi * min(max(fraction - 0.4, 0) / 0.6, 1))
     return peak * min(1, (step + 1) / 200) * decay
 
@@ -73,6 +73,7 @@ def finish(flags: argparse.Namespace, net: Any, card: str, **more: float | str) 
     """Write the weights and their card, filled in with the facts of the training and `more`."""
     done = saved_progress(flags.out)
     prior.save(flags.weights, net)
+    length = f"--steps {flags.steps}" if flags.steps else f"--minutes {flags.minutes:g}"
     facts = {
         "millions": sum(parameter.numel() for parameter in net.parameters()) / 1e6,
         "shape": net.shape,
@@ -81,7 +82,7 @@ def finish(flags: argparse.Namespace, net: Any, card: str, **more: float | str) 
         "batch": flags.batch,
         "images": done.step * flags.batch,
         "minutes": done.seconds / 60,
-        "flags": f"--minutes {flags.minutes:g} --views {flags.views} --batch {flags.batch} --rate {flags.rate:g}"
+        "flags": f"{length} --views {flags.views} --batch {flags.batch} --rate {flags.rate:g}"
         f" --workers {flags.workers} --seed {flags.seed}{getattr(flags, 'more', '')}",
     }
     flags.weights.with_suffix(".md").write_text(card.format(**facts, **more))

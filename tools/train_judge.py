@@ -30,7 +30,7 @@ from scoredistill.evaluate import metrics, report
 from scoredistill.evaluate.judge_network import JudgeNetwork, Shape
 from scoredistill.toybox import captions, dataset
 from tools.augment import augment
-from tools.training import Average, load_checkpoint, progress_rate, save_checkpoint, training_flags
+from tools.training import Average, load_checkpoint, progress_rate, save_checkpoint, share_done, training_flags
 
 HELD_OUT = 2000  # views at the end of the folder, a quarter at most, whose toys are excluded from training
 VIEWS_PER_TOY = 8  # rendering eight views of a toy at once costs two thirds as much per view as rendering four
@@ -124,7 +124,7 @@ def learning_rate(fraction: float, step: int, peak: float) -> float:
 
 
 def train(flags: argparse.Namespace, views: dataset.Views) -> tuple[JudgeNetwork, int]:
-    """Train with AdamW for `flags.minutes`; return the averaged network and the number of steps."""
+    """Train with AdamW; return the averaged network and the number of steps."""
     torch.manual_seed(flags.seed)
     net = JudgeNetwork(Shape(len(captions.VOCABULARY), captions.CONTEXT))
     net.to(flags.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (not in torch's stubs)
@@ -133,11 +133,10 @@ def train(flags: argparse.Namespace, views: dataset.Views) -> tuple[JudgeNetwork
     start = load_checkpoint(flags.out, net, average, optimizer)
     batches = Batches(views, flags.batch, flags.seed)
     step, spent, losses, began = start.step, start.seconds, [], time.monotonic()
-    budget = 60 * flags.minutes
-    while spent < budget:
+    while (done := share_done(flags, step, spent)) < 1:
         batch = batches(step).to(flags.device)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(spent / budget, step, flags.rate)
+            group["lr"] = learning_rate(done, step, flags.rate)
         loss = judge_loss(net, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -146,7 +145,7 @@ def train(flags: argparse.Namespace, views: dataset.Views) -> tuple[JudgeNetwork
         average.update(net, step)
         losses.append(loss.detach())
         step, spent = step + 1, start.seconds + time.monotonic() - began
-        if step % flags.every == 0 or spent >= budget:
+        if step % flags.every == 0 or share_done(flags, step, spent) >= 1:
             mean = float(torch.stack(losses).mean())
             rate = (step - start.step) * flags.batch / (spent - start.seconds)
             print(progress_rate(step, spent, mean, rate), flush=True)

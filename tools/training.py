@@ -92,6 +92,7 @@ def training_flags(
     parser.add_argument(
         "--minutes", type=float, default=minutes, help="training time in minutes, including resumed parts"
     )
+    parser.add_argument("--steps", type=int, help="number of steps, resumed parts included, instead of --minutes")
     parser.add_argument("--views", type=int, default=views, help="captioned views to render before training")
     parser.add_argument("--batch", type=int, default=batch, help="images per step")
     parser.add_argument("--rate", type=float, default=rate, help="peak learning rate")
@@ -106,6 +107,11 @@ def training_flags(
         "--weights", type=Path, default=weights, help="output file of the weights; the card is beside it"
     )
     return parser
+
+
+def share_done(flags: argparse.Namespace, step: int, seconds: float) -> float:
+    """How much of a training is done, by its number of steps if it has one, else by its time; 1 at the end."""
+    return step / flags.steps if flags.steps else seconds / (60 * flags.minutes)
 
 
 def progress_rate(step: int, seconds: float, loss: float, rate: float) -> str:
