@@ -53,8 +53,6 @@ def short(value: float, digits: int = 3) -> str:
 
 def pooled(groups: Sequence[Sequence[float]], level: float = LEVEL) -> Estimate | None:
     """The mean over all values, with the interval of the module's docstring; None without values."""
-    from scipy.special import stdtrit
-
     groups = [group for group in groups if group]
     values = [value for group in groups for value in group]
     if not values:
@@ -63,8 +61,15 @@ def pooled(groups: Sequence[Sequence[float]], level: float = LEVEL) -> Estimate 
     if freedom == 0:
         return Estimate(fmean(values), None, len(values))
     squares = sum((value - fmean(group)) ** 2 for group in groups for value in group)
-    quantile = float(stdtrit(freedom, 0.5 + 0.5 * level))
-    return Estimate(fmean(values), quantile * math.sqrt(squares / freedom / len(values)), len(values))
+    error = math.sqrt(squares / freedom / len(values))
+    return Estimate(fmean(values), quantile(freedom, level) * error, len(values))
+
+
+def quantile(freedom: int, level: float = LEVEL) -> float:
+    """The standard errors on each side of a mean that its interval covers: Student's t of so many degrees."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 0.5 + 0.5 * level))
 
 
 def over_seeds(values: Values) -> Estimate | None:

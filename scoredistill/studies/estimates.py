@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-CERTAIN = 2.0  # standard errors: a gap that chance alone makes once in twenty times
+from scoredistill.compare.intervals import quantile
 
 Estimate = dict[str, float | int | None]
 """{"mean", "sd", "n"}: n seeds, the standard deviation between their means over captions (None for one seed)."""
@@ -33,9 +33,14 @@ class Gap:
     count: int
 
     @property
+    def half(self) -> float:
+        """Half the length of the 95 % interval of the mean, by Student's t; infinite for a single image."""
+        return quantile(self.count - 1) * self.error if self.count > 1 else math.inf
+
+    @property
     def sign(self) -> bool | None:
-        """True where a certainly exceeds b, False where b exceeds a, None where the error covers the gap."""
-        return None if abs(self.mean) <= CERTAIN * self.error else self.mean > 0
+        """True where the interval lies above zero, so that a exceeds b, False where below, None where it holds zero."""
+        return self.mean > 0 if abs(self.mean) > self.half else None
 
     def __str__(self) -> str:
         error = f" ± {self.error:.2g}" if self.count > 1 else ""

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scoredistill.compare.intervals import quantile
 from scoredistill.export.sheet import Sheet
 from scoredistill.studies.estimates import Gap, Part, gap
 from scoredistill.studies.finished import Further
@@ -32,7 +33,8 @@ The diversity of the seeds of a caption is one value, [C 1].
 """
 
 MOST_PAIRS = 1000  # more would show an effect that is not worth seeing
-CERTAIN, POWER = 1.96, 0.84  # standard errors: of a 95 % interval; added to them, of a power of 80 %
+CERTAIN = 1.96  # standard errors of a 95 % interval of many runs
+POWER = 0.8  # share of studies that see the effect
 
 
 @runtime_checkable
@@ -57,7 +59,7 @@ class Exceeds:
         """Decided where the 95 % interval of the mean difference leaves out zero."""
         found = difference(arms, self.metric, self.one, self.other)
         words = f"{self.metric} of {self.one} minus that of {self.other} {interval(found)}"
-        return decided(found), words + ("" if decided(found) is not None else f", {open_pairs(found, self.effect)}")
+        return found.sign, words + ("" if found.sign is not None else f", {open_pairs(found, self.effect)}")
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class NoWorse:
         found = difference(arms, self.metric, self.one, self.other)
         shifted = Gap(found.mean + self.margin, found.error, found.count)
         words = f"{self.metric} of {self.one} minus that of {self.other} {interval(found)}, at worst -{self.margin:g}"
-        return decided(shifted), words + ("" if decided(shifted) is not None else f", {open_pairs(shifted, 0)}")
+        return shifted.sign, words + ("" if shifted.sign is not None else f", {open_pairs(shifted, 0)}")
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,8 @@ class Above:
     def part(self, arms: Mapping[str, Values]) -> Part:
         """Decided where the 95 % interval of the mean leaves out the number."""
         found = difference({**arms, "": {self.metric: torch.tensor(self.least)}}, self.metric, self.arm, "")
-        return decided(
-            found
-        ), f"{self.metric} of {self.arm}{f' minus {self.least:g}' if self.least else ''} {interval(found)}"
+        less = f" minus {self.least:g}" if self.least else ""
+        return found.sign, f"{self.metric} of {self.arm}{less} {interval(found)}"
 
 
 @dataclass(frozen=True)
@@ -171,13 +172,7 @@ def interval(found: Gap) -> str:
     """A mean difference with its 95 % interval and the number of pairs."""
     if not math.isfinite(found.error):
         return f"{found.mean:+.3g} (n = {found.count})"
-    low, high = found.mean - CERTAIN * found.error, found.mean + CERTAIN * found.error
-    return f"{found.mean:+.3g} [{low:+.3g}, {high:+.3g}] (n = {found.count})"
-
-
-def decided(found: Gap) -> bool | None:
-    """True where the 95 % interval lies above zero, False where below, None where it holds zero."""
-    return None if not abs(found.mean) > CERTAIN * found.error else found.mean > 0
+    return f"{found.mean:+.3g} [{found.mean - found.half:+.3g}, {found.mean + found.half:+.3g}] (n = {found.count})"
 
 
 def open_pairs(found: Gap, effect: float) -> str:
@@ -194,11 +189,21 @@ def open_pairs(found: Gap, effect: float) -> str:
 
 
 def pairs(deviation: float, effect: float) -> int:
-    """The pairs that show a mean difference `effect` in 80 % of studies, n = ((1.96 + .84) sd / effect)^2 (Cohen 1988).
+    """The pairs that show a mean difference `effect` in 80 % of studies; 0 where the effect is 0.
 
-    `deviation` is the standard deviation of the difference between pairs; 0 where the effect is 0.
+    The least n with sqrt(n) effect >= (t(.975; n - 1) + t(.8; n - 1)) sd (Cohen 1988), where `deviation` sd is the
+    standard deviation of the difference between pairs.
     """
-    return math.ceil(((CERTAIN + POWER) * deviation / effect) ** 2) if effect > 0 else 0
+    if effect <= 0:
+        return 0
+
+    def errors(freedom: int) -> float:
+        return quantile(freedom) + quantile(freedom, 2 * POWER - 1)
+
+    count = max(math.ceil((errors(10**9) * deviation / effect) ** 2), 2)
+    while errors(count - 1) * deviation > math.sqrt(count) * effect:
+        count += 1
+    return count
 
 
 def planned(study: SceneStudy, pilot: Mapping[str, Values]) -> list[str]:
