@@ -35,6 +35,8 @@ class VSD(LearnedMethod):
 
     OFFICIAL: ClassVar[Values] = {"learner_lr": 1e-4, "learner_start": "published"}
     TOYBOX: ClassVar[Values] = {"scale": 2.5, "learner_lr": 1e-3, "learner_start": "prior"}
+    TOYBOX_FLAT: ClassVar[Values] = {"weight": "sbar"}  # sbar (eps_g - eps_phi) is a difference of denoised images
+    TOYBOX_IMAGE: ClassVar[Values] = {"descent": 20.0, "noise": 0.0}
     front_deg: ClassVar[float] = 30.0
     gradient_norm: ClassVar[float] = 0.15
 
