@@ -16,6 +16,7 @@ from scoredistill.recipes.presets import PRESETS
 from scoredistill.recipes.recipe import changed
 from scoredistill.runs.folder import METRICS, PAGE, RunFolder
 from scoredistill.studies import SCENE_STUDIES
+from scoredistill.studies.cache import places
 from scoredistill.studies.scene_conduct import Runs
 from scoredistill.studies.scene_study import (
     Above,
@@ -182,6 +183,29 @@ def test_only_studies_in_3d_reuse_runs(tmp_path: Path, capsys: pytest.CaptureFix
     for study, line in (("sdi_scales", "reuse is for studies in 3D"), ("sdi_table_1", "is not the folder of a study")):
         assert main(["study", study, "--out", str(tmp_path / "new"), "--reuse", str(tmp_path)]) == 2
         assert line in capsys.readouterr().err
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("flags", [["--prior", "nowhere/nothing.safetensors"], ["--preset", "stduy"]])
+def test_a_study_that_cannot_be_run_leaves_no_folder(tmp_path: Path, flags: list[str]) -> None:
+    assert main(["study", "sdi_against_sds", *flags, "--out", str(tmp_path / "new")]) == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_measurements_come_along_with_the_runs_that_are_reused(tmp_path: Path) -> None:
+    """From the place of the run's own name, or from that of earlier versions, which others may have shared."""
+    recipe = PRESETS["fast"]("a red car")
+    done = RunFolder.create(recipe, tmp_path / "study" / "runs" / "scale--2.5")
+    (done / METRICS).write_text(json.dumps({"steps": recipe.training.steps}))
+    (done / PAGE).touch()
+    cache = tmp_path / "study" / "cache"
+    for place, target in zip(reversed(places(cache, "scale--2.5")), ("one", "two"), strict=True):
+        place.mkdir(parents=True)
+        (place / "number").write_text(target)
+        new = tmp_path / target
+        (new / "runs").mkdir(parents=True)
+        assert reuse([Trial(new / "runs" / "scale-2.5", recipe)], new, [tmp_path / "study"]) == 1
+        assert (places(new / "cache", "scale-2.5")[0] / "number").read_text() == target
 
 
 def test_the_preset_of_studies_makes_the_scenes_of_fast() -> None:

@@ -20,7 +20,6 @@ from scoredistill.contracts import Needs
 from scoredistill.export.images import grid
 from scoredistill.export.sheet import Sheet
 from scoredistill.studies.estimates import conclude
-from scoredistill.studies.report import slug
 from scoredistill.studies.scene_measures import Meter, Result, diversity
 from scoredistill.studies.scene_study import SceneStudy, Settings, Values, planned, stacked
 from scoredistill.studies.study import Finding, Row
@@ -74,7 +73,7 @@ def gathered(
     meter, results = Meter(protocol=protocol, further=runs.study.further), dict[tuple[str, int, int], Result]()
     for key, folder in by_key.items():
         progress(f"measuring {folder.name}")
-        if (result := meter(folder, cache / slug(folder.name))) is not None:
+        if (result := meter(folder, cache)) is not None:
             results[key] = result
     values: dict[str, Values] = {}
     views: dict[str, Views] = {}
