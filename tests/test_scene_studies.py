@@ -12,12 +12,14 @@ import torch
 from scoredistill.cli import main
 from scoredistill.cli.shared_runs import reuse
 from scoredistill.contracts import Needs
+from scoredistill.evaluate.judge import Judge
 from scoredistill.recipes.presets import PRESETS
 from scoredistill.recipes.recipe import changed
 from scoredistill.runs.folder import METRICS, PAGE, RunFolder
 from scoredistill.studies import SCENE_STUDIES
 from scoredistill.studies.cache import places
-from scoredistill.studies.scene_conduct import Runs
+from scoredistill.studies.scene_conduct import Runs, apart
+from scoredistill.studies.scene_measures import Result, diversity
 from scoredistill.studies.scene_study import (
     Above,
     Exceeds,
@@ -126,6 +128,19 @@ def test_tables_have_a_place_for_every_run() -> None:
         table["similarity"], torch.tensor([[math.nan, 0.5], [0.7, math.nan]], dtype=torch.float64), equal_nan=True
     )
     assert table["chamfer"].isfinite().sum() == 1
+
+
+def test_runs_without_a_result_are_no_part_of_the_diversity() -> None:
+    """A failed run is black in the pictures, which is as far from the others as can be."""
+    rng, judge = torch.Generator().manual_seed(0), Judge.load()
+    one, two, three = (
+        Result({}, torch.randint(256, (2, 3, 64, 64), generator=rng, dtype=torch.uint8)) for _ in range(3)
+    )
+    found = apart(judge, {(0, 0): one, (0, 2): two, (1, 1): three, (2, 0): one, (2, 1): one}, 4)
+    assert found.shape == (4, 1)
+    assert float(found[0]) == pytest.approx(diversity(judge, torch.stack([one.views, two.views]).float() / 255))
+    assert float(found[2]) == pytest.approx(0, abs=1e-6)
+    assert found.isnan().flatten().tolist() == [False, True, False, True]
 
 
 def test_a_pilot_plans_the_number_of_pairs() -> None:
