@@ -20,11 +20,11 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.provenance import provenance
-from scoredistill.cli.shared_runs import SWEEP
 from scoredistill.evaluate.judge import Judge
 from scoredistill.evaluate.metrics.sharpness import sharpness
 from scoredistill.runs.evaluation.protocol import PROTOCOLS, measured_views
 from scoredistill.runs.finish import open_3d_scene
+from scoredistill.studies.report import SWEEP
 
 SOLID = 20.0  # times the density
 METHODS = ("sdi", "sds")

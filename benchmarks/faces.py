@@ -33,7 +33,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.prior import BATCH, drawn, face_share
 from benchmarks.provenance import provenance
 from scoredistill.camera import Cameras, orbit
-from scoredistill.cli.shared_runs import MEASURED, SWEEP
 from scoredistill.contracts import Prompt
 from scoredistill.evaluate.metrics.parts import parts_of
 from scoredistill.evaluate.part_meter import SEEN, THRESHOLD, PartMeter
@@ -42,7 +41,7 @@ from scoredistill.methods import ddim
 from scoredistill.priors.load import load_prior
 from scoredistill.recipes.kinds import name_of
 from scoredistill.runs.folder import CONFIG, RunFolder
-from scoredistill.studies.report import slug
+from scoredistill.studies.report import CACHE, SWEEP
 from scoredistill.studies.scene_measures import Meter
 from scoredistill.toybox import build, captions, dataset, visibility
 from scoredistill.toybox.visibility import FACES
@@ -147,7 +146,7 @@ def scenes(meter: PartMeter, study: Path) -> dict[str, Any]:
     for folder in sorted(path.parent for path in (study / SWEEP).glob(f"*/{CONFIG}")):
         recipe = RunFolder.open(folder).recipe
         if captions.subject(recipe.prompt.text)[0] in FACES:
-            result = measure(folder, study / MEASURED / slug(folder.name))
+            result = measure(folder, study / CACHE)
             views[name_of(recipe.method)] += [] if result is None else [result.views[[0, BACK]].float() / 255]
     found = {}
     for method, pairs in views.items():

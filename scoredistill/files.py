@@ -70,12 +70,18 @@ def _name(error: BaseException, path: Path) -> None:
         error.filename = str(path)
 
 
-def check_replaceable(path: Path) -> None:
-    """ValueError in one line unless `path` can be written: nothing or a regular file, in a writable folder."""
-    if not path.parent.is_dir():
-        raise ValueError(f"there is no folder {path.parent} to write {path.name} into")
-    if not os.access(path.parent, os.W_OK):
-        raise ValueError(f"{path.parent} cannot be written to: choose another folder for {path.name}")
+def check_replaceable(path: Path, *, folder_made: bool = False) -> None:
+    """ValueError in one line unless `path` can be written: nothing or a regular file, in a writable folder.
+
+    With `folder_made` its folder may be missing where it can be made.
+    """
+    folder = path.parent
+    while folder_made and not folder.exists() and not folder.is_symlink():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise ValueError(f"there is no folder {folder} to write {path.name} into")
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"{folder} cannot be written to: choose another folder for {path.name}")
     _replaceable(path)
 
 

@@ -333,3 +333,14 @@ def test_a_bug_is_one_line_too(
     monkeypatch.setenv("SCOREDISTILL_DEBUG", "1")
     with pytest.raises(KeyError, match="oops"):
         main(generate)
+
+
+@pytest.mark.parametrize(
+    "flags", [["--out", "new/folder/s.jpg"], ["--prior", "nowhere.safetensors", "--out", "new/s.png"]]
+)
+def test_a_bad_order_of_samples_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["sample", PROMPT, *flags]) == 2
+    assert not list(tmp_path.iterdir())

@@ -17,7 +17,8 @@ from PIL import Image, ImageCms
 from torch import Tensor
 
 from scoredistill.camera import Cameras, ring
-from scoredistill.contracts import Photo
+from scoredistill.contracts import HasOptimizer, Photo
+from scoredistill.scenes.image import ImageConfig
 from scoredistill.scenes.nerf import NeRF
 from scoredistill.scenes.photo import PhotoLoss, PhotoScene
 from scoredistill.scenes.picture import read_photo
@@ -314,3 +315,14 @@ def test_optimizing_the_photo_losses_alone_fits_the_photo(field: NeRF) -> None:
         optimizer.step()
     assert all(value.grad is not None and bool(value.grad.any()) for value in field.field.parameters())
     assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("descent", [3.0, 0.0])
+def test_a_run_with_a_photo_is_stepped_by_the_optimizer_of_its_scene(descent: float) -> None:
+    """And by Adam where the scene brings none."""
+    flat = ImageConfig(count=1, descent=descent).build(rng=torch.Generator().manual_seed(0), steps=4, resolution=16)
+    picture = Photo(torch.ones(3, 16, 16), torch.ones(1, 16, 16), camera())
+    scene = PhotoScene(flat, picture, torch.ones(3), PhotoLoss())
+    assert isinstance(scene, HasOptimizer) == isinstance(flat, HasOptimizer) == bool(descent)
+    if isinstance(scene, HasOptimizer) and isinstance(flat, HasOptimizer):
+        assert type(scene.optimizer()) is type(flat.optimizer())

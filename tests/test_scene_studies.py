@@ -12,11 +12,14 @@ import torch
 from scoredistill.cli import main
 from scoredistill.cli.shared_runs import reuse
 from scoredistill.contracts import Needs
+from scoredistill.evaluate.judge import Judge
 from scoredistill.recipes.presets import PRESETS
 from scoredistill.recipes.recipe import changed
 from scoredistill.runs.folder import METRICS, PAGE, RunFolder
 from scoredistill.studies import SCENE_STUDIES
-from scoredistill.studies.scene_conduct import Runs
+from scoredistill.studies.cache import places
+from scoredistill.studies.scene_conduct import Runs, apart
+from scoredistill.studies.scene_measures import Result, diversity
 from scoredistill.studies.scene_study import (
     Above,
     Exceeds,
@@ -127,6 +130,19 @@ def test_tables_have_a_place_for_every_run() -> None:
     assert table["chamfer"].isfinite().sum() == 1
 
 
+def test_runs_without_a_result_are_no_part_of_the_diversity() -> None:
+    """A failed run is black in the pictures, which is as far from the others as can be."""
+    rng, judge = torch.Generator().manual_seed(0), Judge.load()
+    one, two, three = (
+        Result({}, torch.randint(256, (2, 3, 64, 64), generator=rng, dtype=torch.uint8)) for _ in range(3)
+    )
+    found = apart(judge, {(0, 0): one, (0, 2): two, (1, 1): three, (2, 0): one, (2, 1): one}, 4)
+    assert found.shape == (4, 1)
+    assert float(found[0]) == pytest.approx(diversity(judge, torch.stack([one.views, two.views]).float() / 255))
+    assert float(found[2]) == pytest.approx(0, abs=1e-6)
+    assert found.isnan().flatten().tolist() == [False, True, False, True]
+
+
 def test_a_pilot_plans_the_number_of_pairs() -> None:
     noise = torch.tensor([[0.2, -0.2], [0.2, -0.2]], dtype=torch.float64)
     pilot = {name: {"similarity": sign * noise} for name, sign in (("sdi", 1), ("sds", -1))}
@@ -182,6 +198,29 @@ def test_only_studies_in_3d_reuse_runs(tmp_path: Path, capsys: pytest.CaptureFix
     for study, line in (("sdi_scales", "reuse is for studies in 3D"), ("sdi_table_1", "is not the folder of a study")):
         assert main(["study", study, "--out", str(tmp_path / "new"), "--reuse", str(tmp_path)]) == 2
         assert line in capsys.readouterr().err
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("flags", [["--prior", "nowhere/nothing.safetensors"], ["--preset", "stduy"]])
+def test_a_study_that_cannot_be_run_leaves_no_folder(tmp_path: Path, flags: list[str]) -> None:
+    assert main(["study", "sdi_against_sds", *flags, "--out", str(tmp_path / "new")]) == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_measurements_come_along_with_the_runs_that_are_reused(tmp_path: Path) -> None:
+    """From the place of the run's own name, or from that of earlier versions, which others may have shared."""
+    recipe = PRESETS["fast"]("a red car")
+    done = RunFolder.create(recipe, tmp_path / "study" / "runs" / "scale--2.5")
+    (done / METRICS).write_text(json.dumps({"steps": recipe.training.steps}))
+    (done / PAGE).touch()
+    cache = tmp_path / "study" / "cache"
+    for place, target in zip(reversed(places(cache, "scale--2.5")), ("one", "two"), strict=True):
+        place.mkdir(parents=True)
+        (place / "number").write_text(target)
+        new = tmp_path / target
+        (new / "runs").mkdir(parents=True)
+        assert reuse([Trial(new / "runs" / "scale-2.5", recipe)], new, [tmp_path / "study"]) == 1
+        assert (places(new / "cache", "scale-2.5")[0] / "number").read_text() == target
 
 
 def test_the_preset_of_studies_makes_the_scenes_of_fast() -> None:

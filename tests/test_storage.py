@@ -12,7 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from scoredistill.sweep import storage_lock
 from scoredistill.sweep.storage import Storage, StorageError
-from scoredistill.sweep.storage_lock import own
+from scoredistill.sweep.storage_lock import LONGEST, own
 from scoredistill.sweep.transfer import Upload, fetch, local_files
 
 
@@ -150,7 +150,7 @@ def test_one_owner_at_a_time(storage: Storage, tmp_path: Path, monkeypatch: pyte
         own(storage, ours, wait=False),
     ):
         pass
-    assert storage.read(storage_lock.NAME) is None
+    assert storage.read(storage_lock.NAME, LONGEST) is None
 
 
 @pytest.mark.parametrize("mark", [{"token": "an owner that is silent"}, [1], "junk"])
@@ -161,12 +161,12 @@ def test_an_owner_that_is_silent_is_dead(
     monkeypatch.setattr(storage_lock, "SILENCE", 0.1)
     storage.write(storage_lock.NAME, json.dumps(mark).encode())
     with own(storage, tmp_path, wait=False):
-        assert (tmp_path / "token").read_text().encode() in (storage.read(storage_lock.NAME) or b"")
+        assert (tmp_path / "token").read_text().encode() in (storage.read(storage_lock.NAME, LONGEST) or b"")
 
 
 def test_what_the_same_scratch_folder_owned_is_free_at_once(storage: Storage, tmp_path: Path) -> None:
     with own(storage, tmp_path, wait=False):
-        mark = storage.read(storage_lock.NAME)
+        mark = storage.read(storage_lock.NAME, LONGEST)
     storage.write(storage_lock.NAME, mark or b"")  # as after SIGKILL
     with own(storage, tmp_path, wait=False):
         pass
@@ -192,3 +192,40 @@ def test_a_missing_implementation_names_its_package(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(__import__("sys").modules, "s3fs", None)
     with pytest.raises(ValueError, match="s3://bucket/x needs a package: Install s3fs"):
         Storage.open("s3://bucket/x")
+
+
+@pytest.mark.parametrize("size", [0, 9, 10])
+def test_a_file_within_the_limit_is_read_and_copied(fs: Recorded, storage: Storage, tmp_path: Path, size: int) -> None:
+    fs.pipe_file("/sweep/run/log.jsonl", size * b"x")
+    assert storage.read("log.jsonl", 10) == size * b"x"
+    storage.download("log.jsonl", tmp_path / "log.jsonl", 10)
+    assert (tmp_path / "log.jsonl").read_bytes() == size * b"x"
+
+
+def test_a_file_beyond_the_limit_is_one_line_and_not_read(fs: Recorded, storage: Storage, tmp_path: Path) -> None:
+    fs.pipe_file("/sweep/run/log.jsonl", 11 * b"x")
+    line = r"^s3://bucket/sweep/run/log.jsonl is too large: 11 bytes, at most 10 are read$"
+    with pytest.raises(StorageError, match=line):
+        storage.read("log.jsonl", 10)
+    with pytest.raises(StorageError, match=line):
+        storage.download("log.jsonl", tmp_path / "here" / "log.jsonl", 10)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_whose_size_is_not_stated_is_read_no_further_than_the_limit(
+    fs: Recorded, storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fs.pipe_file("/sweep/run/config.yaml", 11 * b"x")
+    monkeypatch.setattr(fs, "size", lambda path: None)
+    assert storage.read("config.yaml", 11) == 11 * b"x"
+    with pytest.raises(StorageError, match="too large: 11 bytes, at most 10"):
+        storage.read("config.yaml", 10)
+    with pytest.raises(StorageError, match="of unknown size"):
+        storage.download("config.yaml", tmp_path / "config.yaml", 10)
+
+
+def test_a_run_whose_metrics_are_too_large_is_not_fetched(fs: Recorded, storage: Storage, tmp_path: Path) -> None:
+    fs.pipe_file("/sweep/run/metrics.json", ((1 << 20) + 1) * b" ")
+    with pytest.raises(StorageError, match=r"metrics\.json is too large"):
+        fetch(storage, tmp_path / "run")
+    assert not list(tmp_path.iterdir())

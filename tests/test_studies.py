@@ -21,7 +21,9 @@ from scoredistill.export.plot import Line, Plot, svg
 from scoredistill.export.sheet import Sheet
 from scoredistill.priors import toybox
 from scoredistill.priors.toybox import ToyboxPrior
+from scoredistill.runs import checkpoint
 from scoredistill.studies import SCENE_STUDIES, STUDIES
+from scoredistill.studies.cache import Made, remembered
 from scoredistill.studies.distill import cached_sdi, distill, image, sampled, watch
 from scoredistill.studies.estimates import all_of, conclude, exceeds, gap, over_seeds
 from scoredistill.studies.images import judged, pixels
@@ -121,6 +123,35 @@ def test_a_folder_without_a_study_is_left_alone(prior: str, tmp_path: Path) -> N
     (tmp_path / "thesis.txt").write_text("mine")
     assert main(["study", "sdi_scales", *SIZE, "--prior", prior, "--out", str(tmp_path)]) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_bad_prior_of_a_study_leaves_no_folder(tmp_path: Path) -> None:
+    assert main(["study", "sdi_scales", *SIZE, "--prior", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 2
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("one", "other"), [("2.5", "-2.5"), ("a b", "a_b"), ("sdi", "SDI")])
+def test_names_that_differ_in_signs_have_places_of_their_own_in_a_cache(tmp_path: Path, one: str, other: str) -> None:
+    made: list[str] = []
+
+    def result(name: str) -> Made:
+        made.append(name)
+        return Made(torch.zeros(1, 3, 2, 2, dtype=torch.uint8), len(made), 1, 0.0)
+
+    for name in (one, other, one, other):
+        found = remembered(tmp_path, name, {"name": name}, Made, lambda name=name: result(name))
+        assert found.calls == (1 if name == one else 2)
+    assert made == [one, other]
+
+
+def test_what_earlier_versions_have_cached_is_found(tmp_path: Path) -> None:
+    """And is not touched."""
+    pictures = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
+    made = {"pictures": pictures, "calls": 7, "rows": 1, "seconds": 0.0}
+    checkpoint.write(tmp_path / "dsd_ode", {"index": 0, "key": {"scale": 1}, "made": made})
+    other = Made(pictures, 8, 1, 0.0)
+    assert remembered(tmp_path, "dsd-ode", {"scale": 2}, Made, lambda: other).calls == 8
+    assert remembered(tmp_path, "dsd ode", {"scale": 1}, Made, lambda: other).calls == 7
 
 
 def test_the_captions_name_every_kind_once() -> None:

@@ -38,11 +38,11 @@ class Sample(Config):
         if not self.prompt.strip():
             raise ValueError('no prompt: say what to sample, as in: scoredistill sample "a purple snowman"')
         path = self.out or unused_path(default_path(self.prompt, "ddim", self.seed).with_suffix(".png"))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        check_output(path, "png")
+        check_output(path, "png", folder_made=True)
         name = "toybox" if self.prior == "auto" else full_prior_name(self.prior)
         config = PriorConfig(name, resolved_device(self.device), lora=self.lora)
         prompt = Prompt(self.prompt, self.negative)
         rgb = samples(config, prompt, self.count, scale=self.scale, steps=self.steps, seed=self.seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_png(grid(rgb), path)
         print(path)

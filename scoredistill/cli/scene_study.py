@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from scoredistill.cli.drive import StoppedError
-from scoredistill.cli.shared_runs import MEASURED, SWEEP, reuse
+from scoredistill.cli.shared_runs import check_reusable, reuse
 from scoredistill.cli.signals import Signals
 from scoredistill.cli.sweep_cost import ASSUMED, estimate
 from scoredistill.cli.sweep_progress import SweepProgress, summary
@@ -16,7 +17,7 @@ from scoredistill.recipes.command import command_line
 from scoredistill.runs.evaluation.protocol import PROTOCOLS
 from scoredistill.runs.names import RUNS
 from scoredistill.studies.conduct import Order, claim
-from scoredistill.studies.report import Size, write_report
+from scoredistill.studies.report import CACHE, SWEEP, Size, write_report
 from scoredistill.studies.scene_conduct import Runs, concluded, gathered
 from scoredistill.studies.scene_study import SceneStudy, Settings
 from scoredistill.studies.study import CAPTIONS, Finding
@@ -24,6 +25,7 @@ from scoredistill.sweep.conduct import conduct
 from scoredistill.sweep.local import LocalEngine
 from scoredistill.sweep.plan import SweepConfig, trials
 from scoredistill.sweep.prompt_sets import prompts_of
+from scoredistill.sweep.trial import Trial
 
 ORIGINAL = "sdi43"
 """The prompts of SDI's table 1."""
@@ -47,11 +49,17 @@ def runs_of(study: SceneStudy, order: Order, folder: Path) -> tuple[Runs, SweepC
     return runs, SweepConfig(order.preset, (), base, grid, tuple(runs.arms.values()))
 
 
-def forecast(study: SceneStudy, order: Order) -> str:
-    """What a study would run, and what that costs."""
+@contextmanager
+def previewed(study: SceneStudy, order: Order) -> Iterator[tuple[Runs, list[Trial]]]:
+    """The runs of a study as it is ordered, of which nothing stays on the disk; ValueError where it cannot be run."""
     with TemporaryDirectory() as scratch:
         runs, plan = runs_of(study, order, Path(scratch))
-        planned = trials(plan, folder_of(study, order) / SWEEP)
+        yield runs, trials(plan, folder_of(study, order) / SWEEP)
+
+
+def forecast(study: SceneStudy, order: Order) -> str:
+    """What a study would run, and what that costs."""
+    with previewed(study, order) as (runs, planned):
         cost = estimate(planned)
     count = f"{len(runs.captions)} prompts x {len(runs.arms)} arms x {runs.seeds} seeds"
     views = PROTOCOLS[protocol_of(study, order)].about
@@ -81,7 +89,9 @@ def conduct_scenes(study: SceneStudy, order: Order, progress: Callable[[str], ob
 
     ValueError as `conduct` of a sweep; StoppedError where a signal stops it.
     """
-    folder = folder_of(study, order)
+    check_reusable(order.reuse)
+    with previewed(study, order):  # whatever is wrong is an error before there is a folder
+        folder = folder_of(study, order)
     claim(folder)
     runs, plan = runs_of(study, order, folder)
     again = command(study, order, runs, folder)
@@ -96,7 +106,7 @@ def conduct_scenes(study: SceneStudy, order: Order, progress: Callable[[str], ob
         if signals.stop_requested():
             raise StoppedError(f"stopped, {summary(tally)}; go on with: {again}", signals.code)
     folders = [trial.path for trial in planned]
-    found = gathered(runs, folders, folder / MEASURED, protocol_of(study, order), progress)
+    found = gathered(runs, folders, folder / CACHE, protocol_of(study, order), progress)
     finding = concluded(found)
     size = Size(list(runs.captions), runs.seeds, order.steps, order.seed, place="3D")
     about = {"prior": order.prior or study.prior, "device": order.device, "preset": order.preset}

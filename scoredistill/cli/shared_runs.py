@@ -12,25 +12,24 @@ from scoredistill.config import to_plain
 from scoredistill.files import digest
 from scoredistill.recipes.recipe import Recipe, changed
 from scoredistill.runs.folder import PICTURE
-from scoredistill.studies.report import slug
+from scoredistill.studies.cache import places
+from scoredistill.studies.report import CACHE, SWEEP
 from scoredistill.sweep.trial import Trial
-
-SWEEP, MEASURED = "runs", "cache"
-"""In the folder of a study in 3D: its sweep, and what was measured of each run."""
 
 
 def reuse(planned: Sequence[Trial], folder: Path, others: Sequence[Path]) -> int:
     """Copy finished runs with the recipes of `planned`, and their measurements, from other studies; returns how many.
 
-    A run that `folder` has begun is left alone. ValueError in one line for a folder that holds no study in 3D.
+    A run that `folder` has begun is left alone. ValueError as `check_reusable`.
     """
+    check_reusable(others)
     finished = {str(_identity(trial.recipe)): trial for other in others for trial in _finished(other)}
     found = [(trial, finished.get(str(_identity(trial.recipe)))) for trial in planned if trial.state() == "new"]
     pairs = [(trial, source) for trial, source in found if source is not None]
     for trial, source in pairs:
-        measured = source.path.parents[1] / MEASURED / slug(source.name)
-        if measured.is_dir():
-            _copy(measured, folder / MEASURED / slug(trial.name))
+        measured = [place for place in places(source.path.parents[1] / CACHE, source.name) if place.is_dir()]
+        if measured:
+            _copy(measured[0], places(folder / CACHE, trial.name)[0])
         _copy(source.path, trial.path)
     return len(pairs)
 
@@ -43,11 +42,16 @@ def _identity(recipe: Recipe) -> object:
     return to_plain(changed(recipe, "prior.device", "cpu"))
 
 
+def check_reusable(studies: Sequence[Path]) -> None:
+    """ValueError in one line for a folder that holds no study in 3D."""
+    for study in studies:
+        if not (study / SWEEP).is_dir():
+            raise ValueError(
+                f"{study} is not the folder of a study in 3D: --reuse expects one that `scoredistill study` made"
+            )
+
+
 def _finished(study: Path) -> Iterator[Trial]:
-    if not (study / SWEEP).is_dir():
-        raise ValueError(
-            f"{study} is not the folder of a study in 3D: --reuse expects one that `scoredistill study` made"
-        )
     for path in sorted((study / SWEEP).glob("[!.]*")):  # not what a copy left unfinished
         with suppress(ValueError, OSError):  # no run, or a damaged one
             if (trial := Trial.open(path)).state() == "done":

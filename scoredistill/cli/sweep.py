@@ -184,7 +184,7 @@ def _content(file: str) -> bytes:
     if not is_url(file):
         return read_limited(Path(file), LONGEST)
     folder, _, name = file.rpartition("/")
-    content = Storage.open(folder).read(name)
+    content = Storage.open(folder).read(name, LONGEST)
     if content is None:
         raise ValueError(f"there is no file {file}")
     return content

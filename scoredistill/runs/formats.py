@@ -48,15 +48,18 @@ def format_of(path: Path | None, kind: str = "") -> str:
     return f"splat-{suffix}" if path.stem == "splats" and f"splat-{suffix}" in SPLATS else suffix
 
 
-def check_output(path: Path, *suffixes: str) -> None:
-    """ValueError unless `path` has such a suffix and can be written: the content of a file is what its name says."""
+def check_output(path: Path, *suffixes: str, folder_made: bool = False) -> None:
+    """ValueError unless `path` has such a suffix and can be written: the content of a file is what its name says.
+
+    With `folder_made` its folder may be missing where it can be made.
+    """
     if path.suffix.removeprefix(".").lower() not in suffixes:
         kinds, ends = (
             " or ".join(suffix.upper() for suffix in suffixes),
             " or ".join(f".{suffix}" for suffix in suffixes),
         )
         raise ValueError(f"{path} will hold {kinds}, so its name must end in {ends}")
-    check_replaceable(path)
+    check_replaceable(path, folder_made=folder_made)
 
 
 def mesh_of(scene: Any, output: OutputConfig, device: str, *, texture: bool = True) -> Mesh:

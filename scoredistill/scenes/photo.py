@@ -15,7 +15,7 @@ from torch import Tensor
 
 from scoredistill.camera import Cameras
 from scoredistill.config import Config
-from scoredistill.contracts import Frame, Photo, Scene
+from scoredistill.contracts import Frame, HasOptimizer, Photo, Scene
 from scoredistill.scenes.regularizers import Ramp, constant
 
 
@@ -31,7 +31,7 @@ class PhotoScene:
     """`scene` with the losses of a picture: its regularizer renders one more view (Liu et al. 2023, threestudio).
 
     L = rgb mean (I - I_0)^2 + mask mean (o - o_0)^2, I and o the render and its opacity from the photo's camera over
-    the background, I_0 and o_0 the photo's.
+    the background, I_0 and o_0 the photo's. It has an optimizer of its own exactly where the scene has one.
     """
 
     def __init__(self, scene: Scene, photo: Photo, background: Float[Tensor, "3"], loss: PhotoLoss):
@@ -40,6 +40,8 @@ class PhotoScene:
         both = torch.cat([photo.over(background.cpu()), photo.opacity])[None].to(background)
         both = F.interpolate(both, size, mode="bilinear", antialias=True)
         self.rgb, self.opacity = both[:, :3], both[:, 3:]
+        if isinstance(scene, HasOptimizer):
+            self.optimizer = scene.optimizer
 
     def render(self, cameras: Cameras, background: Float[Tensor, "3"], rng: torch.Generator | None = None) -> Frame:
         """The scene itself."""

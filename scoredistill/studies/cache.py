@@ -77,22 +77,33 @@ def cached(bench: Bench, name: str, settings: Mapping[str, Any], make: Callable[
             clock.perf_counter() - begin,
         )
 
-    return compute() if bench.cache is None else remembered(bench.cache / slug(name), key, Made, compute)
+    return compute() if bench.cache is None else remembered(bench.cache, name, key, Made, compute)
 
 
-def remembered(folder: Path, key: Mapping[str, Any], kind: type[Result], compute: Callable[[], Result]) -> Result:
-    """A result in a folder, where it was computed before under an equal key; else it is computed, and replaces that.
+def remembered(
+    cache: Path, name: str, key: Mapping[str, Any], kind: type[Result], compute: Callable[[], Result]
+) -> Result:
+    """The result of a name, where it was computed before under an equal key; else it is computed, and replaces that.
 
     `kind` is a dataclass of tensors and plain values.
     """
-    found = None
-    with contextlib.suppress(ValueError):  # a damaged one, or of an earlier version, is computed anew
-        found = checkpoint.read(folder)
-    if found is not None and found["key"] == key:
-        return kind(**found["made"])
+    for folder in places(cache, name):
+        with contextlib.suppress(ValueError):  # a damaged one, or of an earlier version, is computed anew
+            found = checkpoint.read(folder)
+            if found is not None and found["key"] == key:
+                return kind(**found["made"])
     made = compute()
-    checkpoint.write(folder, {"index": 0, "key": dict(key), "made": vars(made)})
+    checkpoint.write(places(cache, name)[0], {"index": 0, "key": dict(key), "made": vars(made)})
     return made
+
+
+def places(cache: Path, name: str) -> tuple[Path, Path]:
+    """The folder of a name, which no other name has, and that of earlier versions, which is only read.
+
+    The latter is shared by names that differ in signs only, as "2.5" and "-2.5".
+    """
+    words = slug(name)
+    return cache / f"{words}.{hashlib.sha256(name.encode()).hexdigest()[:12]}", cache / words
 
 
 def fingerprint(net: nn.Module) -> str:

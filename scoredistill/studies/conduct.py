@@ -18,7 +18,7 @@ from scoredistill.recipes.preset import resolved_device
 from scoredistill.runs.names import RUNS
 from scoredistill.studies import SCENE_STUDIES, STUDIES
 from scoredistill.studies.pictured import PICTURES
-from scoredistill.studies.report import Size, write_report
+from scoredistill.studies.report import CACHE, RESULT, SWEEP, Size, write_report
 from scoredistill.studies.study import CAPTIONS, Bench, Finding, Study
 
 VERDICTS = Path(__file__).with_name("verdicts.json")
@@ -55,9 +55,9 @@ def conduct(order: Order, progress: Callable[[str], object] = str) -> tuple[Find
     order = replace(order, prior=order.prior or study.prior)
     device = resolved_device(order.device)
     folder = order.out or RUNS / f"study-{study.name}-{order.seed}"
-    claim(folder)
     prior = study_prior(order.prior, device)
-    bench = replace(bench_of(study, order, prior, Judge.load(device=device)), cache=folder / "cache", progress=progress)
+    claim(folder)
+    bench = replace(bench_of(study, order, prior, Judge.load(device=device)), cache=folder / CACHE, progress=progress)
     finding = study.run(bench)
     about = {"prior": order.prior, "device": device, "precision": str(prior.dtype)}
     size = Size(bench.captions, bench.seeds, bench.steps, bench.seed)
@@ -105,6 +105,6 @@ def listing() -> str:
 def claim(folder: Path) -> None:
     """Create the folder before the computation; only the files of an earlier study may be replaced."""
     folder.mkdir(parents=True, exist_ok=True)
-    own = ("result.json", "cache", "runs", PICTURES)
+    own = (RESULT, CACHE, SWEEP, PICTURES)
     if any(folder.iterdir()) and not any((folder / name).exists() for name in own):
         raise ValueError(f"{folder} is not empty and contains no study; choose another folder with --out")

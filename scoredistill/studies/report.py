@@ -1,6 +1,6 @@
 """The folder of a study: the page, a PNG of each sheet, and the numbers.
 
-index.html   NAME.png   result.json
+index.html   NAME.png   result.json   runs/ (in 3D)   cache/
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from scoredistill.files import json_bytes, write_safely
 from scoredistill.methods.catalogue import METHODS
 from scoredistill.studies.scene_study import SceneStudy
 from scoredistill.studies.study import Finding, Study
+
+RESULT, SWEEP, CACHE = "result.json", "runs", "cache"
+"""In the folder of a study: its numbers, the sweep of one in 3D, and what was computed or measured once."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ def write_report(
 ) -> None:
     """Write the folder of a finished study; `about` says what it ran on, `command` repeats it.
 
-    Numbers that are not finite are null in `result.json`.
+    Numbers that are not finite are null in `RESULT`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     numbers = {"captions": list(size.captions), "seeds": size.seeds, "steps": size.steps, "seed": size.seed}
@@ -63,7 +66,7 @@ def write_report(
         "command": command,
         "versions": versions(),
     }
-    write_safely(folder / "result.json", json_bytes(result))
+    write_safely(folder / RESULT, json_bytes(result))
     html = render_findings(page(study, size, finding, settings, command))
     write_safely(folder / "index.html", html.encode())
 

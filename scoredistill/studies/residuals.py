@@ -18,6 +18,7 @@ from scoredistill.contracts import Distilled, Method
 from scoredistill.export.plot import Line, Plot
 from scoredistill.studies.distill import image, in_prior_space, query, watch
 from scoredistill.studies.estimates import Estimate, Part, gap, over_seeds
+from scoredistill.studies.evolution import moments
 from scoredistill.studies.study import Bench, X
 
 MOMENTS = 8  # of a run at which noise choices are compared
@@ -50,11 +51,11 @@ def run_with_residuals(bench: Bench, method: Method) -> Run:
 
 def along(bench: Bench, path: Method, choices: Mapping[str, Method]) -> tuple[list[float], dict[str, Tensor]]:
     """R [K C S] of several methods' noise at the same images and times: those that `path` comes through."""
-    moments = {round(k * (bench.steps - 1) / (MOMENTS - 1)) for k in range(MOMENTS)}
+    wanted = moments(bench.steps, MOMENTS)
     times: list[float] = []
     errors: dict[str, list[Tensor]] = {name: [] for name in choices}
     for step in watch(bench, image(bench), path):
-        if step.index not in moments:
+        if step.index not in wanted:
             continue
         times.append(float(step.distilled.probe["t"][0]))
         ask = replace(query(bench), progress=step.index / bench.steps)

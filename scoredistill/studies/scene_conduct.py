@@ -17,16 +17,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scoredistill.contracts import Needs
+from scoredistill.evaluate.judge import Judge
 from scoredistill.export.images import grid
 from scoredistill.export.sheet import Sheet
 from scoredistill.studies.estimates import conclude
-from scoredistill.studies.report import slug
 from scoredistill.studies.scene_measures import Meter, Result, diversity
-from scoredistill.studies.scene_study import SceneStudy, Settings, Values, planned, stacked
+from scoredistill.studies.scene_study import SIDES, SceneStudy, Settings, Values, planned, stacked
 from scoredistill.studies.study import Finding, Row
 from scoredistill.studies.terms import Terms
 
-SHOWN = (0, 2, 4)  # of the views that are measured: front, side and back
 PILOT = 2  # captions by whose runs the number of pairs is planned
 
 Views = Float[Tensor, "C S V 3 H W"]
@@ -74,7 +73,7 @@ def gathered(
     meter, results = Meter(protocol=protocol, further=runs.study.further), dict[tuple[str, int, int], Result]()
     for key, folder in by_key.items():
         progress(f"measuring {folder.name}")
-        if (result := meter(folder, cache / slug(folder.name))) is not None:
+        if (result := meter(folder, cache)) is not None:
             results[key] = result
     values: dict[str, Values] = {}
     views: dict[str, Views] = {}
@@ -84,9 +83,8 @@ def gathered(
             raise ValueError(f"no run of {arm!r} finished: see the messages of the sweep")
         size = len(runs.captions), runs.seeds
         views[arm] = _pictures(own, *size)
-        apart = [diversity(meter.judge, each) if runs.seeds > 1 else math.nan for each in views[arm]]
         table = stacked({key: result.values for key, result in own.items()}, *size)
-        values[arm] = {**table, "diversity": torch.tensor(apart, dtype=torch.float64)[:, None]}
+        values[arm] = {**table, "diversity": apart(meter.judge, own, len(runs.captions))}
     return Found(runs, values, views, by_key)
 
 
@@ -120,6 +118,15 @@ def row(arm: str, values: Values, names: Sequence[str] = ()) -> Row:
     return cells
 
 
+def apart(judge: Judge, results: Mapping[tuple[int, int], Result], captions: int) -> Float[Tensor, "C 1"]:
+    """The diversity of the results of each caption, by (caption, seed); NaN for fewer than two."""
+    found = []
+    for caption in range(captions):
+        views = [result.views for (place, _), result in results.items() if place == caption]
+        found.append(diversity(judge, torch.stack(views).float() / 255) if len(views) > 1 else math.nan)
+    return torch.tensor(found, dtype=torch.float64)[:, None]
+
+
 def _pictures(results: Mapping[tuple[int, int], Result], captions: int, seeds: int) -> Views:
     """The views of all runs; black where a run has none."""
     blank = torch.zeros_like(next(iter(results.values())).views)
@@ -129,7 +136,7 @@ def _pictures(results: Mapping[tuple[int, int], Result], captions: int, seeds: i
 
 def _sides(found: Found) -> Sheet:
     cells = [
-        torch.stack([grid(views[list(SHOWN)], columns=len(SHOWN), gap=2) for views in each[:, 0]])
+        torch.stack([grid(views[list(SIDES)], columns=len(SIDES), gap=2) for views in each[:, 0]])
         for each in found.views.values()
     ]
     return Sheet(torch.stack(cells, 1), found.runs.captions, tuple(found.views))

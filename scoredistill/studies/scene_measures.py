@@ -73,7 +73,7 @@ class Meter:
         }
         key |= {"further": self.further.__module__} if self.further else {}
         key = json.loads(json.dumps(key, default=str))
-        return remembered(cache, key, Result, lambda: self.measure(folder, recipe, scene))
+        return remembered(cache, folder.name, key, Result, lambda: self.measure(folder, recipe, scene))
 
     @torch.no_grad()
     def measure(self, folder: Path, recipe: Recipe, scene: Any) -> Result:

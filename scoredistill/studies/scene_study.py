@@ -35,6 +35,7 @@ The diversity of the seeds of a caption is one value, [C 1].
 MOST_PAIRS = 1000  # more would show an effect that is not worth seeing
 CERTAIN = 1.96  # standard errors of a 95 % interval of many runs
 POWER = 0.8  # share of studies that see the effect
+SIDES = (0, 2, 4)  # of the views that are measured: front, side and back
 
 
 @runtime_checkable

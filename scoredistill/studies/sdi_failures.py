@@ -10,7 +10,7 @@ import torch
 from scoredistill.export.images import grid
 from scoredistill.export.sheet import Sheet
 from scoredistill.studies.failures import FAILURES, failures
-from scoredistill.studies.scene_study import Exceeds, Rare, SceneStudy, Settings
+from scoredistill.studies.scene_study import SIDES, Exceeds, Rare, SceneStudy, Settings
 from scoredistill.studies.terms import Terms
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 SDI, SDS, PURE, LOOSE = "sdi", "sds", "sdi, no entropy", "sdi, no loss on convexity"
 OFTEN = 0.15  # least difference between shares worth seeing
 OCCASIONAL = 0.25  # of the runs, at most
-SIDES = (0, 2, 4)  # of the judged views: front, side, back
 
 
 def arms(terms: Terms) -> Mapping[str, Settings]:

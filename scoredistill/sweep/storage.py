@@ -6,6 +6,7 @@ https://filesystem-spec.readthedocs.io
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ OWN_MEMORY = ("memory",)  # protocols whose files no other process sees
 
 
 class StorageError(OSError):
-    """The storage could not be reached, or refuses; one line."""
+    """The storage could not be reached, or refuses, or holds a file that is too large; one line."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +89,17 @@ class Storage:
                 found |= {f"{name}/{inner}" for inner in self.files(f"{folder}/{name}" if folder else name)}
         return found
 
-    def read(self, name: str) -> bytes | None:
-        """The content of a small file; None without it."""
+    def read(self, name: str, limit: int) -> bytes | None:
+        """The content of a file of at most `limit` bytes; None without it."""
         with self._reached():
             self.fs.invalidate_cache()
             try:
-                return self.fs.cat_file(self._path(name))
+                size = self.fs.size(self._path(name))
+                content = self._start(name, size, limit)
             except FileNotFoundError:
                 return None
+        self._check_size(name, max(size or 0, len(content)), limit)
+        return content
 
     def write(self, name: str, content: bytes) -> None:
         """Write a small file."""
@@ -127,8 +131,12 @@ class Storage:
             self.fs.put_file(str(file), part)
             self.fs.mv(part, whole)
 
-    def download(self, name: str, file: Path) -> None:
-        """Copy a file from the storage."""
+    def download(self, name: str, file: Path, limit: int) -> None:
+        """Copy a file of at most `limit` bytes from the storage."""
+        with self._reached():
+            self.fs.invalidate_cache()
+            size = self.fs.size(self._path(name))
+        self._check_size(name, math.inf if size is None else size, limit)
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as part, self._reached():
             self.fs.get_file(self._path(name), str(part))
@@ -144,6 +152,19 @@ class Storage:
         self.made.discard(self._path(name))
         with self._reached(), contextlib.suppress(FileNotFoundError):
             self.fs.rm(self._path(name), recursive=True)
+
+    def _start(self, name: str, size: int | None, limit: int) -> bytes:
+        """The content of a file, but no more than one byte beyond `limit`; nothing of a file whose size exceeds it."""
+        if size is None:  # a server that does not state it: read as a stream
+            with self.fs.open(self._path(name), "rb") as file:
+                return file.read(limit + 1)
+        return self.fs.cat_file(self._path(name), start=0, end=limit + 1) if 0 < size <= limit else b""
+
+    def _check_size(self, name: str, size: float, limit: int) -> None:
+        """StorageError for a file of more than `limit` bytes; of unknown size, infinity, too."""
+        if size > limit:
+            stated = "of unknown size" if size == math.inf else f"too large: {size:,} bytes"
+            raise StorageError(f"{self.url}/{name} is {stated}, at most {limit:,} are read")
 
     def _check_bucket(self) -> None:
         """ValueError where the bucket that the path begins with does not exist, or must not be read."""

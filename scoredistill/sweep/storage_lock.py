@@ -46,14 +46,14 @@ def own(storage: Storage, scratch: Path, *, wait: bool) -> Iterator[None]:
         released.set()
         beats.join()  # it must not write again what is removed now
         with contextlib.suppress(StorageError):
-            if _token_in(storage.read(NAME)) == token:
+            if _token_in(storage.read(NAME, LONGEST)) == token:
                 storage.remove([NAME])
 
 
 def _acquire(storage: Storage, token: str, wait: bool) -> None:
     seen, since = b"", time.monotonic()
     while not storage.create(NAME, _mark(token, 0)):
-        found = storage.read(NAME)
+        found = storage.read(NAME, LONGEST)
         if found is None:
             continue
         if found != seen:
@@ -71,7 +71,7 @@ def _beat(storage: Storage, token: str, released: threading.Event) -> None:
     beat = 0
     while not released.wait(BEAT):
         with contextlib.suppress(StorageError):  # it is tried again
-            found = storage.read(NAME)
+            found = storage.read(NAME, LONGEST)
             if found is not None and _token_in(found) != token:
                 log.error("%s was taken over by %s while this process was suspended", storage.url, _owner(found))
                 os._exit(1)

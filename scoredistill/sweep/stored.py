@@ -25,6 +25,7 @@ from scoredistill.sweep.engine import End, Engine
 from scoredistill.sweep.plan import SweepConfig, trials, with_prompts, write_plan
 from scoredistill.sweep.storage import Storage, StorageError
 from scoredistill.sweep.storage_lock import own
+from scoredistill.sweep.transfer import limit_of
 from scoredistill.sweep.trial import FAILURE, Failure, Trial
 
 COPIED = (CONFIG, METRICS, FAILURE)
@@ -96,7 +97,7 @@ class StoredTrial(Trial):
                 (self.path / name).unlink(missing_ok=True)
         for name in there:
             if name in COPIED or is_picture(name):
-                self.storage.download(name, self.path / name)
+                self.storage.download(name, self.path / name, limit_of(name))
         if PAGE in there:
             write_safely(self.path / PAGE, b"")
 

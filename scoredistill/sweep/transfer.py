@@ -14,14 +14,22 @@ import threading
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from scoredistill.recipes.tree import LONGEST
+from scoredistill.runs import checkpoint
 from scoredistill.runs.folder import CHECKPOINTS, CONFIG, LOG, METRICS, PAGE, is_picture
+from scoredistill.runs.folder import LARGEST as LARGEST_METRICS
+from scoredistill.runs.log import LARGEST as LARGEST_LOG
+from scoredistill.sweep.plan import LARGEST_PICTURE
 from scoredistill.sweep.storage import NAME, Storage, StorageError
 from scoredistill.sweep.trial import FAILURE, Trial
+from scoredistill.sweep.trial import LARGEST as LARGEST_FAILURE
 
 CHECKPOINT = re.compile(rf"{CHECKPOINTS}/(\d{{6,18}})\.safetensors")
 REMOVED = ("mesh.glb",)  # files that a run removes where it ends without them
 FETCHED = ".fetched-"  # begins the names of folders that are being fetched
 OF_SWEEP = (FAILURE,)  # files of the trial in the storage that the sweep itself writes
+LIMITS = {CONFIG: LONGEST, METRICS: LARGEST_METRICS, LOG: LARGEST_LOG, FAILURE: LARGEST_FAILURE}
+"""Bytes of files that are copied, by name; see `limit_of`."""
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +126,7 @@ def fetch(storage: Storage, folder: Path) -> None:
     fresh = Path(tempfile.mkdtemp(prefix=FETCHED, dir=folder.parent))
     try:
         for name in sorted(storage.files() - {*OF_SWEEP}):
-            storage.download(name, fresh / name)
+            storage.download(name, fresh / name, limit_of(name))
         shutil.rmtree(folder, ignore_errors=True)
         fresh.replace(folder)
     finally:
@@ -130,7 +138,7 @@ def bring(storage: Storage, folder: Path) -> Trial:
 
     ValueError if the storage holds no run.
     """
-    text = storage.read(CONFIG)
+    text = storage.read(CONFIG, limit_of(CONFIG))
     if text is None:
         raise ValueError(f"{storage.url} holds no {CONFIG}: start the sweep again")
     if not (_is_same_run(storage, folder) and _reached(local_files(folder)) >= _reached(storage.files())):
@@ -145,12 +153,17 @@ def _is_same_run(storage: Storage, folder: Path) -> bool:
     with tempfile.TemporaryDirectory(dir=folder.parent) as place:
         for name in storage.files():
             if name == CONFIG or is_picture(name):
-                storage.download(name, Path(place) / name)
+                storage.download(name, Path(place) / name, limit_of(name))
         try:
             Trial(folder, Trial.open(Path(place)).recipe).check()
         except ValueError:
             return False
     return True
+
+
+def limit_of(name: str) -> int:
+    """The bytes of a file of a run that are copied at most: as many as are read of it, or of the largest file."""
+    return LARGEST_PICTURE if is_picture(name) else LIMITS.get(name, checkpoint.LARGEST)
 
 
 def step_of(name: str) -> int:
