@@ -24,9 +24,9 @@ from tiny import PROMPT, fast
 from scoredistill.cli import main
 from scoredistill.compare.conduct import Comparison, compare
 from scoredistill.compare.gather import Gathered
-from scoredistill.compare.intervals import Estimate, over_seeds, paired, pooled
 from scoredistill.compare.page import render
 from scoredistill.compare.variants import settings_table, variants
+from scoredistill.evaluate.intervals import Estimate, over_seeds, paired, pooled
 from scoredistill.recipes.build import build
 from scoredistill.recipes.recipe import changed
 from scoredistill.runs.folder import RunFolder

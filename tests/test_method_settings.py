@@ -93,8 +93,8 @@ CARRIED |= {0.2: 0.33, 0.1: 0.21, 0.02: 0.087, 0.01: 0.062}
 TUNED: dict[str, dict[str, float | str]] = {
     "sds": {"scale": 7.5},
     "sjc": {"scale": 7.5},
-    "vsd": {"scale": 2.5, "learner_lr": 1e-3},
-    "esd": {"scale": 2.5, "learner_lr": 1e-3},
+    "vsd": {"scale": 2.5, "learner_lr": 1e-3, "weight": "sbar"},
+    "esd": {"scale": 2.5, "learner_lr": 1e-3, "weight": "sbar"},
     "hifa": {"scale": 7.5},
     "nfsd": {"scale": 2.5},
     "csd": {"t_min": CARRIED[0.35], "t_max_late": CARRIED[0.7]},
@@ -127,7 +127,7 @@ TUNED: dict[str, dict[str, float | str]] = {
     "pfd": {"scale": 2.5, "inversion_scale": -1.5, "steps_per_unit": 5.0, "solver_steps_per_unit": 5.0},
 }
 """Settings of flat Toybox runs, beside the defaults at carried times and the reduction."""
-DESCENDING = {"csd", "nfsd", "ism", "sdi", "dsd", "cfd"}
+DESCENDING = {"csd", "nfsd", "ism", "sdi", "dsd", "cfd", "vsd", "esd"}
 """Methods whose flat images are optimized by plain gradient descent, by each image's own gradient."""
 
 

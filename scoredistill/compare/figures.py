@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from scoredistill.compare.intervals import Estimate, short
+from scoredistill.evaluate.intervals import Estimate, short
 from scoredistill.export.curves import scale, series
 
 WIDTH, HEIGHT = 240, 20

@@ -12,8 +12,8 @@ from typing import Any
 
 from scoredistill.compare.figures import Entry, forest, swatch
 from scoredistill.compare.gather import Gathered, Run
-from scoredistill.compare.intervals import differences, over_seeds, paired, short
 from scoredistill.compare.variants import Variant, is_number, metrics, settings_table, variants
+from scoredistill.evaluate.intervals import differences, over_seeds, paired, short
 from scoredistill.export.curves import overlaid, series
 from scoredistill.export.page import assemble, details, format_value, section, table, text, uri
 from scoredistill.runs.folder import PAGE

@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any, TypeGuard
 
 from scoredistill.compare.gather import Run
-from scoredistill.compare.intervals import Values
+from scoredistill.evaluate.intervals import Values
 from scoredistill.export.page import format_value
 from scoredistill.recipes.kinds import name_of
 from scoredistill.runs.origin import SEED, WITHOUT_EFFECT, settings

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from scoredistill.compare.intervals import quantile
+from scoredistill.evaluate.intervals import quantile
 
 Estimate = dict[str, float | int | None]
 """{"mean", "sd", "n"}: n seeds, the standard deviation between their means over captions (None for one seed)."""

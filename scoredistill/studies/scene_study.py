@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scoredistill.compare.intervals import quantile
+from scoredistill.evaluate.intervals import quantile
 from scoredistill.export.sheet import Sheet
 from scoredistill.studies.estimates import Gap, Part, gap
 from scoredistill.studies.finished import Further
