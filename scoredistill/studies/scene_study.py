@@ -190,12 +190,12 @@ def open_pairs(found: Gap, effect: float) -> str:
 
 
 def pairs(deviation: float, effect: float) -> int:
-    """The pairs that show a mean difference `effect` in 80 % of studies; 0 where the effect is 0.
+    """The pairs that show a mean difference `effect` in 80 % of studies; 0 where effect or deviation is 0: unknown.
 
     The least n with sqrt(n) effect >= (t(.975; n - 1) + t(.8; n - 1)) sd (Cohen 1988), where `deviation` sd is the
     standard deviation of the difference between pairs.
     """
-    if effect <= 0:
+    if min(effect, deviation) <= 0:
         return 0
 
     def errors(freedom: int) -> float:
