@@ -79,8 +79,8 @@ STUDIES_HEAD = "## In the studies\n"
 STUDIED = """\
 Twelve captions with four seeds each in 2D, mean ± standard deviation over the seeds. Lower is better for the Frechet
 distance, higher for all other columns but diversity ([all methods, and what the columns mean](../studies.md)). All
-were optimized by Adam; on images the preset `fast` now takes plain gradient descent for SDI, DSD, CSD, NFSD, CFD and
-ISM:
+were optimized by Adam; on images the preset `fast` now takes plain gradient descent for SDI, DSD, CSD, NFSD, CFD, ISM,
+VSD and ESD:
 """
 CLAIMS = """\
 Claims of the method's paper. A claim holds only if all of its parts do; [studies](../studies.md) lists the parts:
