@@ -20,6 +20,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.provenance import provenance
+from scoredistill.evaluate.intervals import pooled
 from scoredistill.evaluate.judge import Judge
 from scoredistill.evaluate.metrics.sharpness import sharpness
 from scoredistill.runs.evaluation.protocol import PROTOCOLS, measured_views
@@ -47,8 +48,10 @@ def measured(judge: Judge, folder: Path, factor: float) -> tuple[float, float]:
 
 
 def difference(values: Tensor) -> dict[str, Any]:
-    """SDI minus SDS over pairs [N]: mean and half of the 95 % interval."""
-    return {"mean": float(values.mean()), "half": float(1.96 * values.std() / len(values) ** 0.5), "pairs": len(values)}
+    """SDI minus SDS over pairs [N]: mean and half of the 95 % interval by Student's t."""
+    found = pooled([values.tolist()])
+    assert found is not None  # there are pairs
+    return {"mean": found.mean, "half": found.half, "pairs": found.n}
 
 
 def main() -> None:
