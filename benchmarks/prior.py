@@ -27,6 +27,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.provenance import provenance
 from scoredistill.contracts import Prompt
+from scoredistill.evaluate.intervals import share_interval
 from scoredistill.evaluate.judge import Judge
 from scoredistill.evaluate.part_meter import PartMeter
 from scoredistill.evaluate.report import expected
@@ -120,13 +121,10 @@ def faces_belong(described: list[captions.Description], views: list[str]) -> Boo
 
 def face_share(seen: Bool[Tensor, "N"]) -> dict[str, Any]:
     """The share of pictures in which a face is seen, its number, and its 95 % interval."""
-    from scipy.stats import binomtest
-
     count, total = int(seen.sum()), len(seen)
     if not total:
         return {"pictures": 0}
-    interval = binomtest(count, total).proportion_ci(method="wilson")
-    return {"share": count / total, "interval": [float(interval.low), float(interval.high)], "pictures": total}
+    return {"share": count / total, "interval": list(share_interval(count, total)), "pictures": total}
 
 
 def main() -> None:

@@ -258,7 +258,8 @@ def test_prompts_are_no_part_of_the_interval_over_seeds() -> None:
 def test_without_a_second_seed_there_is_no_interval() -> None:
     assert over_seeds({("a", 0): 1.0, ("b", 0): 2.0}) == Estimate(1.5, None, 2)
     assert over_seeds({}) is None
-    assert not Estimate(1.5, None, 2).excludes_zero and Estimate(1.5, 1.4, 2).excludes_zero
+    assert Estimate(1.5, None, 2).sign is None and Estimate(-1.5, 1.6, 2).sign is None
+    assert Estimate(1.5, 1.4, 2).sign is True and Estimate(-1.5, 1.4, 2).sign is False
 
 
 def test_an_estimate_is_shown_with_as_many_digits_as_it_needs() -> None:

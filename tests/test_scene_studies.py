@@ -12,6 +12,7 @@ import torch
 from scoredistill.cli import main
 from scoredistill.cli.shared_runs import reuse
 from scoredistill.contracts import Needs
+from scoredistill.evaluate.intervals import share_interval
 from scoredistill.evaluate.judge import Judge
 from scoredistill.recipes.presets import PRESETS
 from scoredistill.recipes.recipe import changed
@@ -28,11 +29,12 @@ from scoredistill.studies.scene_study import (
     Values,
     pairs,
     planned,
-    share_interval,
     stacked,
 )
 from scoredistill.sweep.plan import SweepConfig, trials
 from scoredistill.sweep.trial import Trial
+
+Z = 1.959964  # standard errors of a 95 % interval of a normal variable
 
 
 def arms(one: list[list[float]], other: list[list[float]]) -> dict[str, Values]:
@@ -94,9 +96,9 @@ def test_a_mean_above_zero_is_decided_by_its_interval() -> None:
 
 def test_the_interval_of_a_share_is_wilson_s() -> None:
     """None of ten: z^2 / (10 + z^2); the bounds are where |share - p| = z sqrt(p (1 - p) / n)."""
-    assert share_interval(0, 10) == (0, pytest.approx(1.96**2 / (10 + 1.96**2)))
+    assert share_interval(0, 10) == (0, pytest.approx(Z**2 / (10 + Z**2)))
     for bound in share_interval(3, 20):
-        assert abs(3 / 20 - bound) == pytest.approx(1.96 * math.sqrt(bound * (1 - bound) / 20))
+        assert abs(3 / 20 - bound) == pytest.approx(Z * math.sqrt(bound * (1 - bound) / 20))
     assert share_interval(0, 0) == (0, 1)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as Pillow
+from scipy import stats
 from tiny import lively_net
 
 from scoredistill.cli import main
@@ -175,12 +176,12 @@ def test_the_mean_is_over_everything_and_the_deviation_over_seeds() -> None:
     assert over_seeds(values[:, :1])["sd"] is None
 
 
-def test_a_gap_counts_beyond_two_standard_errors() -> None:
+def test_a_gap_counts_beyond_its_interval() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.normal(0, 1, (6, 5)), rng.normal(0, 1, (6, 5))
     found = gap(torch.tensor(a), torch.tensor(b))
     assert found.mean == pytest.approx((a - b).mean())
-    assert found.error == pytest.approx((a - b).std(ddof=1) / np.sqrt(30))
+    assert found.limits == pytest.approx(stats.ttest_rel(a.flatten(), b.flatten()).confidence_interval(0.95))
     assert gap(torch.tensor(a + 3), torch.tensor(b)).sign is True
     assert gap(torch.tensor(a - 3), torch.tensor(b)).sign is False
     assert gap(torch.ones(1, 1), torch.zeros(1, 1)).sign is None
@@ -191,7 +192,7 @@ def test_a_claim_holds_when_all_its_parts_do() -> None:
     assert all_of(True, None) is None
     assert all_of(True, None, False) is False
     ones, part = torch.ones(2, 2), exceeds("a less b", torch.tensor([[1.0, 1.1], [0.9, 1.0]]), torch.zeros(2, 2))
-    assert conclude(part, (None, "c")) == (None, "a less b +1 ± 0.041 (n = 4): yes; c: undecided.")
+    assert conclude(part, (None, "c")) == (None, "a less b +1 [+0.87, +1.13] (n = 4): yes; c: undecided.")
     assert conclude(exceeds("none", ones, ones))[0] is None
 
 

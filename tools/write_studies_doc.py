@@ -42,7 +42,8 @@ page with all pictures, plots and settings.
 How to read the results:
 
 - A claim holds only if all of its parts do. If it does not, read the parts; the pictures often say more.
-- In sentences, ± is one standard error and [a, b] a 95 % interval; in tables, ± is one standard deviation.
+- In sentences, [a, b] is a 95 % interval (in older studies, ± is one standard error); in tables, ± is one standard
+  deviation.
 - "A minus B" and "A less B" in a sentence are the difference A − B.
 - A study in 3D is a sweep with preset `study`: every arm (a method or a setting) with every caption and seed, each run
   in its own folder. If it is killed, the same command continues it. Arms are compared over pairs with equal caption and

@@ -60,4 +60,4 @@ def _strip(entry: Entry, x_of: Callable[[float], float], *, zero: bool) -> str:
 
 
 def _words(estimate: Estimate, *, bold: bool) -> str:
-    return f"<b>{estimate}</b>" if bold and estimate.excludes_zero else str(estimate)
+    return f"<b>{estimate}</b>" if bold and estimate.sign is not None else str(estimate)

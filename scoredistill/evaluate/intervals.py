@@ -1,4 +1,4 @@
-"""Means over runs with 95 % intervals by Student's t.
+"""Means over runs with 95 % intervals by Student's t, and shares with those of Wilson.
 
 For runs x[p, s] of P prompts p and seeds s, N runs in all, the model is x[p, s] = mu[p] + e[p, s] with independent
 normal e of one variance. The mean over all runs then has the interval
@@ -41,9 +41,15 @@ class Estimate:
         return self.mean - half, self.mean + half
 
     @property
-    def excludes_zero(self) -> bool:
-        """Whether there is an interval, and zero is outside."""
-        return self.half is not None and abs(self.mean) > self.half
+    def sign(self) -> bool | None:
+        """True where the whole interval is above zero, False where below; None where it holds zero or there is none."""
+        return self.mean > 0 if self.half is not None and abs(self.mean) > self.half else None
+
+    @property
+    def ends(self) -> str:
+        """The mean with its sign, the ends of its interval if there is one, and the number of values."""
+        between = "" if self.half is None else " [{:+.3g}, {:+.3g}]".format(*self.limits)
+        return f"{self.mean:+.3g}{between} (n = {self.n})"
 
 
 def short(value: float, digits: int = 3) -> str:
@@ -70,6 +76,16 @@ def quantile(freedom: int, level: float = LEVEL) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 0.5 + 0.5 * level))
+
+
+def share_interval(count: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of a share of which `count` of `total` were seen (Wilson 1927); 0 to 1 for none at all."""
+    if not total:
+        return 0.0, 1.0
+    from scipy.stats import binomtest
+
+    found = binomtest(count, total).proportion_ci(LEVEL, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def over_seeds(values: Values) -> Estimate | None:

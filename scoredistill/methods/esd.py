@@ -11,6 +11,7 @@ from scoredistill.methods import noise, timesteps
 from scoredistill.methods.distillation import Distillation, Noisy, Reduction, X
 from scoredistill.methods.guidance import guided
 from scoredistill.methods.method import LearnedMethod, Values
+from scoredistill.methods.vsd import VSD
 from scoredistill.methods.weights import WEIGHTS, Weight
 
 
@@ -32,12 +33,12 @@ class ESD(LearnedMethod):
     weight: Weight = "sigma_squared"  # w(t): sigma / alpha, sigma^2 or 1
     reduction: Reduction = "sum_over_latent"  # divide the gradient of a batch by B, B C h w, 1, or B times its norm
 
-    OFFICIAL: ClassVar[Values] = {"learner_lr": 1e-4, "learner_start": "published"}
-    TOYBOX: ClassVar[Values] = {"scale": 2.5, "learner_lr": 1e-3, "learner_start": "prior"}
-    TOYBOX_FLAT: ClassVar[Values] = {"weight": "sbar"}  # sbar (eps_g - eps_phi) is a difference of denoised images
-    TOYBOX_IMAGE: ClassVar[Values] = {"descent": 20.0, "noise": 0.0}
-    front_deg: ClassVar[float] = 30.0
-    gradient_norm: ClassVar[float] = 0.15
+    OFFICIAL: ClassVar[Values] = VSD.OFFICIAL
+    TOYBOX: ClassVar[Values] = VSD.TOYBOX
+    TOYBOX_FLAT: ClassVar[Values] = VSD.TOYBOX_FLAT
+    TOYBOX_IMAGE: ClassVar[Values] = VSD.TOYBOX_IMAGE
+    front_deg: ClassVar[float] = VSD.front_deg
+    gradient_norm: ClassVar[float] = VSD.gradient_norm
 
     citation: ClassVar[str] = """@inproceedings{wang2024taming,
   title     = {Taming Mode Collapse in Score Distillation for Text-to-3D Generation},

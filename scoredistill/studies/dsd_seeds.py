@@ -38,7 +38,7 @@ def run(bench: Bench) -> Finding:
     return Finding(
         holds=all_of(star < EQUAL, *(each.sign for each in nearer.values())),
         because=f"From the DDIM sample of its noise, DSD* is at most {star:.2g} away (root mean square of pixels in "
-        f"[0, 1]), DSD {float(own['DSD'].mean()):.2g}; the next is {closest}, {nearer[closest]} farther than DSD.",
+        f"[0, 1]), DSD {float(own['DSD'].mean()):.2g}; the next is {closest}, {nearer[closest].ends} farther than DSD.",
         rows=[_row(bench, name, apart[name], own[name], pictures[name]) for name in columns],
         sheets={"The seeds of each caption, each grid from the same noises": _sheet(bench, pictures)},
         settings={"steps of DDIM and the ODE": ODE_STEPS, "scale": bench.terms.scale},

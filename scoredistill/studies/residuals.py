@@ -17,7 +17,7 @@ from torch import Tensor
 from scoredistill.contracts import Distilled, Method
 from scoredistill.export.plot import Line, Plot
 from scoredistill.studies.distill import image, in_prior_space, query, watch
-from scoredistill.studies.estimates import Estimate, Part, gap, over_seeds
+from scoredistill.studies.estimates import Part, Summary, gap, over_seeds
 from scoredistill.studies.evolution import moments
 from scoredistill.studies.study import Bench, X
 
@@ -81,7 +81,7 @@ def magnitude(errors: Float[Tensor, "K C S"]) -> Float[Tensor, "C S"]:
     return errors.clamp(min=LEAST).log10().mean(0)
 
 
-def typical(errors: Float[Tensor, "K C S"]) -> Estimate:
+def typical(errors: Float[Tensor, "K C S"]) -> Summary:
     """The geometric mean of R over the run."""
     return over_seeds(10 ** magnitude(errors))
 

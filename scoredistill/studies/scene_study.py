@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scoredistill.evaluate.intervals import quantile
+from scoredistill.evaluate.intervals import Estimate, quantile, share_interval
 from scoredistill.export.sheet import Sheet
-from scoredistill.studies.estimates import Gap, Part, gap
+from scoredistill.studies.estimates import Part, gap
 from scoredistill.studies.finished import Further
 from scoredistill.studies.terms import Terms
 
@@ -33,7 +33,6 @@ The diversity of the seeds of a caption is one value, [C 1].
 """
 
 MOST_PAIRS = 1000  # more would show an effect that is not worth seeing
-CERTAIN = 1.96  # standard errors of a 95 % interval of many runs
 POWER = 0.8  # share of studies that see the effect
 SIDES = (0, 2, 4)  # of the views that are measured: front, side and back
 
@@ -59,7 +58,7 @@ class Exceeds:
     def part(self, arms: Mapping[str, Values]) -> Part:
         """Decided where the 95 % interval of the mean difference leaves out zero."""
         found = difference(arms, self.metric, self.one, self.other)
-        words = f"{self.metric} of {self.one} minus that of {self.other} {interval(found)}"
+        words = f"{self.metric} of {self.one} minus that of {self.other} {found.ends}"
         return found.sign, words + ("" if found.sign is not None else f", {open_pairs(found, self.effect)}")
 
 
@@ -80,8 +79,8 @@ class NoWorse:
     def part(self, arms: Mapping[str, Values]) -> Part:
         """Decided where the 95 % interval of the mean difference lies on one side of the margin."""
         found = difference(arms, self.metric, self.one, self.other)
-        shifted = Gap(found.mean + self.margin, found.error, found.count)
-        words = f"{self.metric} of {self.one} minus that of {self.other} {interval(found)}, at worst -{self.margin:g}"
+        shifted = replace(found, mean=found.mean + self.margin)
+        words = f"{self.metric} of {self.one} minus that of {self.other} {found.ends}, at worst -{self.margin:g}"
         return shifted.sign, words + ("" if shifted.sign is not None else f", {open_pairs(shifted, 0)}")
 
 
@@ -97,7 +96,7 @@ class Above:
         """Decided where the 95 % interval of the mean leaves out the number."""
         found = difference({**arms, "": {self.metric: torch.tensor(self.least)}}, self.metric, self.arm, "")
         less = f" minus {self.least:g}" if self.least else ""
-        return found.sign, f"{self.metric} of {self.arm}{less} {interval(found)}"
+        return found.sign, f"{self.metric} of {self.arm}{less} {found.ends}"
 
 
 @dataclass(frozen=True)
@@ -150,39 +149,25 @@ class SceneStudy:
     remarks: str = ""
 
 
-def difference(arms: Mapping[str, Values], metric: str, one: str, other: str) -> Gap:
+def difference(arms: Mapping[str, Values], metric: str, one: str, other: str) -> Estimate:
     """How much larger a metric is in one arm, over the pairs in which both have it."""
     a, b = torch.broadcast_tensors(*(arms[arm].get(metric, torch.full((1, 1), math.nan)) for arm in (one, other)))
     both = a.isfinite() & b.isfinite()
-    if not bool(both.any()):
-        return Gap(0.0, math.inf, 0)
     return gap(a[both][None], b[both][None])
 
 
-def share_interval(count: int, total: int) -> tuple[float, float]:
-    """The 95 % interval of a share of which `count` of `total` were seen (Wilson 1927); 0 to 1 for none at all."""
-    if not total:
-        return 0.0, 1.0
-    share, square = count / total, CERTAIN**2
-    middle = (share + square / (2 * total)) / (1 + square / total)
-    half = CERTAIN / (1 + square / total) * math.sqrt(share * (1 - share) / total + square / (4 * total**2))
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+def deviation(found: Estimate) -> float | None:
+    """The standard deviation of the differences of which `found` is the mean; None for fewer than two pairs."""
+    return None if found.half is None else found.half / quantile(found.n - 1) * math.sqrt(found.n)
 
 
-def interval(found: Gap) -> str:
-    """A mean difference with its 95 % interval and the number of pairs."""
-    if not math.isfinite(found.error):
-        return f"{found.mean:+.3g} (n = {found.count})"
-    return f"{found.mean:+.3g} [{found.mean - found.half:+.3g}, {found.mean + found.half:+.3g}] (n = {found.count})"
-
-
-def open_pairs(found: Gap, effect: float) -> str:
+def open_pairs(found: Estimate, effect: float) -> str:
     """How many pairs would decide: for the difference as it was found, or for `effect` if that is larger.
 
     Where there are as many already, an effect of that size would have been seen.
     """
-    needed = pairs(found.error * math.sqrt(found.count), max(abs(found.mean), effect)) if found.count > 1 else 0
-    if 0 < needed <= found.count:
+    needed = pairs(deviation(found) or 0.0, max(abs(found.mean), effect))
+    if 0 < needed <= found.n:
         return f"a difference of {effect:g} would have shown"
     if needed > MOST_PAIRS:
         return f"more than {MOST_PAIRS} pairs would be needed"
@@ -213,8 +198,8 @@ def planned(study: SceneStudy, pilot: Mapping[str, Values]) -> list[str]:
     for each in study.statements:
         if isinstance(each, Exceeds | NoWorse):
             found = difference(pilot, each.metric, each.one, each.other)
-            spread = found.error * math.sqrt(found.count) if found.count > 1 else math.nan
-            needed = f"{pairs(spread, each.effect)} pairs" if math.isfinite(spread) else "unknown: fewer than two pairs"
+            spread = deviation(found)
+            needed = "unknown: fewer than two pairs" if spread is None else f"{pairs(spread, each.effect)} pairs"
             lines.append(f"{each.metric}, {each.one} and {each.other}, effect {each.effect:g}: {needed}")
     return lines
 

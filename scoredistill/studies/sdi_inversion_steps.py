@@ -21,8 +21,8 @@ def run(bench: Bench) -> Finding:
     quality = {n: measured["similarity"] for n, measured in zip(STEPS, values, strict=True)}
     gained, beyond = gap(quality[ENOUGH], quality[FEW]), gap(quality[MANY], quality[ENOUGH])
     holds, because = conclude(
-        (gained.sign, f"similarity grows from n = {FEW} to {ENOUGH} by {gained}"),
-        (beyond.sign is not True or beyond.mean < gained.mean, f"from {ENOUGH} to {MANY} by no more: {beyond}"),
+        (gained.sign, f"similarity grows from n = {FEW} to {ENOUGH} by {gained.ends}"),
+        (beyond.sign is not True or beyond.mean < gained.mean, f"from {ENOUGH} to {MANY} by no more: {beyond.ends}"),
     )
     return Finding(
         holds,
