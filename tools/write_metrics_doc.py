@@ -22,6 +22,7 @@ PAGE = ROOT / "docs" / "metrics.md"
 CACHE = Path("TORCH_HOME/hub/checkpoints")  # TORCH_HOME is ~/.cache/torch unless it is set
 CARD = EMBEDDED.with_suffix(".md")
 CURVES = ROOT / "benchmarks" / "results" / "metrics" / "curves.json"
+PATCHES = CURVES.with_name("patches.json")
 
 INTRODUCTION = """\
 # Metrics
@@ -102,6 +103,7 @@ def document() -> str:
             VALIDATION,
             _monotone(),
             _parts(),
+            _details(),
         ]
     )
 
@@ -139,6 +141,16 @@ def _parts() -> str:
     return PARTS + found[found.index("By part") : found.index("**Limits.**")].rstrip() + "\n"
 
 
+def _details() -> str:
+    """What the patch distance makes of degraded true renders."""
+    rows = json.loads(PATCHES.read_text())["rows"]
+    cells = [
+        (row["views"], f"{row['patch distance']:.2f}", "" if row["raised in"] is None else f"{row['raised in']:.0%}")
+        for row in rows
+    ]
+    return DETAILS + table(("views", "patch distance", "raised in"), cells)
+
+
 PARTS = """\
 ## Faces
 
@@ -146,6 +158,15 @@ PARTS = """\
 parts are visible ([model card](../scoredistill/weights/toybox-parts.md)); prompts of other kinds have no values.
 Compare them with true renders from the same cameras, because the part meter misses some of the visible faces. On
 held-out toys:
+
+"""
+DETAILS = """\
+## Details
+
+`similarity` takes next to no notice of small parts: it hardly falls with blur. The patch distance of the studies in 3D
+compares the details of a result with those of true toys of its prompt, wherever they are. What it makes of a true toy,
+as it is and degraded, compared with eight others of the same caption (means over captions; "raised in" is the share of
+captions in which it exceeds that of the intact toy):
 
 """
 TWINS = """\

@@ -14,6 +14,9 @@ NOTES = (
     "weights: none (not needed), embedded, cached or missing; evaluate and compare download nothing",
 )
 
+STUDIED = ("patch_distance",)
+"""Measured in studies in 3D only, which know the true toys."""
+
 
 def metrics_table() -> str:
     """Every metric with range, direction, priors and weights; below it what it is, its equation and its sources."""
@@ -35,6 +38,8 @@ def weights(metric: Metric) -> str:
 
 def how(metric: Metric) -> str:
     """What to type for a metric."""
+    if metric.name in STUDIED:
+        return "scoredistill study"
     if metric.name not in NAMES:
         return "always"
     return f"--metric {metric.name}" + (" --reference FOLDER" if metric.name in DISTANCES else "")

@@ -15,6 +15,7 @@ from scoredistill.evaluate.metrics.kernel import KERNEL
 from scoredistill.evaluate.metrics.metric import Metric
 from scoredistill.evaluate.metrics.pairwise_lpips import LPIPS
 from scoredistill.evaluate.metrics.parts import FACE_BEHIND, FACE_RIGHT, PARTS_RIGHT
+from scoredistill.evaluate.metrics.patches import PATCH_DISTANCE
 from scoredistill.evaluate.metrics.recognition import COLOR_RIGHT, KIND_RIGHT, SIMILARITY, VIEW_RIGHT
 from scoredistill.evaluate.metrics.retrieval import RETRIEVAL
 from scoredistill.evaluate.metrics.saturation import SATURATION
@@ -43,6 +44,7 @@ METRICS: dict[str, Metric] = {
         FACE_RIGHT,
         FACE_BEHIND,
         PARTS_RIGHT,
+        PATCH_DISTANCE,
         DIVERSITY,
         FRECHET,
         KERNEL,

@@ -89,8 +89,13 @@ def shape_of(scene: HasViews, device: torch.device | str = "cpu") -> Shape:
 
 def family(prompt: str, count: int = FAMILY) -> list[Shape]:
     """The shapes of `count` toys that a caption describes; ValueError if it names no kind."""
+    return [true_shape(toy) for toy in toys(prompt, count)]
+
+
+def toys(prompt: str, count: int) -> list[Toy]:
+    """The first toys of the family of a caption, which differ in their proportions; ValueError if it names no kind."""
     description, rng = Description(*expected(prompt)), np.random.default_rng(SEED)
-    return [true_shape(build(description, rng)) for _ in range(count)]
+    return [build(description, rng) for _ in range(count)]
 
 
 def true_shape(toy: Toy) -> Shape:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from statistics import fmean
@@ -19,10 +19,12 @@ from torch import Tensor
 
 from scoredistill.config import to_plain
 from scoredistill.evaluate import metrics
-from scoredistill.evaluate.geometry import Shape, family, nearest
+from scoredistill.evaluate.geometry import Shape, family, nearest, toys
 from scoredistill.evaluate.judge import VIEWS, Judge
+from scoredistill.evaluate.metrics.patches import SIZE, Quantiles, distance, patches
 from scoredistill.evaluate.report import expected
 from scoredistill.priors.load import is_toybox
+from scoredistill.recipes.build import background_color
 from scoredistill.recipes.recipe import Recipe
 from scoredistill.runs import checkpoint
 from scoredistill.runs.evaluation.measures import Measures
@@ -33,12 +35,14 @@ from scoredistill.runs.folder import CHECKPOINTS, metrics_in
 from scoredistill.runs.renders import render_views
 from scoredistill.studies.cache import remembered
 from scoredistill.studies.finished import Finished, Further, metrics_of
+from scoredistill.toybox import render
 from scoredistill.toybox.captions import CANONICAL_FRONT
 
 JUDGED = ("similarity", "kind_right", "color_right", "view_right", "sharpness", "saturation", "diverged")
 STORED = ("seconds", "peak_mb")  # of a run's own metrics
 BEHIND_DEG, ELEVATIONS_DEG = (150.0, 180.0, 210.0), (0.0, 15.0, 30.0)
 FRONT, BACK = VIEWS.index("front view"), VIEWS.index("back view")
+TOYS = 8  # whose renders the details of a result are compared with
 VERSION = 1  # of what is measured; results of another are measured anew
 
 
@@ -58,6 +62,7 @@ class Meter:
     protocol: str = "quick"  # the views that are judged
     further: Further | None = None
     families: dict[str, list[Shape]] = field(default_factory=dict)
+    true_patches: dict[str, list[Quantiles]] = field(default_factory=dict)
 
     def __call__(self, folder: Path, cache: Path) -> Result | None:
         """The result of a run, from `cache` where it was measured there before; None for one without a checkpoint."""
@@ -73,7 +78,8 @@ class Meter:
         }
         key |= {"further": self.further.__module__} if self.further else {}
         key = json.loads(json.dumps(key, default=str))
-        return remembered(cache, folder.name, key, Result, lambda: self.measure(folder, recipe, scene))
+        found = remembered(cache, folder.name, key, Result, lambda: self.measure(folder, recipe, scene))
+        return replace(found, values={**found.values, **self.details(recipe, found)})
 
     @torch.no_grad()
     def measure(self, folder: Path, recipe: Recipe, scene: Any) -> Result:
@@ -98,6 +104,17 @@ class Meter:
     def likeness(self, run: Finished) -> dict[str, float]:
         """How far the scene's shape is from the nearest of the toys that its prompt describes; nothing without any."""
         return metrics_of(nearest(run.shape, list(run.family))) if run.family else {}
+
+    def details(self, recipe: Recipe, result: Result) -> dict[str, float]:
+        """How far the details of the views are from those of true toys; nothing where the prior draws no toys."""
+        if not is_toybox(recipe.prior.name):
+            return {}
+        cameras, background = PROTOCOLS[self.protocol].cameras(recipe, SIZE), background_color(recipe).cpu()
+        key = f"{recipe.prompt.text} {recipe.views} {background.tolist()}"
+        if key not in self.true_patches:
+            rgb = [render(toy, cameras, background).rgb.clamp(0, 1) for toy in toys(recipe.prompt.text, TOYS)]
+            self.true_patches[key] = patches(torch.cat(rgb))
+        return {"patch_distance": distance(patches(result.views.float() / 255), self.true_patches[key])}
 
     def front_behind(self, recipe: Recipe, scene: Any) -> dict[str, float]:
         """The share of views from behind that the judge takes rather for a front; nothing for toys without a front."""

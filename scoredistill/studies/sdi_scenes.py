@@ -10,6 +10,7 @@ from scoredistill.studies.terms import Terms
 
 SDI, SDS = "sdi", "sds"
 SIMILAR, SHARP, NEAR, OVER = 0.02, 0.03, 0.005, 0.03  # least differences worth seeing: similarity, sharpness, shape
+DETAIL = 1.0  # and of the patch distance: as much as small parts make
 
 
 def better(one: str, other: str) -> tuple[Statement, ...]:
@@ -103,7 +104,10 @@ FIGURE_8 = SceneStudy(
     claim="Starting from SDS at scale 7.5, a higher resolution, linearly decreasing t and the inversion each improve "
     "the result; the inversion improves it most.",
     arms=improvements,
-    statements=tuple(Exceeds("similarity", after, before, SIMILAR) for before, after in itertools.pairwise(STEPS)),
+    statements=(
+        *(Exceeds("similarity", after, before, SIMILAR) for before, after in itertools.pairwise(STEPS)),
+        *(Exceeds("patch_distance", before, after, DETAIL) for before, after in itertools.pairwise(STEPS)),
+    ),
 )
 SOURCES = ("random", "fixed", "fixed_point", "sgd", "inversion")
 FIGURE_9 = SceneStudy(
@@ -113,7 +117,10 @@ FIGURE_9 = SceneStudy(
     figure="figure 9",
     claim="Of all noise sources, only the inversion gives shapes with details; fixed-point iteration diverges.",
     arms=lambda terms: {source: {"method": "sdi", "method.noise_source": source} for source in SOURCES},
-    statements=tuple(Exceeds("similarity", "inversion", source, SIMILAR) for source in SOURCES[:-1]),
+    statements=(
+        *(Exceeds("similarity", "inversion", source, SIMILAR) for source in SOURCES[:-1]),
+        *(Exceeds("patch_distance", source, "inversion", DETAIL) for source in SOURCES[:-1]),
+    ),
 )
 PAIRS = ((7.5, 7.5), (0.0, 0.0), (0.0, 7.5), (-7.5, 7.5))
 NAMES = tuple(f"({up:g}, {down:g})" for up, down in PAIRS)

@@ -5,6 +5,7 @@ from scoredistill.evaluate.metrics.diversity import diversity
 from scoredistill.evaluate.metrics.frechet import Distance, frechet_distance, frechet_gaussians
 from scoredistill.evaluate.metrics.kernel import kernel_distance
 from scoredistill.evaluate.metrics.parts import part_shares
+from scoredistill.evaluate.metrics.patches import patch_distance
 from scoredistill.evaluate.metrics.retrieval import retrieval_precision
 from scoredistill.evaluate.metrics.saturation import saturation
 from scoredistill.evaluate.metrics.sharpness import sharpness
@@ -17,6 +18,7 @@ __all__ = [
     "frechet_gaussians",
     "kernel_distance",
     "part_shares",
+    "patch_distance",
     "retrieval_precision",
     "saturation",
     "sharpness",

@@ -40,6 +40,12 @@ class Protocol:
         size = f"{self.resolution} pixels" if self.resolution else "preview resolution"
         return f"{self.views} views at {size}, {camera}"
 
+    def cameras(self, recipe: Recipe, resolution: int | None = None) -> Cameras:
+        """The cameras of the views of a run, by default in the protocol's own resolution."""
+        radius, fov_deg = recipe.views.evaluation() if self.official else recipe.views.middle()
+        pixels = resolution or self.resolution or renders.RESOLUTION
+        return ring(self.views, pixels, elevation_deg=renders.ELEVATION_DEG, radius=radius, fov_deg=fov_deg)
+
 
 PROTOCOLS = {
     "quick": Protocol(8),
@@ -63,11 +69,7 @@ def measured_views(recipe: Recipe, scene: Any, protocol: Protocol) -> Views:
     """The views of a scene on the CPU; the images of a flat scene."""
     if isinstance(scene, HasPixels):
         return Views(scene.pixels.detach().cpu())
-    resolution = protocol.resolution or renders.RESOLUTION
-    radius, fov_deg = recipe.views.evaluation() if protocol.official else recipe.views.middle()
-    cameras = ring(protocol.views, resolution, elevation_deg=renders.ELEVATION_DEG, radius=radius, fov_deg=fov_deg).to(
-        recipe.prior.device
-    )
+    cameras = protocol.cameras(recipe).to(recipe.prior.device)
     parts = []
     for begin in range(0, protocol.views, renders.CHUNK):
         some = cameras[begin : begin + renders.CHUNK]
