@@ -123,5 +123,6 @@ def command(study: SceneStudy, order: Order, runs: Runs, folder: Path) -> str:
     """The command line that repeats the study."""
     size = {"captions": len(runs.captions), "seeds": runs.seeds, "steps": order.steps, "seed": order.seed}
     flags = [word for name, value in size.items() if value is not None for word in (f"--{name}", str(value))]
+    flags += ["--device", order.device] if order.device != Order.device else []
     flags += ["--prior", order.prior or study.prior, "--preset", order.preset, "--processes", str(order.processes)]
     return command_line("study", study.name, *flags, *(["--out", str(folder)] if order.out else []))

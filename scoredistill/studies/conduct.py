@@ -88,6 +88,7 @@ def command(study: Study, bench: Bench, order: Order) -> str:
     """The command line that repeats the study."""
     size = {"captions": len(bench.captions), "seeds": bench.seeds, "steps": bench.steps, "seed": bench.seed}
     flags = [word for name, value in size.items() for word in (f"--{name}", str(value))]
+    flags += ["--device", order.device] if order.device != Order.device else []
     return command_line("study", study.name, *flags, "--prior", order.prior)
 
 
