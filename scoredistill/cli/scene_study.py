@@ -100,9 +100,12 @@ def conduct_scenes(study: SceneStudy, order: Order, progress: Callable[[str], ob
         progress(f"{reuse(planned, folder, order.reuse)} of {len(planned)} runs reused")
     with Signals() as signals:
         signals.notice = "stopping the runs after their steps; once more ends them at once"
-        with SweepProgress() as show:
-            engine = LocalEngine(order.processes)
-            tally = conduct(plan, folder / SWEEP, engine, retries=0, report=show, stop=signals.stop_requested)
+        try:
+            with SweepProgress() as show:
+                engine = LocalEngine(order.processes)
+                tally = conduct(plan, folder / SWEEP, engine, retries=0, report=show, stop=signals.stop_requested)
+        except KeyboardInterrupt:
+            raise StoppedError(f"stopped at once; go on with: {again}", signals.code) from None
         if signals.stop_requested():
             raise StoppedError(f"stopped, {summary(tally)}; go on with: {again}", signals.code)
     folders = [trial.path for trial in planned]
