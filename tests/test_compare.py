@@ -160,6 +160,18 @@ def test_variants_are_named_by_what_distinguishes_them(found: Gathered) -> None:
     assert "training.save_every" in rows and "training.batch" not in rows
 
 
+def test_priors_of_one_file_name_are_different_variants(found: Gathered) -> None:
+    sds = [run for run in found.runs if run.row["method"] == "sds"]
+    pair = [
+        replace(run, recipe=changed(run.recipe, "prior.name", f"/{place}/weights.safetensors"))
+        for run, place in zip(sds, "ab", strict=True)
+    ]
+    groups = variants(pair)
+    assert [variant.name for variant in groups] == ["sds, variant 1", "sds, variant 2"]
+    (row,) = (row for row in settings_table(groups) if row["setting"] == "prior.name")
+    assert (row["sds, variant 1"], row["sds, variant 2"]) == ("/a/weights.safetensors", "/b/weights.safetensors")
+
+
 def test_runs_of_the_same_prompt_and_seed_count_once(found: Gathered) -> None:
     [_, sds] = variants([*found.runs, found.runs[-1]])
     assert len(sds.runs) == 3 and len(sds.values("similarity")) == 2
