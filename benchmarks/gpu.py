@@ -4,7 +4,7 @@
     python benchmarks/gpu.py --size 64             where there is none: the same with thin networks and a small field
 
 Weights are random, which costs the same as the published ones. The counted steps span a whole run's times, and the
-field is as it is late in a run: all levels of its grid speak, light falls on it at every step.
+field is as it is late in a run: all levels of its grid are active, and it is shaded at every step.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python benchmarks/janus.py --processes 2
 
 The held-out captions of toys with a front are distilled with each prior at each seed. Which way a toy faces in a
-picture is told by a reader: a small network that learns the azimuth from true renders of toys of these captions
+picture is estimated by a reader: a small network that learns the azimuth from true renders of toys of these captions
 (blurred, shifted, recolored, so that it reads distilled scenes too), and is itself tested on true renders of toys that
 it never saw. No prior, method or scene knows it. By least squares it learns the mean of (cos, sin) of the azimuth,
 given the picture: where its cosine is positive the picture shows rather the front than the back, and above 1/2 surely a
@@ -68,18 +68,18 @@ def truth(count: int, seed: int) -> tuple[Tensor, Tensor]:
 def spoiled(rgb: Tensor, rng: torch.Generator) -> Tensor:
     """Pictures blurred, shifted, recolored and noisy, each batch to a degree of its own: distilled scenes are so."""
 
-    def dice(*shape: int) -> Tensor:
+    def uniform(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=rng)
 
-    size = int(64 * (0.35 + 0.65 * float(dice(1))))
+    size = int(64 * (0.35 + 0.65 * float(uniform(1))))
     rgb = F.interpolate(F.interpolate(rgb, (size, size), mode="bilinear", antialias=True), (64, 64), mode="bicubic")
-    rgb = torch.roll(rgb, [int(9 * part) - 4 for part in dice(2)], (2, 3))
-    gain, offset = 0.7 + 0.6 * dice(len(rgb), 3, 1, 1), 0.2 * dice(len(rgb), 3, 1, 1) - 0.1
-    return (rgb * gain + offset + 0.06 * float(dice(1)) * torch.randn(rgb.shape, generator=rng)).clamp(0, 1)
+    rgb = torch.roll(rgb, [int(9 * part) - 4 for part in uniform(2)], (2, 3))
+    gain, offset = 0.7 + 0.6 * uniform(len(rgb), 3, 1, 1), 0.2 * uniform(len(rgb), 3, 1, 1) - 0.1
+    return (rgb * gain + offset + 0.06 * float(uniform(1)) * torch.randn(rgb.shape, generator=rng)).clamp(0, 1)
 
 
 class Reader(nn.Module):
-    """The mean (cos, sin) of a picture's azimuth: as long as it is sure."""
+    """The mean (cos, sin) of a picture's azimuth, given the picture; its length is 1 where the azimuth is certain."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ def trained(count: int) -> Reader:
 
 
 def reader_of(path: Path, count: int) -> Reader:
-    """The reader in a file, or a new one, kept there."""
+    """The reader in a file, or a new one, stored there."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         weights = trained(count).state_dict()

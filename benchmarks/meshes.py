@@ -82,10 +82,10 @@ def measure(folder: Path, validator: Path, **settings: int) -> tuple[dict[str, A
         timed(write_glb, seconds)(mesh, glb)
         write_ply(mesh, ply)
         sizes = {"glb_bytes": glb.stat().st_size, "ply_bytes": ply.stat().st_size}
-        told = issues(glb.absolute(), validator)
+        counted = issues(glb.absolute(), validator)
     psnr = timed(mesh_metrics, seconds)(recipe, scene, mesh)
     rendered, drawn = compare(recipe, scene, mesh)
-    row = {"run": folder.name, **psnr, "vertices": len(mesh.vertices), **sizes, **told, "seconds": seconds}
+    row = {"run": folder.name, **psnr, "vertices": len(mesh.vertices), **sizes, **counted, "seconds": seconds}
     return row, torch.cat([rendered[[0, 2]], drawn[[0, 2]]])
 
 

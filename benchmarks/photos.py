@@ -47,6 +47,14 @@ AZIMUTH_DEG, ELEVATION_DEG = 25.0, 15.0  # of the pictures: from before, a littl
 AROUND_DEG = tuple(45.0 * turn for turn in range(8))  # of the judged views, from the picture's own on
 SIZE, SHOWN = 64, (0, 2, 4, 6)
 SCALE, STEPS = 2.0, 30  # of DDIM
+PRIOR = "toybox-pose"
+
+
+def generate(picture: Path, method: str, seed: int) -> list[str]:
+    """The words of the command."""
+    camera = {"azimuth-deg": AZIMUTH_DEG, "elevation-deg": ELEVATION_DEG}
+    flags = [word for name, value in camera.items() for word in (f"--prompt.picture.{name}", str(value))]
+    return ["generate", "--image", str(picture), "--method", method, "--seed", str(seed), "--prior", PRIOR, *flags]
 
 
 def unseen(count: int) -> list[tuple[str, Toy]]:
@@ -166,11 +174,7 @@ def main() -> None:
         (method, prompt, seed): flags.root / f"{method}-{prompt.replace(' ', '-')}-{seed}"
         for seed, method, prompt in product(flags.seeds, flags.methods, files)
     }
-    same = ["--prior", "toybox-pose", "--azimuth-deg", str(AZIMUTH_DEG), "--elevation-deg", str(ELEVATION_DEG)]
-    words = {
-        folder: ["generate", "--image", str(files[prompt]), "--method", method, "--seed", str(seed), *same]
-        for (method, prompt, seed), folder in folders.items()
-    }
+    words = {folder: generate(files[prompt], method, seed) for (method, prompt, seed), folder in folders.items()}
     complete(words, flags.processes)
     views = {task: distilled(folder) for task, folder in folders.items()}
     for method in flags.methods:

@@ -66,16 +66,16 @@ def rings(
     prior: ToyboxPrior, described: list[captions.Description], texts: list[str], scale: float, steps: int
 ) -> tuple[Tensor, list[captions.Description], list[str]]:
     """For each caption without view words one ring of views, with the description and the view words of every view."""
-    rng, dice = np.random.default_rng(SEED), torch.Generator().manual_seed(SEED)
+    rng, noise = np.random.default_rng(SEED), torch.Generator().manual_seed(SEED)
     pictures, words, each = [], [], prior.views
     for first in range(0, len(texts), BATCH // each):
         part = tuple(text for text in texts[first : first + BATCH // each] for _ in range(each))
         cameras = dataset.random_cameras(rng, len(part), SIZE, ring=each)
-        x_T = torch.randn(len(part), 3, SIZE, SIZE, generator=dice)
+        x_T = torch.randn(len(part), 3, SIZE, SIZE, generator=noise)
         x = ddim.sample(prior, x_T, prior.conditions(Prompt(part), cameras, len(part)), scale=scale, steps=steps)
         pictures.append(prior.decode(x))
-        looks = zip(cameras.azimuth.tolist(), cameras.elevation.tolist(), strict=True)
-        words += [captions.view_words(*look) for look in looks]
+        angles = zip(cameras.azimuth.tolist(), cameras.elevation.tolist(), strict=True)
+        words += [captions.view_words(*pair) for pair in angles]
     return torch.cat(pictures).clamp(0, 1), [one for one in described for _ in range(each)], words
 
 

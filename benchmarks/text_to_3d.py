@@ -4,7 +4,7 @@
 
 Every run is the command a user would type, in a folder of its own (`benchmarks/runs.py`). Writes one table, one JSON
 file with every row, and one contact sheet (front, side, back of each caption); of several seeds also how far apart the
-judge finds them; with --add the runs that the JSON file tells of already are kept beside the new ones.
+judge finds them; with --add the other runs in the JSON file remain in it beside the new ones.
 """
 
 from __future__ import annotations
@@ -116,12 +116,12 @@ def main() -> None:
         for seed, method, prompt in product(flags.seeds, flags.methods, prompts)
     }
     threads = complete(runs, flags.processes)
-    kept = earlier(flags.out, flags.methods, flags.seeds) if flags.add else {}
+    before = earlier(flags.out, flags.methods, flags.seeds) if flags.add else {}
     made = {
         method: [metrics(folder_of(flags.root, method, p, s)) for s, p in product(flags.seeds, prompts)]
         for method in flags.methods
     }
-    rows = {method: kept.get(method, []) + made.get(method, []) for method in dict.fromkeys([*made, *kept])}
+    rows = {method: before.get(method, []) + made.get(method, []) for method in dict.fromkeys([*made, *before])}
     table, diverse = [summary(method, found) for method, found in rows.items()], {}
     if len(flags.seeds) > 1:
         judge = Judge.load()

@@ -74,14 +74,19 @@ def _from_file(path: Path) -> Any:
     sys.modules[name] = module  # dataclasses look their module up while it is executed
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the file raises
+    except (Exception, SystemExit) as error:  # whatever the file raises
         del sys.modules[name]
-        raise ValueError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{path} cannot be loaded: {_described(error)}") from error
     return module
 
 
 def _from_module(name: str) -> Any:
     try:
         return importlib.import_module(name)
-    except Exception as error:  # whatever the module raises
-        raise ValueError(f"module {name} cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever the module raises
+        raise ValueError(f"module {name} cannot be imported: {_described(error)}") from error
+
+
+def _described(error: BaseException) -> str:
+    """The kind of an error, and its message where it has one."""
+    return f"{type(error).__name__}: {error}".removesuffix(": ")

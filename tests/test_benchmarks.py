@@ -9,9 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
+from benchmarks import photos
 from benchmarks.runs import complete, metrics
 from benchmarks.text_to_3d import earlier
+from scoredistill.cli.main import parsed
+from scoredistill.export.images import write_png
 from scoredistill.recipes.fast import fast
 from scoredistill.runs.folder import RunFolder
 
@@ -45,6 +49,13 @@ def test_a_command_that_begins_nothing_is_told_by_its_own_words(
     complete({tmp_path / "run": ["generate"]}, 1)
     assert "exit 1 no such prior" in capsys.readouterr().out
     assert asked == ["generate"]
+
+
+def test_the_commands_of_photos_exist(tmp_path: Path) -> None:
+    picture = tmp_path / "a red car.png"
+    write_png(torch.ones(4, 8, 8), picture)
+    command, _ = parsed(photos.generate(picture, "sdi", 3))
+    assert command.prompt_.picture.azimuth_deg == photos.AZIMUTH_DEG
 
 
 def test_rows_of_other_methods_and_seeds_are_kept(tmp_path: Path) -> None:

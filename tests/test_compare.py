@@ -27,6 +27,7 @@ from scoredistill.compare.gather import Gathered
 from scoredistill.compare.page import render
 from scoredistill.compare.variants import settings_table, variants
 from scoredistill.evaluate.intervals import Estimate, over_seeds, paired, pooled
+from scoredistill.export.curves import COLORS, overlaid, series
 from scoredistill.recipes.build import build
 from scoredistill.recipes.recipe import changed
 from scoredistill.runs.folder import RunFolder
@@ -159,9 +160,26 @@ def test_variants_are_named_by_what_distinguishes_them(found: Gathered) -> None:
     assert "training.save_every" in rows and "training.batch" not in rows
 
 
+def test_priors_of_one_file_name_are_different_variants(found: Gathered) -> None:
+    sds = [run for run in found.runs if run.row["method"] == "sds"]
+    pair = [
+        replace(run, recipe=changed(run.recipe, "prior.name", f"/{place}/weights.safetensors"))
+        for run, place in zip(sds, "ab", strict=True)
+    ]
+    groups = variants(pair)
+    assert [variant.name for variant in groups] == ["sds, variant 1", "sds, variant 2"]
+    (row,) = (row for row in settings_table(groups) if row["setting"] == "prior.name")
+    assert (row["sds, variant 1"], row["sds, variant 2"]) == ("/a/weights.safetensors", "/b/weights.safetensors")
+
+
 def test_runs_of_the_same_prompt_and_seed_count_once(found: Gathered) -> None:
     [_, sds] = variants([*found.runs, found.runs[-1]])
     assert len(sds.runs) == 3 and len(sds.values("similarity")) == 2
+
+
+def test_every_curve_is_drawn_though_colors_repeat() -> None:
+    curves = [(series(place), [(0.0, float(place)), (1.0, float(place))]) for place in range(2 * COLORS + 1)]
+    assert overlaid(curves).count("<polyline") == len(curves)
 
 
 # ---- the table ----

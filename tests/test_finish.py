@@ -13,10 +13,12 @@ from test_volume import Slab, random_rays
 from tiny import FLAGS, OUTPUT, PROMPT
 
 from scoredistill.cli import main
+from scoredistill.cli.forecast import calibrate
 from scoredistill.contracts import HasDraft
 from scoredistill.kernels.lattice import reference, render_lattice
 from scoredistill.kernels.types import Lattice
 from scoredistill.randomness import stream
+from scoredistill.recipes.build import build
 from scoredistill.recipes.fast import fast
 from scoredistill.recipes.paper import paper
 from scoredistill.recipes.recipe import changed
@@ -59,6 +61,12 @@ def test_a_dry_run_counts_the_rows_of_all_images_and_steps(prior: str, capsys: p
     assert main(["image", PROMPT, "--prior", prior, *flags]) == 0
     out = capsys.readouterr().out
     assert "denoiser: 5 calls, 30 rows" in out and "; preview and page follow" in out
+
+
+def test_the_time_of_a_run_of_one_step_is_measured_too(prior: str) -> None:
+    recipe = fast(PROMPT, method="sds", scene="image", prior=prior, device="cpu")
+    found = calibrate(build(changed(changed(recipe, "training.steps", 1), "scene.count", 1)))
+    assert found.row > 0
 
 
 def test_previews_come_during_the_run_and_change_nothing(

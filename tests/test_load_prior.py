@@ -164,6 +164,13 @@ def test_samples_of_ones_own_prior_that_are_not_finite(tmp_path: Path) -> None:
         samples(PriorConfig(f"{mine}:Broken"), Prompt("a red car"), 4, scale=2.0, steps=1, seed=0)
 
 
+def test_a_script_that_exits_ends_nothing_else(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import sys\nsys.exit()\n")
+    with pytest.raises(ValueError, match=f"{script} cannot be loaded: SystemExit$"):
+        load_prior(f"{script}:Mine")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -237,13 +237,19 @@ def test_commands_with_results_need_no_output(
         assert result.exists()
 
 
-@pytest.mark.parametrize("kind", ["full", "unread", "closed", "missing"])
+SWEEP = ["sweep", "--out", "x", "--set", "prompt=a red car", "scene=image", "steps=1", "--dry-run"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "command"),
+    [("full", ["priors"]), ("full", SWEEP), *((kind, ["priors"]) for kind in ("unread", "closed", "missing"))],
+)
 def test_commands_that_only_print_fail_on_a_full_disk(
-    monkeypatch: pytest.MonkeyPatch, kind: str, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, kind: str, command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patch:
         break_output(patch, kind)
-        found = main(["priors"]), capsys.readouterr().err
+        found = main(command), capsys.readouterr().err
     expected = (1, "scoredistill: error: cannot print the result (No space left on device)\n")
     assert found == (expected if kind == "full" else (0, ""))
 

@@ -203,6 +203,12 @@ def test_only_studies_in_3d_reuse_runs(tmp_path: Path, capsys: pytest.CaptureFix
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("flag", [["--preset", "fast"], ["--processes", "2"], ["--dry-run"]])
+def test_studies_in_2d_refuse_what_they_would_ignore(flag: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "sdi_scales", *flag]) == 2
+    assert "is for studies in 3D, and sdi_scales is in 2D" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("flags", [["--prior", "nowhere/nothing.safetensors"], ["--preset", "stduy"]])
 def test_a_study_that_cannot_be_run_leaves_no_folder(tmp_path: Path, flags: list[str]) -> None:
     assert main(["study", "sdi_against_sds", *flags, "--out", str(tmp_path / "new")]) == 2

@@ -76,7 +76,7 @@ def test_every_study_writes_its_page_from_the_command_line(prior: str, tmp_path:
     assert (result["study"], result["holds"] in (True, False, None)) == (name, True)
     assert result["rows"]
     assert {"captions", "seeds", "steps", "seed", "prior", "precision"} <= result["settings"].keys()
-    assert f"scoredistill study {name} --captions 1 --seeds 1 --steps 2 --seed 0" in result["command"]
+    assert f"scoredistill study {name} --captions 1 --seeds 1 --steps 2 --seed 0 --device cpu" in result["command"]
     page = Tags((tmp_path / "index.html").read_text("utf-8"))
     assert result["because"] in page.text
     assert STUDIES[name].claim in page.text

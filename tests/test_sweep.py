@@ -249,7 +249,9 @@ def test_a_dry_run_writes_nothing(prior: str, tmp_path: Path, capsys: pytest.Cap
         (["sweep", "--out", "x", "--prompts", "toybox2"], "nearest known: toybox"),
         (["sweep", "--out", "x", "--prompts", "toybox20", "--set", "scene.samples"], "'scene.samples' is no setting"),
         (["sweep", "--out", "x", "--prompts", "toybox20", "--set", "seed=1", "--seeds", "2"], "seed is given twice"),
+        (["sweep", "--out", "x", "--set", "prompt=a red car", "training.steps.x=5"], "steps is a single value and has"),
         (["sweep", "--out", "x", "--prompts", "toybox20", "--devices", "gpu"], "unknown device 'gpu'"),
+        (["sweep", "--out", "x", "--devices", "cuda:0", "cuda:1"], "2 devices need --processes 2 or more"),
         (["sweep", "--out", "x", "--prompts", "toybox20", "--devices", "cuda:99"], "no CUDA device 99 here"),
     ],
 )

@@ -81,6 +81,11 @@ def test_flags_replace_settings_of_the_file() -> None:
     assert len(trials(combined(plan, {"prompt": ["a cat"]}), ROOT)) == 3
 
 
+def test_a_flag_replaces_a_setting_of_the_file_under_its_other_name() -> None:
+    plan = combined(read_plan("grid: {prompt: a cat, steps: [1, 2]}", "plan.yaml"), {"training.steps": [3]})
+    assert [trial.recipe.training.steps for trial in trials(plan, ROOT)] == [3]
+
+
 @pytest.mark.parametrize(
     ("text", "field", "values"),
     [
@@ -123,6 +128,9 @@ BAD = {
     "grid: {prompt: [3]}": "prompt must be str",
     "grid: {prompt: a cat}\nlist: [{prompt: a dog}]": "in the grid and in the list",
     "grid: {prompt: a cat}\nbase: {prompt: a dog}": "in the grid and in the base",
+    "grid: {prompt: a cat, steps: [1, 2], training.steps: 3}": "steps and training.steps are the same setting",
+    "grid: {prompt: a cat, seed: 0..1}\nbase: {training.seed: 3}": "training.seed and seed are the same setting",
+    "grid: {prompt: a cat}\nlist: [{device: cpu, prior.device: cuda}]": "device and prior.device are the same",
     "grid: {prompt: a cat}\nprompts: toybox20": "exclude each other",
     "grid: {prompt: a cat}\npreset: fastest": "unknown preset 'fastest'; nearest known: fast",
     "grid: {prompt: a cat, picture: nowhere.png}": "there is no file .*nowhere.png",

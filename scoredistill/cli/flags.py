@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import DisallowNone
 
-from scoredistill.cli.words import flag_value
+from scoredistill.cli.words import flag_value, given_flags
 from scoredistill.config import named, shown
 from scoredistill.priors.load import full_prior_name
 from scoredistill.recipes.kinds import name_of
@@ -22,6 +22,8 @@ from scoredistill.recipes.presets import PRESETS, SHORT
 from scoredistill.recipes.recipe import Recipe, changed, different
 
 CHOICES = {"method": "sdi", "scene": "nerf", "prior": "auto", "preset": "fast", "device": "auto", "image": ""}
+SAME = {"seed": "training.seed", "prior": "prior.name", "device": "prior.device", "image": "prompt.picture.file"}
+"""Flags by which the preset is chosen, and the dotted forms of the same settings."""
 SIMILAR = ("Perhaps you meant", "Arguments similar to")  # how tyro introduces the flags that were meant
 REWORDED = (
     (r"^(?:(?:Value|Parsing) error )?(?:-+ )?", ""),
@@ -41,6 +43,7 @@ SECTIONS = [section.name for section in fields(Recipe)]
 
 def initial_recipe(arguments: Sequence[str], fixed_scene: str, read: Any) -> Recipe:
     """The recipe that flags then modify: that of --config, or of the preset for the chosen method, scene and prior."""
+    _check_same(arguments)
     given = {name: flag_value(arguments, f"--{name}") for name in (*CHOICES, "seed", "config")}
     if fixed_scene and given["scene"] not in (None, fixed_scene):
         raise ValueError(f"this command makes the scene {fixed_scene!r} only: leave out --scene, or use generate")
@@ -83,8 +86,10 @@ def recipe_of(command: Any, initial: Recipe) -> Recipe:
         if value_of(recipe) not in (value_of(initial), value):
             raise ValueError(f"--{name} and --{path} are the same setting: give one of them")
         recipe = changed(recipe, path, value)
-    if command.prompt:
-        recipe = changed(recipe, "prompt.text", command.prompt)
+    if prompt := getattr(command, "prompt", ""):
+        if recipe.prompt.text not in (initial.prompt.text, prompt):
+            raise ValueError("the prompt and --prompt.text are the same setting: give one of them")
+        recipe = changed(recipe, "prompt.text", prompt)
     picture = recipe.prompt.picture.file
     if not picture and (idle := different(recipe.prompt.picture, initial.prompt.picture, "prompt.picture")):
         raise ValueError(f"--{idle[0].replace('_', '-')} has no effect without a picture: give one with --image")
@@ -123,6 +128,14 @@ def one_line(box: str, prog: str) -> str:
     if meant:
         words += f"; did you mean {' or '.join(dict.fromkeys(meant))}?"
     return f"{words}; see: {prog} --help"
+
+
+def _check_same(arguments: Sequence[str]) -> None:
+    """ValueError for a flag beside its dotted form, of which only one could count."""
+    given = {name.removeprefix("--").replace("-", "_") for name, _ in given_flags(arguments)}
+    for name, path in SAME.items():
+        if {name, path} <= given:
+            raise ValueError(f"--{name} and --{path} are the same setting: give one of them")
 
 
 def _from_config(recipe: Recipe, given: dict[str, str | None], fixed_scene: str) -> Recipe:

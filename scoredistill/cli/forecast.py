@@ -79,14 +79,14 @@ def forecast(parts: Parts) -> str:
 
 
 def calibrate(parts: Parts) -> Calibration:
-    """Take a first step and `MEASURED` more of the run itself; the scene of `parts` is used up by that."""
-    prior = Metered(parts.prior)
+    """Take a first step and `MEASURED` more, even of a shorter run; the scene of `parts` is used up by that."""
+    prior, taken = Metered(parts.prior), 1 + MEASURED
+    recipe = changed(parts.recipe, "training.steps", max(parts.recipe.training.steps, taken))
     begin = 0.0
-    for index, _ in zip(range(1 + MEASURED), replace(parts, prior=prior).optimize(), strict=False):
+    for index, _ in zip(range(taken), replace(parts, recipe=recipe, prior=prior).optimize(), strict=False):
         if index == 0:
             prior.rows, prior.seconds, begin = 0, 0.0, _now()
-    taken = max(min(MEASURED, parts.recipe.training.steps - 1), 1)
-    beside = max(_now() - begin - prior.seconds, 0.0) / taken
+    beside = max(_now() - begin - prior.seconds, 0.0) / MEASURED
     return Calibration(prior.seconds / max(prior.rows, 1), beside, peak_memory())
 
 

@@ -74,7 +74,6 @@ class Resume(Config):
     """Continue a run exactly where it stopped; `--steps N` extends or shortens it."""
 
     folder: Positional[Path]  # folder of the run
-    prompt: str = ""  # has no effect: the prompt of a run cannot be changed
     steps: Count | None = None  # total number of optimization steps (--training.steps)
     log: tuple[Tracker, ...] | None = None  # experiment trackers to log to, too (--output.log)
     accept_changes: bool = False  # continue even if config.yaml, the prior, the picture or the kernels have changed

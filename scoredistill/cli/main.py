@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from scoredistill import __version__
 from scoredistill.cli.commands import COMMANDS, PRINTED, command_named
@@ -29,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with catchable_interrupt(), harmless_output() as output:
         _log_to_stderr()
         try:
-            command = parsed(sys.argv[1:] if arguments is None else arguments)
-            command()
+            command, run = parsed(sys.argv[1:] if arguments is None else arguments)
+            run()
             output.flush()
             _check_printed(command, output.lost)
         except (Exception, KeyboardInterrupt) as error:
@@ -51,10 +52,10 @@ def _log_to_stderr() -> None:
     logging.getLogger("scoredistill").setLevel(logging.INFO)
 
 
-def parsed(arguments: Sequence[str]) -> Callable[[], None]:
-    """The command of the arguments, ready to run; ValueError in one line for what cannot be read."""
+def parsed(arguments: Sequence[str]) -> tuple[Any, Callable[[], None]]:
+    """The command of the arguments (None without one), and what runs it; ValueError in one line for unreadable ones."""
     if not arguments or arguments[0].startswith("-"):
-        return _overview(arguments)
+        return None, _overview(arguments)
     kind, rest = command_named(arguments[0]), arguments[1:]
     prog = f"{PROG} {arguments[0]}"
     check_words(rest, prog)
@@ -63,13 +64,14 @@ def parsed(arguments: Sequence[str]) -> Callable[[], None]:
     elif issubclass(kind, Resume):
         initial = RunFolder.open(Path(_first_path(rest))).recipe if _first_path(rest) else None
     else:
-        return parse(kind, rest, prog, kind.__doc__ or "")
+        command = parse(kind, rest, prog, kind.__doc__ or "")
+        return command, command
     if initial is None:
         parse(kind, rest, prog, kind.__doc__ or "")
         raise ValueError(f"the folder of the run comes first, as in: {prog} FOLDER --steps 400")
     command = parse(with_dotted_flags(kind, initial), rest, prog, kind.__doc__ or "")
     recipe = recipe_of(command, initial)
-    return lambda: command.run(recipe)
+    return command, lambda: command.run(recipe)
 
 
 def verdict(error: BaseException) -> tuple[str, int]:
@@ -89,10 +91,14 @@ def verdict(error: BaseException) -> tuple[str, int]:
     return unexpected(error), 1
 
 
-def _check_printed(command: Callable[[], None], lost: Exception | None) -> None:
+def _check_printed(command: Any, lost: Exception | None) -> None:
     """OSError if a command whose only result is what it prints could not print it, unless its reader has left."""
     only = isinstance(command, PRINTED) and not getattr(command, "out", None)
-    if only and isinstance(lost, OSError) and not isinstance(lost, BrokenPipeError):
+    if (
+        (only or getattr(command, "dry_run", False))
+        and isinstance(lost, OSError)
+        and not isinstance(lost, BrokenPipeError)
+    ):
         raise OSError(lost.errno, f"cannot print the result ({lost.strerror})")
 
 

@@ -20,7 +20,7 @@ from scoredistill.runs.evaluation.measures import Measuring
 from scoredistill.runs.evaluation.sets import Evaluated, of_sets
 from scoredistill.runs.finish import open_3d_scene, open_scene
 from scoredistill.runs.folder import check_distinct
-from scoredistill.runs.formats import check_output, file_name, format_of, write
+from scoredistill.runs.formats import UNUSED, check_output, file_name, format_of, write
 from scoredistill.runs.renders import ELEVATION_DEG, render_views, turntable
 from scoredistill.runs.table import check_table, evaluated, write_table
 
@@ -50,7 +50,9 @@ class Render(Config):
     out: Path | None = None  # .mp4 file, or .png with azimuths; by default turntable.mp4 or views.png in the folder
 
     def check(self) -> None:
-        """ValueError for more views than fit in a picture."""
+        """ValueError for more views than fit in a picture, and for frames of a video that is not written."""
+        if self.azimuths_deg and self.frames != Render.frames:
+            raise ValueError("frames has no effect on a picture of views: leave it out, or leave out azimuths_deg")
         if len(self.azimuths_deg) > VIEWS:
             raise ValueError(f"azimuths_deg must be at most {VIEWS} angles, got {len(self.azimuths_deg)}")
 
@@ -85,6 +87,9 @@ class Export(Config):
 
     def __call__(self) -> None:
         kind = format_of(self.out, self.format)
+        for name in UNUSED.get(kind, ()):
+            if getattr(self, name) != getattr(Export, name):
+                raise ValueError(f"{name} has no effect on {kind}: leave it out")
         path = self.out or self.folder / file_name(kind)
         if self.out:
             check_replaceable(path)

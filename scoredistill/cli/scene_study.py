@@ -100,9 +100,12 @@ def conduct_scenes(study: SceneStudy, order: Order, progress: Callable[[str], ob
         progress(f"{reuse(planned, folder, order.reuse)} of {len(planned)} runs reused")
     with Signals() as signals:
         signals.notice = "stopping the runs after their steps; once more ends them at once"
-        with SweepProgress() as show:
-            engine = LocalEngine(order.processes)
-            tally = conduct(plan, folder / SWEEP, engine, retries=0, report=show, stop=signals.stop_requested)
+        try:
+            with SweepProgress() as show:
+                engine = LocalEngine(order.processes)
+                tally = conduct(plan, folder / SWEEP, engine, retries=0, report=show, stop=signals.stop_requested)
+        except KeyboardInterrupt:
+            raise StoppedError(f"stopped at once; go on with: {again}", signals.code) from None
         if signals.stop_requested():
             raise StoppedError(f"stopped, {summary(tally)}; go on with: {again}", signals.code)
     folders = [trial.path for trial in planned]
@@ -123,5 +126,6 @@ def command(study: SceneStudy, order: Order, runs: Runs, folder: Path) -> str:
     """The command line that repeats the study."""
     size = {"captions": len(runs.captions), "seeds": runs.seeds, "steps": order.steps, "seed": order.seed}
     flags = [word for name, value in size.items() if value is not None for word in (f"--{name}", str(value))]
+    flags += ["--device", order.device] if order.device != Order.device else []
     flags += ["--prior", order.prior or study.prior, "--preset", order.preset, "--processes", str(order.processes)]
     return command_line("study", study.name, *flags, *(["--out", str(folder)] if order.out else []))

@@ -13,6 +13,9 @@ from scoredistill.export.findings import VERDICTS
 from scoredistill.studies import SCENE_STUDIES, STUDIES
 from scoredistill.studies.conduct import Order, conduct, listing
 
+IN_3D = ("preset", "processes", "reuse", "dry_run")
+"""The settings of studies in 3D only."""
+
 
 @dataclass(frozen=True)
 class Study(Order):
@@ -25,8 +28,9 @@ class Study(Order):
             print(listing())
             return
         named("study", self.name, {**STUDIES, **SCENE_STUDIES})
-        if self.name in STUDIES and (only := [name for name in ("dry_run", "reuse") if getattr(self, name)]):
-            raise ValueError(f"{only[0]} is for studies in 3D, and {self.name} is in 2D: leave it out")
+        given = [name for name in IN_3D if getattr(self, name) != getattr(Study, name)]
+        if self.name in STUDIES and given:
+            raise ValueError(f"{given[0]} is for studies in 3D, and {self.name} is in 2D: leave it out")
         if self.dry_run:
             print(forecast(SCENE_STUDIES[self.name], self))
             return

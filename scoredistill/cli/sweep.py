@@ -59,9 +59,13 @@ class Sweep(Config):
     dry_run: bool = False  # only print the number of runs, denoiser calls, hours and gigabytes
 
     def check(self) -> None:
-        """ValueError for a device that no machine has, or a setting of the other engine."""
+        """ValueError for a device that no machine has or no trial would use, or a setting of the other engine."""
         for device in self.devices:
             cuda_index(device)
+        if (count := len(self.devices)) > self.processes and self.engine == "local":
+            raise ValueError(
+                f"{count} devices need --processes {count} or more: with {self.processes} some are never used"
+            )
         for name, engine in OF_ENGINE.items():
             if engine != self.engine and getattr(self, name) != getattr(Sweep, name):
                 raise ValueError(f"--{name} is a setting of --engine {engine}: leave it out, or choose that engine")

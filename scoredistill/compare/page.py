@@ -166,15 +166,18 @@ def _curves(found: Sequence[Variant]) -> str:
 
 
 def _curve(name: str, found: Sequence[Variant]) -> str:
-    points = {
-        series(place): [
-            (float(record["step"]), float(record[name]))
-            for run in variant.runs
-            for record in run.log
-            if is_number(record.get(name))
-        ]
+    points = [
+        (
+            series(place),
+            [
+                (float(record["step"]), float(record[name]))
+                for run in variant.runs
+                for record in run.log
+                if is_number(record.get(name))
+            ],
+        )
         for place, variant in enumerate(found)
-    }
+    ]
     drawing = overlaid(points)
     return f"<figure><figcaption>{escape(_spaced(name))}</figcaption>{drawing}</figure>" if drawing else ""
 

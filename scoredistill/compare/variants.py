@@ -102,16 +102,21 @@ def _method(run: Run) -> str:
 
 
 def _named(method: str, groups: list[list[Run]]) -> list[tuple[str, list[Run]]]:
-    """The variants of one method with their names; numbered where more settings than `NAMED` would be needed."""
+    """The variants of one method with their names.
+
+    They are numbered where more settings than `NAMED` would be needed, or where values look equal as they are written.
+    """
     effective = [_effective(group[0]) for group in groups]
     names = _distinguishing(effective)
-    found = []
-    for number, (group, each) in enumerate(zip(groups, effective, strict=True), 1):
-        about = [f"{name.removesuffix('.name')} {_shown(name, each[name])}" for name in names if name in each]
-        if len(names) > NAMED:
-            about = [f"variant {number}"]
-        found.append((", ".join([method, *about]), group))
-    return found
+    described = [
+        ", ".join(
+            [method, *(f"{name.removesuffix('.name')} {_shown(name, each[name])}" for name in names if name in each)]
+        )
+        for each in effective
+    ]
+    if len(names) > NAMED or len(set(described)) < len(groups):
+        described = [f"{method}, variant {number}" for number in range(1, len(groups) + 1)]
+    return list(zip(described, groups, strict=True))
 
 
 def _distinguishing(found: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -133,7 +138,7 @@ def _number_of_values(found: Sequence[Mapping[str, Any]], names: Sequence[str]) 
 
 def _listed(name: str, runs: Sequence[Mapping[str, Any]]) -> str:
     """The values of a setting in some runs, each once."""
-    values = list(dict.fromkeys(_shown(name, run[name]) for run in runs if name in run))
+    values = list(dict.fromkeys(format_value(run[name]) for run in runs if name in run))
     return ", ".join(values[:LISTED]) + (", ..." if len(values) > LISTED else "")
 
 

@@ -6,7 +6,7 @@ Values in data units; positions in the SVG's user units, y down.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
 
 WIDTH, HEIGHT = 360, 150
@@ -20,7 +20,7 @@ Points = list[tuple[float, float]]
 
 def curve(steps: Sequence[float], values: Sequence[float]) -> str:
     """One curve as an `<svg>`; see `overlaid`."""
-    return overlaid({"": list(zip(steps, values, strict=True))})
+    return overlaid([("", list(zip(steps, values, strict=True)))])
 
 
 def series(place: int) -> str:
@@ -28,14 +28,15 @@ def series(place: int) -> str:
     return f"series-{place % COLORS}" + (" dashed" if place >= COLORS else "")
 
 
-def overlaid(curves: Mapping[str, Points]) -> str:
-    """Curves by CSS class as an `<svg>`: the mean of each bin of steps as a line, smallest to largest value as a band.
+def overlaid(curves: Sequence[tuple[str, Points]]) -> str:
+    """Curves, each with its CSS class, as an `<svg>`.
 
+    Of each curve the mean of each bin of steps is drawn as a line, the range from smallest to largest value as a band.
     Values that are not finite are omitted; the result is empty if there are no others. Positive values over more than
     three decades get a logarithmic axis.
     """
-    finite = {style: [(x, y) for x, y in points if math.isfinite(y)] for style, points in curves.items()}
-    points = [point for each in finite.values() for point in each]
+    finite = [(style, [(x, y) for x, y in points if math.isfinite(y)]) for style, points in curves]
+    points = [point for _, each in finite for point in each]
     if not points:
         return ""
     first, last = min(x for x, _ in points), max(x for x, _ in points)
@@ -44,7 +45,7 @@ def overlaid(curves: Mapping[str, Points]) -> str:
     height = math.log10 if logarithmic else float
     x_of, y_of = scale(first, last, LEFT, RIGHT), scale(height(low), height(high), BOTTOM, TOP)
     frame = axes((first, last), (low, high), "step, log scale" if logarithmic else "step")
-    lines = "".join(_lines([(x_of(x), y_of(height(y))) for x, y in each], style) for style, each in finite.items())
+    lines = "".join(_lines([(x_of(x), y_of(height(y))) for x, y in each], style) for style, each in finite)
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{frame}{lines}</svg>'
 
 

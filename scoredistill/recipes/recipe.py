@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Annotated, Any, Literal
 
 from scoredistill.config import (
@@ -169,6 +169,8 @@ def changed(config: Any, path: str, value: Any) -> Any:
     known = hints(type(config))
     if name not in known:
         raise ValueError(f"{type(config).__name__} has no setting {name!r}; {nearest(name, known)}")
+    if rest and not is_dataclass(getattr(config, name)):
+        raise ValueError(f"{name} is a single value and has no setting {rest!r}")
     new = changed(getattr(config, name), rest, value) if rest else checked(name, known[name], value)
     return replace(config, **{name: new})
 

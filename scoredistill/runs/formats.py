@@ -19,6 +19,8 @@ from scoredistill.runs.evaluation.mesh_metrics import in_words, mesh_metrics
 
 MESHES: dict[str, Callable[[Mesh, Path], None]] = {"glb": write_glb, "obj": write_obj, "ply": write_ply}
 SPLATS = {"splat-ply": write_splat_ply, "splat-glb": write_splat_glb}
+UNUSED = {"ply": ("texture",), **dict.fromkeys(SPLATS, ("resolution", "threshold", "faces", "texture"))}
+"""The settings of a mesh that a format does not have."""
 
 
 def file_name(kind: str) -> str:

@@ -36,9 +36,9 @@ class Order(Config):
     captions: Captions | None = None  # number of captions, one toy each; by default the study's own
     seeds: Iterations | None = None  # seeds per caption
     steps: StudySteps | None = None  # optimization steps; in 3D by default those of the preset
-    prior: str = ""  # toybox, toybox-sd, toybox-mv (3D), or path of such weights; by default the study's own
+    prior: str = ""  # toybox or toybox-sd, in 3D any prior of `generate`; by default the study's own
     seed: Seed = 0  # seed of all random numbers
-    device: str = "auto"  # cpu, cuda or auto
+    device: str = "auto"  # cpu, cuda, cuda:N, or auto
     out: Path | None = None  # output folder; by default runs/study-NAME-SEED
     preset: str = "study"  # preset of 3D runs: study, fast, paper or low-vram
     processes: Annotated[int, Range(1, 1024)] = 1  # number of 3D runs at a time; they share the cores
@@ -88,6 +88,7 @@ def command(study: Study, bench: Bench, order: Order) -> str:
     """The command line that repeats the study."""
     size = {"captions": len(bench.captions), "seeds": bench.seeds, "steps": bench.steps, "seed": bench.seed}
     flags = [word for name, value in size.items() for word in (f"--{name}", str(value))]
+    flags += ["--device", order.device] if order.device != Order.device else []
     return command_line("study", study.name, *flags, "--prior", order.prior)
 
 

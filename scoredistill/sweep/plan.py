@@ -10,7 +10,7 @@ list: [{method.scale: 7.5}, {method.scale: 30, training.steps: 400}]
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
@@ -29,6 +29,15 @@ from scoredistill.sweep.values import MOST, frozen, spread
 
 CHOSEN = ("prompt", "preset", *CHOICES)
 """Settings that choose all others; the rest are fields of the recipe."""
+DOTTED = {
+    "prompt": "prompt.text",
+    "prior": "prior.name",
+    "picture": "prompt.picture.file",
+    "device": "prior.device",
+    "seed": "training.seed",
+    **SHORT,
+}
+"""The fields of the recipe that settings with short names set."""
 LARGEST_PICTURE = 1 << 30  # bytes of a picture that is copied into its run folder
 IN_EVERY_NAME = ("prompt", "method", "seed")
 
@@ -59,6 +68,8 @@ class SweepConfig(Config):
                 raise ValueError(f"{name} is in the grid and in the {part}: leave it in one of them")
         if self.prompts and any("prompt" in part for part in (self.base, self.grid, *self.list)):
             raise ValueError("prompts and prompt exclude each other: leave one of them out")
+        for entry in self.list or ({},):
+            _check_once([*(["prompt"] if self.prompts else []), *self.base, *self.grid, *entry])
 
 
 def read_plan(text: str, where: str) -> SweepConfig:
@@ -76,8 +87,10 @@ def combined(
     plan: SweepConfig, axes: Mapping[str, Any], *, prompts: tuple[str, ...] = (), preset: str = ""
 ) -> SweepConfig:
     """The plan with other prompt sets, another preset, and further settings in its grid, in place of its own."""
-    replaced = {*axes, *(["prompt"] if prompts else [])}
-    base, grid = ({name: part[name] for name in part if name not in replaced} for part in (plan.base, plan.grid))
+    replaced = {_field(name) for name in (*axes, *(["prompt"] if prompts else []))}
+    base, grid = (
+        {name: part[name] for name in part if _field(name) not in replaced} for part in (plan.base, plan.grid)
+    )
     sets = prompts or (() if "prompt" in axes else plan.prompts)
     return replace(plan, preset=preset or plan.preset, prompts=sets, base=base, grid=grid | dict(axes))
 
@@ -148,6 +161,19 @@ def _recipe(settings: dict[str, Any]) -> Recipe:
 def _name(recipe: Recipe, varied: Mapping[str, Any]) -> str:
     others = {name: value for name, value in varied.items() if name not in IN_EVERY_NAME}
     return trial_name(recipe.prompt.text, name_of(recipe.method), recipe.training.seed, others)
+
+
+def _field(name: str) -> str:
+    """The field of the recipe that a setting sets, by its dotted name where it has one."""
+    return DOTTED.get(name, name)
+
+
+def _check_once(names: Sequence[str]) -> None:
+    """ValueError for a field that is set by its short name and by its dotted one: only one could count."""
+    known: dict[str, str] = {}
+    for name in names:
+        if (other := known.setdefault(_field(name), name)) != name:
+            raise ValueError(f"{other} and {name} are the same setting: leave one of them out")
 
 
 def _check_name(name: str) -> None:

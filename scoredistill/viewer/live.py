@@ -39,17 +39,21 @@ class Live:
 
     def __call__(self, record: Record) -> None:
         """Between two steps: show the scene, and wait while the run is paused."""
-        if not self.failed:
-            try:
-                self._between(record)
-            except Exception as error:  # of the scene's render at another size, of the server, of memory
-                self.failed = True
-                log.warning("the page has stopped, the run continues: %s", " ".join(str(error).split()))
+        self._guarded(lambda: self._between(record))
 
     def finishing(self, part: str) -> None:
         """Say which part of the results is being written."""
-        if not self.failed:
-            self.viewer.panel.status(f"writing the results: {part}")
+        self._guarded(lambda: self.viewer.panel.status(f"writing the results: {part}"))
+
+    def _guarded(self, show: Callable[[], object]) -> None:
+        """Show something unless the page has stopped; an error stops it."""
+        if self.failed:
+            return
+        try:
+            show()
+        except Exception as error:  # of the scene's render at another size, of the server, of memory
+            self.failed = True
+            log.warning("the page has stopped, the run continues: %s", " ".join(str(error).split()))
 
     def _between(self, record: Record) -> None:
         if self._log is None:
