@@ -1,4 +1,4 @@
-"""Points, paths and curves as PNG pictures, with Pillow alone: the pencil of the tutorial.
+"""Points, paths and curves as PNG pictures, drawn with Pillow for the tutorial.
 
 points   [N 2], x to the right and y up, in the panel's own units
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 SIDE, MARGIN, HEAD, EDGE = 300, 44, 34, 14  # pixels: the plot; left and below, for numbers; the title; on the right
 FINER = 3  # drawn larger and shrunk: smooth lines
 INK, PALE = "#333333", "#d9d9d9"
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito's, told apart by all eyes
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito: safe for color blindness
 
 
 @dataclass

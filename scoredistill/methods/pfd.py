@@ -1,4 +1,4 @@
-"""PFD, Probability-Flow Distillation: the ODE solved up from the render and down again (Ramanan et al. 2026)."""
+"""PFD, Probability-Flow Distillation: the ODE solved from the render up and down (Ramanan and Rajagopalan 2026)."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def draw(query: Query, batch: int) -> Time:
 
 
 def uniform(t_min: Scheduled = 0.02, t_max: Scheduled = 0.98) -> TimeRule:
-    """t ~ U[t_min, t_max], sampled for each image (Poole et al. 2022, section 3.1); the range may move."""
+    """t ~ U[t_min, t_max], sampled for each image (Poole et al. 2023, section 3.1); the range may move."""
 
     def rule(query: Query, batch: int) -> Time:
         low, high = at_progress(t_min, query.progress), at_progress(t_max, query.progress)

@@ -25,5 +25,5 @@ def daylight(normal: Float[Tensor, "*N 3"], to_camera: Float[Tensor, "*N 3"]) ->
 def lambert(
     normal: Float[Tensor, "*N 3"], to_light: Float[Tensor, "*N 3"], *, ambient: float = 0.1, diffuse: float = 0.9
 ) -> Float[Tensor, "*N"]:
-    """Point-light shading: ambient + diffuse max(n.l, 0) (Poole et al. 2022, section 3.1)."""
+    """Point-light shading: ambient + diffuse max(n.l, 0) (Poole et al. 2023, section 3.1)."""
     return ambient + diffuse * (normal * to_light).sum(-1).clamp(min=0)

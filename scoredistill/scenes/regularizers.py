@@ -58,7 +58,7 @@ def constant(weight: float) -> Ramp:
 
 
 def orientation(orient: PerRay, opacity: PerRay) -> Float[Tensor, ""]:
-    """sum_rays sum_i sg[w_i] max(n_i . d, 0)^2 / number of rays that hit (Poole et al. 2022; threestudio).
+    """sum_rays sum_i sg[w_i] max(n_i . d, 0)^2 / number of rays that hit (Poole et al. 2023; threestudio).
 
     No visible surface faces away from the camera; `orient` is the inner sum.
     """
@@ -66,7 +66,7 @@ def orientation(orient: PerRay, opacity: PerRay) -> Float[Tensor, ""]:
 
 
 def sparsity(opacity: PerRay) -> Float[Tensor, ""]:
-    """mean sqrt(opacity^2 + 0.01): as little matter as possible, no fog (Poole et al. 2022; threestudio)."""
+    """mean sqrt(opacity^2 + 0.01): as little matter as possible, no fog (Poole et al. 2023; threestudio)."""
     return torch.sqrt(opacity**2 + 0.01).mean()
 
 

@@ -14,7 +14,7 @@ RETRIEVAL = Metric(
     name="retrieval",
     title="share of views whose nearest plain caption is their own",
     equation="mean(argmax_m cos(image, caption_m) = own)",
-    source="R-precision of Poole et al. 2022, section 4, with the judge instead of CLIP",
+    source="R-precision of Poole et al. 2023, section 4, with the judge instead of CLIP",
     low=0,
     high=1,
     higher_is_better=True,
@@ -25,7 +25,7 @@ RETRIEVAL = Metric(
 
 
 def retrieval_precision(similarities: Float[Tensor, "N M"], own: Int[Tensor, "N"]) -> float:
-    """R-precision: the fraction of images whose nearest of M captions is their own (Poole et al. 2022, section 4).
+    """R-precision: the fraction of images whose nearest of M captions is their own (Poole et al. 2023, section 4).
 
     `own` is the column of each image's caption; a tie of k captions counts 1/k, so that chance level is 1/M.
     """

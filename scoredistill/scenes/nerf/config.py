@@ -34,7 +34,7 @@ class GridConfig(Config):
 
 @dataclass(frozen=True)
 class LambertConfig(Config):
-    """Shading by a random point light (Poole et al. 2022, section 3.1), in SDI's official shares.
+    """Shading by a random point light (Poole et al. 2023, section 3.1), in SDI's official shares.
 
     The light of a view is along normalize(camera + spread N(0, I)); diffuse light is what ambient light leaves of one.
     """

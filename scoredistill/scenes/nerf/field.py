@@ -23,7 +23,7 @@ TETRAHEDRON = ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.
 class HashField(nn.Module):
     """density = softplus(mlp(f) + blob_strength (1 - |x| / blob_radius)), albedo = sigmoid(mlp(f)).
 
-    Poole et al. 2022 (density blob), Mueller et al. 2022 (hash grid); one hidden layer, ReLU, no biases.
+    Poole et al. 2023 (density blob), Mueller et al. 2022 (hash grid); one hidden layer, ReLU, no biases.
     """
 
     def __init__(

@@ -73,7 +73,7 @@ class NerfConfig(Config):
 
 
 class NeRF(nn.Module):
-    """The scene of DreamFusion and its followers (Poole et al. 2022), sized by a `NerfConfig`."""
+    """The scene of DreamFusion and its followers (Poole et al. 2023), sized by a `NerfConfig`."""
 
     age: Tensor
 
