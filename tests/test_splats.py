@@ -239,6 +239,15 @@ def test_losses_of_splats() -> None:
     assert 0 <= float(near.detach().min()) <= float(near.detach().max()) <= 1
 
 
+def test_fog_has_no_closeness_and_a_finite_gradient() -> None:
+    """As right after a reset of opacities, when no pixel is half opaque."""
+    model = scene(replace(SMALL, opacity=0.02))
+    near = losses.closeness(model.render(ring(1, 16), WHITE))
+    assert not near.any()
+    losses.variation(near).backward()
+    assert all(bool(each.grad.isfinite().all()) for each in model.parameters() if each.grad is not None)
+
+
 @pytest.mark.usefixtures("toy_presets")
 def test_a_resumed_run_of_splats_is_bit_identical(prior: str, tmp_path: Path) -> None:
     """Stopped after densification: scene, optimizer and streams are those of a run that never stopped."""

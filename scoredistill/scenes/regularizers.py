@@ -138,7 +138,8 @@ def variation(image: Float[Tensor, "B C H W"]) -> Float[Tensor, ""]:
 def closeness(frame: Frame) -> PerRay:
     """opacity * (least depth / depth), in [0, 1]: an image of depth in which the background is far."""
     solid = frame.opacity > 0.5
-    nearest = frame.depth.detach().where(solid, torch.inf).amin()
+    farthest = torch.finfo(frame.depth.dtype).max ** 0.5  # finite, for a finite gradient where nothing is solid
+    nearest = frame.depth.detach().where(solid, farthest).amin()
     return torch.where(solid, frame.opacity * nearest / frame.depth.clamp(min=1e-6), 0)
 
 
