@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ from scoredistill.render.harmonics import basis, color, constant
 from scoredistill.render.splat import render_splats
 from scoredistill.runs.folder import RunFolder
 from scoredistill.scenes import regularizers as losses
-from scoredistill.scenes.splats import Splats, SplatsConfig
+from scoredistill.scenes.splats import SplatRegularizers, Splats, SplatsConfig
 from scoredistill.scenes.splats.densify import DensifyConfig
 from scoredistill.scenes.splats.mesh_file import read_triangles
 from scoredistill.scenes.splats.start import at_points, ball, on_mesh
@@ -177,6 +177,22 @@ def test_without_any_splats_renders_and_volume_are_empty(kernels: str) -> None:
         points = torch.zeros(3, 3)
         assert not model.volume().density(points).any()
         assert bool((model.volume().color(points) == 0.5).all())
+
+
+def test_without_any_splats_all_losses_are_finite_and_steps_change_nothing() -> None:
+    """A run that has pruned all its splats comes to its end, which says that it is empty."""
+    weights = {field.name: losses.constant(1.0) for field in fields(SplatRegularizers)}
+    model = scene(replace(SMALL, regularizers=SplatRegularizers(**weights)))
+    model.load_state_dict({name: value[:0] if value.dim() else value for name, value in model.state_dict().items()})
+    optimizer = torch.optim.Adam(model.param_groups())
+    for step in range(GROWING.every):
+        frame = model.render(ring(1, 16), WHITE)
+        loss = model.regularizer(frame, ring(1, 16), 0.5)
+        assert bool(loss.isfinite())
+        (loss + frame.rgb.sum()).backward()
+        optimizer.step()
+        model.refine(step, optimizer, generator())
+    assert len(model.means) == 0
 
 
 def test_a_start_without_a_mesh_is_an_error(tmp_path: Path) -> None:
