@@ -26,7 +26,9 @@ from scoredistill.priors.load import describe_prior, full_prior_name, load_prior
 from scoredistill.priors.mvdream import MVDreamPrior
 from scoredistill.priors.toybox import EMBEDDED, ToyboxPrior
 from scoredistill.priors.zero123 import Zero123Prior
-from scoredistill.recipes.recipe import PriorConfig
+from scoredistill.recipes.fast import fast
+from scoredistill.recipes.recipe import PriorConfig, changed
+from scoredistill.runs.evaluation.references import of_prior
 from scoredistill.runs.samples import samples
 from scoredistill.views import MVDREAM_ORBIT, ZERO123_ORBIT
 
@@ -162,6 +164,16 @@ def test_samples_of_ones_own_prior_that_are_not_finite(tmp_path: Path) -> None:
     )
     with pytest.raises(FloatingPointError, match=f"the sample of prior {mine}:Broken is not finite"):
         samples(PriorConfig(f"{mine}:Broken"), Prompt("a red car"), 4, scale=2.0, steps=1, seed=0)
+
+
+def test_many_samples_are_drawn_in_portions_of_whole_groups_of_views(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        OWN + "\nclass Joint(Mine):\n    def eps(self, x_t, t, *conditions):\n"
+        "        assert len(x_t) in (4, 16)\n        return (0.1 * x_t,) * len(conditions)\n"
+    )
+    recipe = changed(fast("a red car"), "prior.name", f"{mine}:Joint")
+    assert of_prior(recipe, 18, lambda rgb: rgb.flatten(1)).shape == (20, 3 * 64 * 64)
 
 
 @pytest.mark.parametrize(
