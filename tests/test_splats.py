@@ -169,6 +169,20 @@ def test_a_mesh_of_splats_lies_where_they_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kernels", ["torch", "warp"])
+def test_needles_too_long_for_the_precision_are_not_drawn_and_have_finite_gradients(kernels: str) -> None:
+    angle = torch.linspace(0.1, 1.4, 64)
+    rotations = torch.stack([angle.cos(), 0 * angle, 0 * angle, angle.sin()], -1).requires_grad_()
+    means, stds = torch.zeros(64, 3, requires_grad=True), torch.tensor([[1e4, 1e-3, 1e-3]]).repeat(64, 1)
+    splats = Gaussians(means, stds.requires_grad_(), rotations, torch.full((64,), 0.5), torch.zeros(64, 1, 3))
+    with backend.using(kernels):
+        images = render_splats(splats, ring(2, 16))
+        (images.rgb.sum() + images.opacity.sum()).backward()
+    assert bool(images.rgb.isfinite().all())
+    for each in (means, stds, rotations):
+        assert each.grad is not None and bool(each.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("kernels", ["torch", "warp"])
 def test_without_any_splats_renders_and_volume_are_empty(kernels: str) -> None:
     model = scene()
     model.load_state_dict({name: value[:0] if value.dim() else value for name, value in model.state_dict().items()})
