@@ -26,7 +26,9 @@ from scoredistill.priors.load import describe_prior, full_prior_name, load_prior
 from scoredistill.priors.mvdream import MVDreamPrior
 from scoredistill.priors.toybox import EMBEDDED, ToyboxPrior
 from scoredistill.priors.zero123 import Zero123Prior
-from scoredistill.recipes.recipe import PriorConfig
+from scoredistill.recipes.fast import fast
+from scoredistill.recipes.recipe import PriorConfig, changed
+from scoredistill.runs.evaluation.references import of_prior
 from scoredistill.runs.samples import samples
 from scoredistill.views import MVDREAM_ORBIT, ZERO123_ORBIT
 
@@ -169,6 +171,16 @@ def test_a_script_that_exits_ends_nothing_else(tmp_path: Path) -> None:
     script.write_text("import sys\nsys.exit()\n")
     with pytest.raises(ValueError, match=f"{script} cannot be loaded: SystemExit$"):
         load_prior(f"{script}:Mine")
+
+
+def test_many_samples_are_drawn_in_portions_of_whole_groups_of_views(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        OWN + "\nclass Joint(Mine):\n    def eps(self, x_t, t, *conditions):\n"
+        "        assert len(x_t) in (4, 16)\n        return (0.1 * x_t,) * len(conditions)\n"
+    )
+    recipe = changed(fast("a red car"), "prior.name", f"{mine}:Joint")
+    assert of_prior(recipe, 18, lambda rgb: rgb.flatten(1)).shape == (20, 3 * 64 * 64)
 
 
 @pytest.mark.parametrize(

@@ -294,6 +294,16 @@ def test_further_levels_become_active_with_age() -> None:
     assert nerf.field.active == 3
 
 
+def test_the_exported_volume_has_the_active_levels_also_without_a_render() -> None:
+    """As of a scene that was loaded from a checkpoint."""
+    nerf = NeRF(replace(SMALL, first_levels=1), generator())
+    nerf.field.table.data.uniform_(-1, 1, generator=generator(1))
+    points = torch.rand(50, 3, generator=generator(2)) - 0.5
+    before = nerf.volume().density(points)
+    nerf.render(views(0), WHITE)
+    assert torch.equal(nerf.volume().density(points), before)
+
+
 def test_occupancy_follows_a_changed_density() -> None:
     grid = OccupancyGrid(8, 1.0, 0.05, decay=0.8)
     rng = generator()

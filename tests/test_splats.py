@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ from scoredistill.render.harmonics import basis, color, constant
 from scoredistill.render.splat import render_splats
 from scoredistill.runs.folder import RunFolder
 from scoredistill.scenes import regularizers as losses
-from scoredistill.scenes.splats import Splats, SplatsConfig
+from scoredistill.scenes.splats import SplatRegularizers, Splats, SplatsConfig
 from scoredistill.scenes.splats.densify import DensifyConfig
 from scoredistill.scenes.splats.mesh_file import read_triangles
 from scoredistill.scenes.splats.start import at_points, ball, on_mesh
@@ -169,6 +169,20 @@ def test_a_mesh_of_splats_lies_where_they_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kernels", ["torch", "warp"])
+def test_needles_too_long_for_the_precision_are_not_drawn_and_have_finite_gradients(kernels: str) -> None:
+    angle = torch.linspace(0.1, 1.4, 64)
+    rotations = torch.stack([angle.cos(), 0 * angle, 0 * angle, angle.sin()], -1).requires_grad_()
+    means, stds = torch.zeros(64, 3, requires_grad=True), torch.tensor([[1e4, 1e-3, 1e-3]]).repeat(64, 1)
+    splats = Gaussians(means, stds.requires_grad_(), rotations, torch.full((64,), 0.5), torch.zeros(64, 1, 3))
+    with backend.using(kernels):
+        images = render_splats(splats, ring(2, 16))
+        (images.rgb.sum() + images.opacity.sum()).backward()
+    assert bool(images.rgb.isfinite().all())
+    for each in (means, stds, rotations):
+        assert each.grad is not None and bool(each.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("kernels", ["torch", "warp"])
 def test_without_any_splats_renders_and_volume_are_empty(kernels: str) -> None:
     model = scene()
     model.load_state_dict({name: value[:0] if value.dim() else value for name, value in model.state_dict().items()})
@@ -177,6 +191,22 @@ def test_without_any_splats_renders_and_volume_are_empty(kernels: str) -> None:
         points = torch.zeros(3, 3)
         assert not model.volume().density(points).any()
         assert bool((model.volume().color(points) == 0.5).all())
+
+
+def test_without_any_splats_all_losses_are_finite_and_steps_change_nothing() -> None:
+    """A run that has pruned all its splats comes to its end, which says that it is empty."""
+    weights = {field.name: losses.constant(1.0) for field in fields(SplatRegularizers)}
+    model = scene(replace(SMALL, regularizers=SplatRegularizers(**weights)))
+    model.load_state_dict({name: value[:0] if value.dim() else value for name, value in model.state_dict().items()})
+    optimizer = torch.optim.Adam(model.param_groups())
+    for step in range(GROWING.every):
+        frame = model.render(ring(1, 16), WHITE)
+        loss = model.regularizer(frame, ring(1, 16), 0.5)
+        assert bool(loss.isfinite())
+        (loss + frame.rgb.sum()).backward()
+        optimizer.step()
+        model.refine(step, optimizer, generator())
+    assert len(model.means) == 0
 
 
 def test_a_start_without_a_mesh_is_an_error(tmp_path: Path) -> None:
@@ -237,6 +267,15 @@ def test_losses_of_splats() -> None:
     frame = scene().render(ring(1, 16), WHITE)
     near = losses.closeness(frame)
     assert 0 <= float(near.detach().min()) <= float(near.detach().max()) <= 1
+
+
+def test_fog_has_no_closeness_and_a_finite_gradient() -> None:
+    """As right after a reset of opacities, when no pixel is half opaque."""
+    model = scene(replace(SMALL, opacity=0.02))
+    near = losses.closeness(model.render(ring(1, 16), WHITE))
+    assert not near.any()
+    losses.variation(near).backward()
+    assert all(bool(each.grad.isfinite().all()) for each in model.parameters() if each.grad is not None)
 
 
 @pytest.mark.usefixtures("toy_presets")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -277,6 +278,18 @@ def test_dataset_is_deterministic_and_resumable(tmp_path):
         make(tmp_path / "one", 10, workers=1, **(settings | {"seed": 8}))
     with pytest.raises(ValueError, match="no Toybox data"):
         load(tmp_path)
+
+
+def test_a_shard_that_is_being_made_longer_is_not_complete(tmp_path: Path) -> None:
+    """Else a crash would leave the captions of the shorter one beside the pictures of the longer one."""
+    settings = {"seed": 7, "views_per_toy": 2, "size": 16, "shard": 4, "workers": 1}
+    make(tmp_path, 2, **settings)
+    pictures = tmp_path / "shard-00000.npy"
+    pictures.unlink()
+    pictures.mkdir()  # which cannot be replaced, as where the disk refuses
+    with pytest.raises(ValueError, match="only a regular file is replaced"):
+        make(tmp_path, 4, **settings)
+    assert not pictures.with_suffix(".json").exists()
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,8 @@ def project(
 
     mean' = f (x, y) / z + center,   covariance' = J W R S S R^T W^T J^T + LOW_PASS I
     J = f [[1/z, 0, -u/z], [0, 1/z, -v/z]],  u, v = x/z, y/z clamped to MARGIN times the view
-    (Zwicker et al. 2001, eq. 29-31; Kerbl et al. 2023, eq. 5). W: world to camera.
+    (Zwicker et al. 2001, eq. 29-31; Kerbl et al. 2023, eq. 5). W: world to camera. Where rounding leaves the covariance
+    no positive determinant (needles of thousands of pixels), the conic is 0, and the Gaussian is not drawn.
     """
     if backend.use_warp(mean, stds, rotation, cameras.c2w):
         from scoredistill.kernels.warp import project as warp
@@ -65,6 +66,7 @@ def reference(
     down = (flat[..., 1, :] ** 2).sum(-1) + LOW_PASS
     mixed = (flat[..., 0, :] * flat[..., 1, :]).sum(-1)
     determinant = across * down - mixed**2
+    determinant = determinant.where(determinant > 0, torch.inf)  # lost to rounding: the conic is 0 and draws nothing
     conic = torch.stack([down, -mixed, across], -1) / determinant[..., None]
     return Footprints(focal[..., None] * torch.stack([u, v], -1) + center, conic, depth)
 

@@ -28,9 +28,10 @@ def reach(footprints: Footprints, opacity: Float[Tensor, "N"]) -> Float[Tensor, 
     is the one applied in the pixels, so that the image does not depend on the tiles.
     """
     a, b, c = footprints.conic.unbind(-1)
-    variances = torch.stack([c, a], -1) / (a * c - b * b)[..., None]
+    determinant = a * c - b * b
+    variances = torch.stack([c, a], -1) / determinant[..., None]
     q = 2 * torch.log(opacity / MIN_ALPHA)
-    visible = (q > 0) & (footprints.depth > NEAR)
+    visible = (q > 0) & (footprints.depth > NEAR) & (determinant > 0)
     return torch.sqrt(q.clamp(min=0)[:, None] * variances).where(visible[..., None], -1)
 
 

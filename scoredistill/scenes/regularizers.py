@@ -138,7 +138,8 @@ def variation(image: Float[Tensor, "B C H W"]) -> Float[Tensor, ""]:
 def closeness(frame: Frame) -> PerRay:
     """opacity * (least depth / depth), in [0, 1]: an image of depth in which the background is far."""
     solid = frame.opacity > 0.5
-    nearest = frame.depth.detach().where(solid, torch.inf).amin()
+    farthest = torch.finfo(frame.depth.dtype).max ** 0.5  # finite, for a finite gradient where nothing is solid
+    nearest = frame.depth.detach().where(solid, farthest).amin()
     return torch.where(solid, frame.opacity * nearest / frame.depth.clamp(min=1e-6), 0)
 
 
@@ -147,12 +148,17 @@ ROUND = 4.0
 
 
 def needles(log_stds: Float[Tensor, "N 3"]) -> Float[Tensor, ""]:
-    """mean relu(longest / middle - ROUND): no splat is a needle.
+    """mean relu(longest / middle - ROUND): no splat is a needle; 0 without splats.
 
     Differs from Xie et al. 2024 (PhysGaussian), who compare with the shortest axis: discs make good surfaces.
     """
     _, middle, longest = log_stds.sort(-1).values.unbind(-1)
-    return torch.relu(torch.exp(longest - middle) - ROUND).mean()
+    return torch.relu(torch.exp(longest - middle) - ROUND).sum() / max(len(log_stds), 1)
+
+
+def spread(log_stds: Float[Tensor, "N 3"]) -> Float[Tensor, ""]:
+    """Mean standard deviation of the splats, world units: small splats; 0 without splats."""
+    return log_stds.exp().sum() / max(log_stds.numel(), 1)
 
 
 Terms = Sequence[tuple[Ramp, Callable[[], Tensor]]]

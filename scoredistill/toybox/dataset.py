@@ -166,6 +166,7 @@ def _write_shard(plan: _Plan, index: int, toys: int) -> None:
         images.append(rgb)
         rows.extend(captioned)
     path = plan.folder / f"shard-{index:05d}.npy"
+    path.with_suffix(".json").unlink(missing_ok=True)  # of the same shard when it was shorter
     with replacing(path) as part:
         np.save(part, np.concatenate(images))
     write_safely(path.with_suffix(".json"), json.dumps(rows).encode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 from scoredistill.evaluate.metrics.frechet import FRECHET
@@ -22,7 +21,6 @@ KID = replace(
     name="kid",
     title="kernel distance to reference pictures in the features of Inception",
     source="Binkowski et al. 2018, of whole sets (torch-fidelity and torchmetrics average over subsets)",
-    low=-math.inf,
     priors="all",
     validation="features equal torch-fidelity's on random weights, the distance torchmetrics' on one whole subset",
 )

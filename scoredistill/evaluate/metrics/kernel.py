@@ -18,7 +18,7 @@ KERNEL = Metric(
     title="unbiased squared maximum mean discrepancy between the judge's features of two sets",
     equation="mean k(x, x') + mean k(y, y') - 2 mean k(x, y), k(a, b) = (a.b / D + 1)^3",
     source="KID of Binkowski et al. 2018, section 4",
-    low=0,
+    low=-math.inf,
     high=math.inf,
     higher_is_better=False,
     priors="toybox",

@@ -71,7 +71,8 @@ def project_one(
     xx = wp.dot(across, across) + LOW_PASS
     yy = wp.dot(down, down) + LOW_PASS
     xy = wp.dot(across, down)
-    scale = 1.0 / (xx * yy - xy * xy)
+    determinant = xx * yy - xy * xy
+    scale = 1.0 / wp.where(determinant > 0.0, determinant, wp.float32(wp.inf))
     return Footprint(lens[0] * u + center[0], lens[0] * v + center[1], yy * scale, -xy * scale, xx * scale, depth)
 
 

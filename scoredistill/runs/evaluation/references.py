@@ -29,10 +29,10 @@ def of_folder(folder: Path, features: Features) -> Float[Tensor, "M D"]:
 
 
 def of_prior(recipe: Recipe, count: int, features: Features) -> Float[Tensor, "M D"]:
-    """The features of `count` samples of a run's prior for its prompt."""
-    prompt = Prompt(recipe.prompt.text, recipe.prompt.negative)
-    scale = SCALES[describe_prior(recipe.prior.name).published]
-    return features(samples(recipe.prior, prompt, count, scale=scale, steps=STEPS, seed=0))
+    """The features of `count` samples of a run's prior for its prompt; of jointly denoised views, in whole groups."""
+    prompt, needs = Prompt(recipe.prompt.text, recipe.prompt.negative), describe_prior(recipe.prior.name)
+    whole = -(-count // needs.views) * needs.views
+    return features(samples(recipe.prior, prompt, whole, scale=SCALES[needs.published], steps=STEPS, seed=0))
 
 
 def _opaque(path: Path) -> Float[Tensor, "3 H W"]:

@@ -149,6 +149,7 @@ class NeRF(nn.Module):
 
     def volume(self) -> Field:
         """The field as it is rendered, for mesh export: empty where the occupancy grid lets rays skip."""
+        self.field.active = self._active_levels()
         return VisibleField(self.field, self.grid.occupied())
 
     def draft(self, cell: float) -> NeRF | Draft:

@@ -129,7 +129,7 @@ class Splats(nn.Module):
             (s.z_variance, lambda: losses.z_variance(frame.ray_losses["z_variance"], frame.opacity)),
             (s.convexity, lambda: losses.convexity(frame.normal, frame.opacity, cameras.c2w)),
             (s.variation, lambda: losses.variation(frame.rgb) + losses.variation(losses.closeness(frame))),
-            (s.spread, lambda: self.log_stds.exp().mean()),
+            (s.spread, lambda: losses.spread(self.log_stds)),
             (s.needles, lambda: losses.needles(self.log_stds)),
         )
         return losses.total(terms, progress, frame.opacity)
