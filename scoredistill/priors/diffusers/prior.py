@@ -63,7 +63,7 @@ from scoredistill.schedule import NoiseSchedule
 
 log = logging.getLogger(__name__)
 
-DISTILLED_NAMES = re.compile(r"(?:^|[-_/. ])(turbo|lightning|lcm|hyper-?sd\w*|schnell)(?:$|[-_/. @])", re.IGNORECASE)
+DISTILLED_NAMES = re.compile(r"(?:^|[-_. ])(turbo|lightning|lcm|hyper-?sd\w*|schnell)(?:$|[-_. ])", re.IGNORECASE)
 
 
 class DiffusersPrior(PublishedPrior):
@@ -255,13 +255,13 @@ def space_of(
 def guidance_distilled(checkpoint: Checkpoint | PipelineCheckpoint, network: Any, scheduler: dict[str, Any]) -> str:
     """Why a model has no unconditional score, "" if it has one.
 
-    Recognized by the guidance scale as a network input, by a few-step sampler, or by the name.
+    Recognized by the guidance scale as a network input, by a few-step sampler, or by the name of the model.
     """
     name = str(checkpoint)
     if network.get("guidance_embeds") or network.get("time_cond_proj_dim"):
         return f"{name} takes the guidance scale as an input, so guidance is distilled into it"
     if scheduler["_class_name"] in ("LCMScheduler", "TCDScheduler"):
         return f"{name} is sampled by a {scheduler['_class_name']}, so guidance is distilled into it"
-    if found := DISTILLED_NAMES.search(name):
+    if found := DISTILLED_NAMES.search(checkpoint.model):
         return f"{name} is a {found[1].lower()} model, so guidance is distilled into it"
     return ""
