@@ -82,3 +82,21 @@ def test_the_flag_reaches_the_network(prior: str) -> None:
     for wanted in (False, True):
         built: Any = build_prior(PriorConfig(prior, compile=wanted))
         assert (built.evaluated._compiled_call_impl is not None) == wanted
+
+
+WITHOUT_NETWORK = """
+import torch
+from scoredistill.priors.analytic import AnalyticPrior, gaussian
+from scoredistill.schedule import cosine
+
+
+def make():
+    one = gaussian(torch.zeros(3, 8, 8), 1.0)
+    return AnalyticPrior(one, one, cosine())
+"""
+
+
+def test_a_prior_without_a_network_cannot_be_compiled(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(WITHOUT_NETWORK)
+    with pytest.raises(ValueError, match="has no network `net` to compile"):
+        build_prior(PriorConfig(f"{tmp_path / 'mine.py'}:make", compile=True))
