@@ -8,10 +8,12 @@ from conftest import times
 from method_inputs import LEVELS, NEGATIVE, NULL, SHAPE, SIDE, TEXT, analytic, build, distill, images
 from test_schedule import close
 
+from scoredistill.config import hints
 from scoredistill.contracts import Condition
 from scoredistill.methods.catalogue import METHODS
 from scoredistill.methods.sds import SDS
 from scoredistill.priors.analytic import AnalyticPrior
+from scoredistill.schedule import cosine
 
 
 @pytest.mark.parametrize("progress", [0.1, 0.7])
@@ -63,6 +65,15 @@ def test_a_prior_without_an_unconditional_score_is_named_in_one_line(name: str) 
     with pytest.raises(ValueError, match="no unconditional score") as error:
         distill(build(name), images(), null=None, empty=None)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in METHODS.items() if not kind.needs_learner])
+def test_every_method_is_finite_at_time_zero(name: str) -> None:
+    """At t = 0 the images of Toybox and of flows have no noise, so that none can be inferred from them."""
+    at_zero = {field: 0.0 for field in hints(METHODS[name]) if field.startswith("t_")}
+    answer = distill(build(name, **at_zero), images(), AnalyticPrior(TEXT, NULL, cosine()))
+    assert bool(answer.grad.isfinite().all())
+    assert answer.grad_rgb is None or bool(answer.grad_rgb.isfinite().all())
 
 
 def test_every_method_is_cited_and_states_its_equation() -> None:
