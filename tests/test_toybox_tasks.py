@@ -284,6 +284,11 @@ def test_a_batch_of_rings_has_one_time_one_wording_and_the_cameras_of_its_views(
         torch.testing.assert_close(pose[row], known[shown])
 
 
+def test_a_batch_that_is_no_multiple_of_four_has_whole_rings(tmp_path: Path) -> None:
+    parts = train_toybox_mv.Rings(batches_flags(tmp_path, 10).data, 10, seed=0)()
+    assert [len(part) for part in parts] == [8] * 5
+
+
 def test_half_of_a_batch_of_rings_are_toys_that_have_a_front(tmp_path: Path) -> None:
     dataset.make(tmp_path, 512, seed=0, views_per_toy=8, size=8, workers=1, ring=4)
     batches = train_toybox_mv.Rings(tmp_path, 8, seed=0)
