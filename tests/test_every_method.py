@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from conftest import times
@@ -81,3 +83,9 @@ def test_every_method_is_cited_and_states_its_equation() -> None:
         assert config.citation.startswith("@")
         assert config.__doc__ is not None
         assert "grad = " in config.__doc__
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_line_of_a_methods_text_begins_like_an_item_of_a_list(name: str) -> None:
+    """As which the pages of the methods would show it."""
+    assert not re.search(r"^\s*([-+*]|\d+[.)])\s", METHODS[name].__doc__ or "", re.MULTILINE)
