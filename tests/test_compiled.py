@@ -54,6 +54,21 @@ def test_without_a_compiler_the_network_runs_uncompiled_with_one_warning(
     assert "no-such-compiler" in warning
 
 
+def test_an_error_without_words_is_named_by_its_type(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(_name: str) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(torch._dynamo, "lookup_backend", fails)
+    compiled._explain.cache_clear()
+    net = Network()
+    with caplog.at_level(logging.WARNING, logger=compiled.__name__):
+        run: Any = compiled._compiled_or_plain(torch.fx.symbolic_trace(net), [])
+    assert "AssertionError" in caplog.text
+    assert torch.equal(answer(run, 1), answer(net, 1))
+
+
 def test_a_copy_for_a_learner_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hooks on the copy, which change between calls, have an effect."""
     compiled_graphs = []
