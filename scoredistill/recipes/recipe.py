@@ -169,7 +169,10 @@ def changed(config: Any, path: str, value: Any) -> Any:
     known = hints(type(config))
     if name not in known:
         raise ValueError(f"{type(config).__name__} has no setting {name!r}; {nearest(name, known)}")
-    new = changed(getattr(config, name), rest, value) if rest else checked(name, known[name], value)
+    part = getattr(config, name)
+    if rest and not isinstance(part, Config):
+        raise ValueError(f"{name} of {type(config).__name__} is a single setting, so it has no {rest!r}")
+    new = changed(part, rest, value) if rest else checked(name, known[name], value)
     return replace(config, **{name: new})
 
 
