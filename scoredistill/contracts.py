@@ -58,7 +58,8 @@ class Conditions:
     `null` is the unconditional branch of classifier-free guidance: the negative prompt, or where there is none
     `empty`, the empty prompt; both are None where guidance is distilled into the prior. `plain` is the text without
     view words. `perpendicular` holds (negative view condition, weights [B]) pairs for Perp-Neg (Armandpour et al.
-    2023). `keys` identify the text of each row: equal keys mean equal conditions; None where that is never the case.
+    2023). `keys` identify the text of each row: equal keys mean equal conditions, but for the poses of views that are
+    denoised jointly; None where that is never the case.
     """
 
     text: Condition

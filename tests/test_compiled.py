@@ -54,6 +54,21 @@ def test_without_a_compiler_the_network_runs_uncompiled_with_one_warning(
     assert "no-such-compiler" in warning
 
 
+def test_an_error_without_words_is_named_by_its_type(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(_name: str) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(torch._dynamo, "lookup_backend", fails)
+    compiled._explain.cache_clear()
+    net = Network()
+    with caplog.at_level(logging.WARNING, logger=compiled.__name__):
+        run: Any = compiled._compiled_or_plain(torch.fx.symbolic_trace(net), [])
+    assert "AssertionError" in caplog.text
+    assert torch.equal(answer(run, 1), answer(net, 1))
+
+
 def test_a_copy_for_a_learner_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hooks on the copy, which change between calls, have an effect."""
     compiled_graphs = []
@@ -82,3 +97,21 @@ def test_the_flag_reaches_the_network(prior: str) -> None:
     for wanted in (False, True):
         built: Any = build_prior(PriorConfig(prior, compile=wanted))
         assert (built.evaluated._compiled_call_impl is not None) == wanted
+
+
+WITHOUT_NETWORK = """
+import torch
+from scoredistill.priors.analytic import AnalyticPrior, gaussian
+from scoredistill.schedule import cosine
+
+
+def make():
+    one = gaussian(torch.zeros(3, 8, 8), 1.0)
+    return AnalyticPrior(one, one, cosine())
+"""
+
+
+def test_a_prior_without_a_network_cannot_be_compiled(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(WITHOUT_NETWORK)
+    with pytest.raises(ValueError, match="has no network `net` to compile"):
+        build_prior(PriorConfig(f"{tmp_path / 'mine.py'}:make", compile=True))

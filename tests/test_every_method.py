@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from conftest import times
 from method_inputs import LEVELS, NEGATIVE, NULL, SHAPE, SIDE, TEXT, analytic, build, distill, images
 from test_schedule import close
 
+from scoredistill.config import hints
 from scoredistill.contracts import Condition
 from scoredistill.methods.catalogue import METHODS
 from scoredistill.methods.sds import SDS
 from scoredistill.priors.analytic import AnalyticPrior
+from scoredistill.schedule import cosine
 
 
 @pytest.mark.parametrize("progress", [0.1, 0.7])
@@ -65,8 +69,23 @@ def test_a_prior_without_an_unconditional_score_is_named_in_one_line(name: str) 
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", [name for name, kind in METHODS.items() if not kind.needs_learner])
+def test_every_method_is_finite_at_time_zero(name: str) -> None:
+    """At t = 0 the images of Toybox and of flows have no noise, so that none can be inferred from them."""
+    at_zero = {field: 0.0 for field in hints(METHODS[name]) if field.startswith("t_")}
+    answer = distill(build(name, **at_zero), images(), AnalyticPrior(TEXT, NULL, cosine()))
+    assert bool(answer.grad.isfinite().all())
+    assert answer.grad_rgb is None or bool(answer.grad_rgb.isfinite().all())
+
+
 def test_every_method_is_cited_and_states_its_equation() -> None:
     for config in METHODS.values():
         assert config.citation.startswith("@")
         assert config.__doc__ is not None
         assert "grad = " in config.__doc__
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_line_of_a_methods_text_begins_like_an_item_of_a_list(name: str) -> None:
+    """As which the pages of the methods would show it."""
+    assert not re.search(r"^\s*([-+*]|\d+[.)])\s", METHODS[name].__doc__ or "", re.MULTILINE)

@@ -210,10 +210,15 @@ def test_pure_noise_at_the_end_of_a_schedule_stays_finite() -> None:
         ("org/plain", {}, "LCMScheduler", "LCMScheduler"),
         ("org/hyperreal-turbofan", {"guidance_embeds": False}, "DDIMScheduler", ""),
         ("/models/sd15", {}, "PNDMScheduler", ""),
+        ("/home/turbo/lightning/sd15", {}, "PNDMScheduler", ""),
+        ("/models/sd-turbo", {}, "PNDMScheduler", "turbo model"),
+        ("stabilityai/sdxl-turbo@refs/pr/1", {}, "PNDMScheduler", "turbo model"),
+        ("/hub/models--stabilityai--sd-turbo/snapshots/4e63672c", {}, "PNDMScheduler", "turbo model"),
     ],
 )
 def test_distilled_guidance_is_recognized(name: str, network: dict[str, Any], scheduler: str, reason: str) -> None:
-    found = guidance_distilled(Checkpoint(name), network, {"_class_name": scheduler})
+    place, _, revision = name.partition("@")
+    found = guidance_distilled(Checkpoint(place, revision or None), network, {"_class_name": scheduler})
     assert reason in found
     assert bool(found) == bool(reason)
 

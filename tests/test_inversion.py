@@ -37,6 +37,16 @@ def test_a_batch_of_two_equals_two_batches_of_one() -> None:
         assert close(together[one], alone, 1e-14)
 
 
+def test_an_inversion_that_starts_where_it_ends_evaluates_nothing() -> None:
+    prior, x = analytic(), randn(2, 2, 3, 3)
+    t, conditions = torch.tensor([0.1, 0.15], dtype=torch.float64), query(prior).conditions
+    assert not invert(prior, x, even_times(prior, t, torch.tensor([1, 2]), start=0.2), conditions, -2.5).any()
+    assert prior.calls == 0
+    half = even_times(prior, torch.tensor([0.1, 0.5]), torch.tensor([1, 2]), start=0.2)
+    assert invert(prior, x, half, conditions, -2.5).flatten(1).any(1).tolist() == [False, True]
+    assert prior.calls == 2
+
+
 @pytest.mark.parametrize("space", ["eps", "x0"])
 def test_a_direction_evaluated_at_every_step_is_carried_nowhere(space: str) -> None:
     prior, x = analytic(), randn(2, 2, 3, 3)

@@ -119,6 +119,7 @@ def test_regularizers_are_weighted_by_the_norm_of_the_methods_gradient(scene: st
         ("training.steps", 0, r"steps must be in \[1, 1e\+07\], got 0"),
         ("training.steps", 2.5, "steps must be int, got 2.5"),
         ("training.stepz", 3, "has no setting 'stepz'; nearest known: steps"),
+        ("training.steps.more", 3, "steps is a single value and has no setting 'more'"),
         ("training.background", "grey", "unknown background 'grey'; nearest known: gray"),
         ("method.scale", float("nan"), r"scale must be in \[0, 1000\], got nan"),
         ("method.scale", "much", "scale must be float, got 'much'"),

@@ -22,6 +22,7 @@ from scoredistill.methods.guidance import guided_eps
 from scoredistill.methods.inversion import ascend
 from scoredistill.methods.sdi import SDI
 from scoredistill.optimize import optimize
+from scoredistill.priors.diffusers.denoisers import LUMINA2_PREFIX
 from scoredistill.priors.diffusers.prior import DiffusersPrior
 from scoredistill.priors.diffusers.scheduler import read_schedule
 from scoredistill.priors.parametrization import eps_from
@@ -103,6 +104,13 @@ def sampled(prior: DiffusersPrior, x: Tensor, conditions: Conditions, times: lis
         eps = guided_eps(prior, x, t, conditions, SCALE)
         x = prior.schedule.move(x, eps, t, s)
     return x
+
+
+def test_view_words_are_next_to_the_prompt_behind_the_instruction_of_its_model(saved: dict[str, Saved]) -> None:
+    folder, _ = saved["lumina2"]
+    prior = DiffusersPrior.load(str(folder), dtype=torch.float32, view_prompting="prefix")
+    conditions = prior.conditions(Prompt(PROMPT), ring(1, 8), 1)
+    assert conditions.keys == (f"{LUMINA2_PREFIX}front view of {PROMPT}",)
 
 
 @pytest.mark.parametrize("family", LATENT)

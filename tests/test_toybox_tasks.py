@@ -284,6 +284,11 @@ def test_a_batch_of_rings_has_one_time_one_wording_and_the_cameras_of_its_views(
         torch.testing.assert_close(pose[row], known[shown])
 
 
+def test_a_batch_that_is_no_multiple_of_four_has_whole_rings(tmp_path: Path) -> None:
+    parts = train_toybox_mv.Rings(batches_flags(tmp_path, 10).data, 10, seed=0)()
+    assert [len(part) for part in parts] == [8] * 5
+
+
 def test_half_of_a_batch_of_rings_are_toys_that_have_a_front(tmp_path: Path) -> None:
     dataset.make(tmp_path, 512, seed=0, views_per_toy=8, size=8, workers=1, ring=4)
     batches = train_toybox_mv.Rings(tmp_path, 8, seed=0)
@@ -331,3 +336,30 @@ def test_a_picture_alone_selects_the_embedded_prior_of_pictures() -> None:
     assert fast(picture="/nowhere/toy.png", device="cpu").prior.name == "toybox-pose"
     recipe = fast("a red car", device="cpu")
     assert (recipe.prior.name, recipe.training.batch, recipe.prior.view_prompting) == ("toybox-mv", 4, "words")
+
+
+class Recorder(ToyboxViewsPrior):
+    """A prior that notes the times and the cameras' embeddings with which its network is evaluated."""
+
+    def output(self, net: Any, x_t: Tensor, t: Tensor, condition: Any, view: Tensor | None = None) -> Tensor:
+        assert view is not None
+        self.seen: tuple[Tensor, Tensor] = t, view.detach()
+        return super().output(net, x_t, t, condition, view)
+
+
+def test_a_learner_is_trained_where_it_is_evaluated() -> None:
+    """Views that are denoised jointly have one time, and a camera all or none: so they are asked for by VSD and ESD."""
+    prior, cameras = Recorder(randomized(ViewsUNet(tiny.SHAPE)), dtype=torch.float32), ring(4, 16)[torch.arange(8) % 4]
+    learner = prior.learner(start="published")
+    query = Query(prior, prior.conditions(Prompt(tiny.PROMPT), cameras, 8), 0.0, torch.Generator(), cameras=cameras)
+    blind = learner.camera(torch.zeros(16))
+    shares = []
+    for _ in range(30):
+        learner.loss(query, torch.zeros(8, 3, 16, 16))
+        t, view = (part.unflatten(0, (2, 4)) for part in prior.seen)
+        assert bool((t == t[:, :1]).all())
+        assert t[0, 0] != t[1, 0]
+        without = torch.isclose(view, blind, atol=1e-5).all(-1)
+        assert bool((without == without[:, :1]).all())
+        shares.append(float(without.float().mean()))
+    assert 0 < sum(shares) / len(shares) < 0.3

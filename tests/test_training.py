@@ -7,12 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 from scoredistill.toybox.captions import Description
 from tools import part_views
-from tools.training import Average, load_checkpoint, save_checkpoint
+from tools.training import Average, command_words, load_checkpoint, save_checkpoint, training_flags
 from tools.workers import average_gradients, parallel
 
 
@@ -69,6 +70,14 @@ def _worker(rank: int, folder: str) -> None:
         average_gradients(net, 2)
     assert net.weight.grad is not None
     Path(folder, str(rank)).write_text(str(net.weight.grad.tolist()))
+
+
+@pytest.mark.parametrize("length", ["--steps 12", "--minutes 2.5"])
+def test_the_command_in_a_card_repeats_the_training(length: str) -> None:
+    parser = training_flags("", "x", Path("x"), minutes=80, views=64, batch=32, rate=8e-4, every=100)
+    words = f"{length} --views 1234567 --batch 512 --rate 0.0015 --every 100 --seed 7654321"
+    flags = parser.parse_args(words.split())
+    assert parser.parse_args(command_words(flags, "every").split()) == flags
 
 
 def test_workers_share_the_mean_gradient(tmp_path: Path) -> None:

@@ -123,8 +123,9 @@ def test_noise_predictions_are_the_librarys_network_on_both_latents(saved: Saved
 
 
 def test_both_published_layouts_are_read(tmp_path: Path, prior: Zero123Prior) -> None:
-    tiny_views.zero123(tmp_path, "cc_projection", "projection")
-    other = Zero123Prior.load(str(tmp_path), dtype=torch.float32)
+    plain = tmp_path / "stable models" / "zero123-xl"  # the folder around a model does not name it
+    tiny_views.zero123(plain, "cc_projection", "projection")
+    other = Zero123Prior.load(str(plain), dtype=torch.float32)
     prompt, views = Prompt("", photo=photo()), cameras((90.0, 10.0, 2.0))
     close(other.conditions(prompt, views, 1).text.tokens, prior.conditions(prompt, views, 1).text.tokens)
     assert not other.above

@@ -16,7 +16,16 @@ from torch.multiprocessing.spawn import spawn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from scoredistill.priors import toybox as prior
-from tools.training import Average, Net, load_checkpoint, progress_rate, save_checkpoint, saved_progress, share_done
+from tools.training import (
+    Average,
+    Net,
+    command_words,
+    load_checkpoint,
+    progress_rate,
+    save_checkpoint,
+    saved_progress,
+    share_done,
+)
 from tools.workers import agreed, average_gradients, parallel
 
 Losses = Callable[[argparse.Namespace, int], Callable[[Net], Tensor]]
@@ -73,7 +82,6 @@ def finish(flags: argparse.Namespace, net: Any, card: str, **more: float | str) 
     """Write the weights and their card, filled in with the facts of the training and `more`."""
     done = saved_progress(flags.out)
     prior.save(flags.weights, net)
-    length = f"--steps {flags.steps}" if flags.steps else f"--minutes {flags.minutes:g}"
     facts = {
         "millions": sum(parameter.numel() for parameter in net.parameters()) / 1e6,
         "shape": net.shape,
@@ -82,8 +90,7 @@ def finish(flags: argparse.Namespace, net: Any, card: str, **more: float | str) 
         "batch": flags.batch,
         "images": done.step * flags.batch,
         "minutes": done.seconds / 60,
-        "flags": f"{length} --views {flags.views} --batch {flags.batch} --rate {flags.rate:g}"
-        f" --workers {flags.workers} --seed {flags.seed}{getattr(flags, 'more', '')}",
+        "flags": command_words(flags, "workers") + getattr(flags, "more", ""),
     }
     flags.weights.with_suffix(".md").write_text(card.format(**facts, **more))
     print(f"wrote {flags.weights} and its card")

@@ -30,7 +30,15 @@ from scoredistill.evaluate import metrics, report
 from scoredistill.evaluate.judge_network import JudgeNetwork, Shape
 from scoredistill.toybox import captions, dataset
 from tools.augment import augment
-from tools.training import Average, load_checkpoint, progress_rate, save_checkpoint, share_done, training_flags
+from tools.training import (
+    Average,
+    command_words,
+    load_checkpoint,
+    progress_rate,
+    save_checkpoint,
+    share_done,
+    training_flags,
+)
 
 HELD_OUT = 2000  # views at the end of the folder, a quarter at most, whose toys are excluded from training
 VIEWS_PER_TOY = 8  # rendering eight views of a toy at once costs two thirds as much per view as rendering four
@@ -188,8 +196,7 @@ def card(flags: argparse.Namespace, net: JudgeNetwork, steps: int, shares: dict[
         held_out=min(HELD_OUT, flags.views // 4),
         steps=steps,
         batch=flags.batch,
-        minutes=flags.minutes,
-        seed=flags.seed,
+        flags=command_words(flags),
         table="\n".join(f"| {name} | {100 * share:.1f} % |" for name, share in shares.items()),
     )
 
@@ -206,7 +213,7 @@ of the methods. No prior and no method is trained with it or uses it.
 - **Training**: symmetric InfoNCE on captions, and cross-entropies of the first toy (among 300) and of the view;
   AdamW, cosine learning rate, averaged weights; images augmented by shift, zoom, low resolution, blur, contrast,
   brightness and noise. {steps} steps of {batch} views.
-- **Command**: `python tools/train_judge.py --minutes {minutes:g} --views {views} --seed {seed}`
+- **Command**: `python tools/train_judge.py {flags}`
 - **License**: Apache-2.0, like the code; trained on procedural images only.
 
 | correct on held-out views | |

@@ -28,7 +28,7 @@ from tools.augment import degraded
 from tools.fitting import fit
 from tools.part_report import report
 from tools.part_views import VIEWS_PER_TOY, PartViews, held_out, load
-from tools.training import saved_progress, training_flags
+from tools.training import command_words, saved_progress, training_flags
 
 FACES = 2.0  # how much more often than another view a front view of a kind with eyes is drawn
 INTACT = 0.5  # share of the pictures from which nothing is removed
@@ -93,8 +93,7 @@ def card(flags: argparse.Namespace, net: PartNetwork, tables: str) -> str:
         steps=done.step,
         batch=flags.batch,
         spent=done.seconds / 60,
-        minutes=flags.minutes,
-        rate=flags.rate,
+        flags=command_words(flags),
         threshold=part_meter.THRESHOLD,
         contrast=visibility.CONTRAST,
         pixels=visibility.PIXELS,
@@ -116,7 +115,7 @@ nose or beak, a hat and buttons are visible. No prior and no method is trained w
 - **Training**: cross-entropy of each pixel; half of the pictures lack some of their parts, so that an outline does not
   stand for a face. Half of the pictures are only noisy, half are degraded like those of the judge's training, and the
   truth is that of the degraded picture. {steps} steps of {batch} pictures in {spent:.0f} minutes, averaged weights.
-- **Command**: `python tools/train_parts.py --minutes {minutes:g} --views {views} --batch {batch} --rate {rate:g}`
+- **Command**: `python tools/train_parts.py {flags}`
 - **License**: Apache-2.0, like the code; trained on procedural images only.
 
 {tables}

@@ -71,7 +71,7 @@ class Rings(Batches):
         tokens = [self.tokens_of(ring, index < faces) for index, ring in enumerate(rows.tolist())]
         rows = rows.flatten()
         cameras = orbit(views.azimuth[rows], views.elevation[rows], views.radius[rows], torch.ones(len(rows)), 1)
-        times = self._times(VIEWS * faces)[::VIEWS].repeat_interleave(VIEWS)
+        times = self._times(VIEWS * faces)[: len(rows) : VIEWS].repeat_interleave(VIEWS)
         weights = self.weights_of(rows, VIEWS * faces)
         x = views.rgb[rows].float() / 127.5 - 1
         return x, torch.tensor(tokens).flatten(0, 1), times, camera_pose(cameras), weights

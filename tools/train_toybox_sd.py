@@ -27,7 +27,7 @@ from tools.fitting import fit, launch
 from tools.toybox_sd import autoencoder, denoising, folder, linear, networks
 from tools.toybox_sd.words import tokenizer
 from tools.train_toybox import NULL_SHARE, VIEW_SHARE
-from tools.training import saved_progress, training_flags
+from tools.training import command_words, saved_progress, training_flags
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "scoredistill" / "weights" / "toybox-sd"
@@ -86,8 +86,7 @@ def train_denoiser(rank: int, flags: argparse.Namespace) -> None:
 def facts(flags: argparse.Namespace, vae: AutoencoderKL) -> dict[str, Any]:
     """What the card says of the training."""
     of_vae, done = saved_progress(vae_flags(flags).out), saved_progress(flags.out)
-    names = ("minutes", "vae_minutes", "views", "batch", "vae_batch", "rate", "vae_rate", "workers", "seed")
-    words = [f"--{name.replace('_', '-')} {getattr(flags, name):g}" for name in names]
+    words = command_words(flags, "vae_minutes", "vae_batch", "vae_rate", "workers")
     return {
         "psnr": autoencoder.fidelity(vae.to(flags.device), others(flags)),
         "held_out": flags.held_out,
@@ -98,7 +97,7 @@ def facts(flags: argparse.Namespace, vae: AutoencoderKL) -> dict[str, Any]:
         "views": flags.views,
         "null": NULL_SHARE,
         "view": VIEW_SHARE,
-        "flags": " ".join([*words, *(["--begin", str(flags.begin)] if flags.begin else [])]),
+        "flags": words + (f" --begin {flags.begin}" if flags.begin else ""),
     }
 
 

@@ -109,6 +109,14 @@ def training_flags(
     return parser
 
 
+def command_words(flags: argparse.Namespace, *more: str) -> str:
+    """The flags that repeat a training, as in its command: those of every training, and `more` by their names."""
+    names = ("steps" if flags.steps else "minutes", "views", "batch", "rate", *more, "seed")
+    values = {name: getattr(flags, name) for name in names}
+    shown = {name: f"{value:g}" if isinstance(value, float) else value for name, value in values.items()}
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in shown.items())
+
+
 def share_done(flags: argparse.Namespace, step: int, seconds: float) -> float:
     """How much of a training is done, by its number of steps if it has one, else by its time; 1 at the end."""
     return step / flags.steps if flags.steps else seconds / (60 * flags.minutes)

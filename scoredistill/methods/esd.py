@@ -19,8 +19,8 @@ from scoredistill.methods.weights import WEIGHTS, Weight
 class ESD(LearnedMethod):
     """Entropic Score Distillation: grad = w(t) [eps_g - lam eps_phi(x_t, t, y) - (1 - lam) eps_phi(x_t, t, y, camera)].
 
-    Wang et al. 2024 (ESD): the reference is classifier-free guidance of phi over the camera, with guidance scale 1
-    - lam. lam = 0 is VSD; lam = 1 leaves only the score of all views together, whose entropy it maximizes.
+    Wang et al. 2024 (ESD): the reference is classifier-free guidance of phi over the camera, with guidance scale
+    (1 - lam). lam = 0 is VSD; lam = 1 leaves only the score of all views together, whose entropy it maximizes.
     Everything else is as in VSD, whose configuration the official code uses.
     """
 

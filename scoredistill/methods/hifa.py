@@ -56,7 +56,8 @@ class HiFA(MethodConfig):
     @torch.no_grad()
     def __call__(self, query: Query, x: X) -> Distilled:
         schedule, weight = query.prior.schedule, WEIGHTS[self.weight]
-        t = schedule.snap(timesteps.annealed(self.t_max, self.t_min, math.sqrt)(query, len(x)))
+        falling = timesteps.annealed(self.t_max, self.t_min, math.sqrt)
+        t = timesteps.with_noise(schedule, falling(query, len(x)))
         eps = gaussian(x, query.rng)
         noisy = Noisy(x, t, t, eps, schedule.diffuse(x, eps, t))
         predicted = self.predict(query, noisy.x_t, t)

@@ -74,9 +74,14 @@ def invert(prior: Prior, x: X, times: Times, conditions: Conditions, scale: floa
 
 
 def ascend(prior: Prior, xbar: X, times: Times, conditions: Conditions, scale: float) -> X:
-    """The rescaled image at times[-1] that DDIM reaches from `xbar` at times[0], one step for each further time."""
+    """The rescaled image at times[-1] that DDIM reaches from `xbar` at times[0], one step for each further time.
+
+    A step between equal times, which is the identity, does not evaluate the prior.
+    """
     schedule = prior.schedule
     for low, high in itertools.pairwise(times):
+        if torch.equal(low, high):
+            continue
         eps = guided_eps(prior, schedule.alpha(low, xbar) * xbar, low, conditions, scale)
         xbar = xbar + (schedule.sbar(high, xbar) - schedule.sbar(low, xbar)) * eps
     return xbar

@@ -97,7 +97,7 @@ class ISM(MethodConfig):
         t_max = timesteps.linear(self.t_max, self.t_max_late, self.warm) if official else self.t_max
         delta = timesteps.linear(self.delta_start, self.delta, self.warm) if official else self.delta
         window = timesteps.uniform(self.t_min, t_max)
-        t = schedule.snap((timesteps.shared(window) if official else window)(query, batch))
+        t = timesteps.with_noise(schedule, (timesteps.shared(window) if official else window)(query, batch))
         return t, schedule.snap((t - timesteps.at_progress(delta, query.progress)).clamp(min=0))
 
     def invert(self, query: Query, x: X, s: Time) -> X:

@@ -59,7 +59,7 @@ class MVDream(MethodConfig):
         schedule = query.prior.schedule
         t_min = timesteps.linear(self.t_min_start, self.t_min, self.warm)
         t_max = timesteps.linear(self.t_max, self.t_max_late, self.warm)
-        t = schedule.snap(timesteps.uniform(t_min, t_max)(query, len(x)))
+        t = timesteps.with_noise(schedule, timesteps.uniform(t_min, t_max)(query, len(x)))
         eps = gaussian(x, query.rng)
         noisy = Noisy(x, t, t, eps, schedule.diffuse(x, eps, t))
         predicted = schedule.noise_between(self.denoise(query, noisy), noisy.x_t, t)  # of which D' is the image

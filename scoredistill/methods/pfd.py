@@ -56,7 +56,7 @@ class PFD(MethodConfig):
     def __call__(self, query: Query, x: X) -> Distilled:
         schedule = query.prior.schedule
         t_max = timesteps.linear(self.t_max, self.t_max_late)
-        t = schedule.snap(timesteps.uniform(self.t_min, t_max)(query, len(x)))
+        t = timesteps.with_noise(schedule, timesteps.uniform(self.t_min, t_max)(query, len(x)))
         kappa = inverted_noise(self.inversion_scale, self.steps_per_unit)(query, x, t, t)
         noisy = Noisy(x, t, t, kappa, schedule.diffuse(x, kappa, t))
         mean_eps = schedule.noise_between(self.solve(query, noisy), noisy.x_t, t)

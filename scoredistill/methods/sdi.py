@@ -99,7 +99,7 @@ class SDI(DistillationConfig):
 
     def inferred_at(self, query: Query, t: Time) -> Time:
         """r = t + U[0, tau], one draw for each image (algorithm 2)."""
-        return t + self.tau * timesteps.draw(query, len(t))
+        return timesteps.with_noise(query.prior.schedule, t + self.tau * timesteps.draw(query, len(t)))
 
     def noise(self) -> NoiseRule:
         """kappa, from the chosen source."""

@@ -8,6 +8,7 @@ import torch
 
 from scoredistill.contracts import Query
 from scoredistill.methods.distillation import SecondTimeRule, Time, TimeRule
+from scoredistill.schedule import NoiseSchedule
 
 Scheduled = float | Callable[[float], float]
 """A setting that may depend on the progress of the run in [0, 1)."""
@@ -47,6 +48,11 @@ def uniform(t_min: Scheduled = 0.02, t_max: Scheduled = 0.98) -> TimeRule:
         return low + (high - low) * draw(query, batch)
 
     return rule
+
+
+def with_noise(schedule: NoiseSchedule, t: Time) -> Time:
+    """The tabulated times of `t`, never one at which images have no noise: from them none can be inferred."""
+    return schedule.snap(t).clamp(min=float(schedule.sigmas[0] == 0) / schedule.steps)
 
 
 def shared(rule: TimeRule) -> TimeRule:

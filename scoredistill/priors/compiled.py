@@ -24,7 +24,7 @@ def _compiled_or_plain(graph: torch.fx.GraphModule, inputs: list[Any]) -> Callab
     try:
         return torch._dynamo.lookup_backend("inductor")(graph, inputs)
     except Exception as error:  # of many kinds: no compiler, one too old, no Triton, an unknown GPU
-        _explain(str(error).strip().splitlines()[0])
+        _explain((str(error).strip().splitlines() or [type(error).__name__])[0])
         return graph.forward
 
 

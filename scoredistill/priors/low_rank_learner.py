@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from scoredistill.contracts import Condition, Query
 from scoredistill.priors.network import Time, X
 from scoredistill.priors.parametrization import Prediction, eps_from, output_from
+from scoredistill.randomness import gaussian
 from scoredistill.schedule import NoiseSchedule
 
 CAMERA_DROPOUT = 0.1  # share of rows trained without their camera (Wang et al. 2023, official code)
@@ -37,6 +38,7 @@ class Adaptable(Protocol):
     schedule: NoiseSchedule
     prediction: Prediction
     embedding: int  # width of the time embedding, to which a view is added
+    views: int  # images denoised jointly
 
     @property
     def net(self) -> nn.Module: ...
@@ -135,12 +137,14 @@ class LoraLearner:
         """mean ||F_phi(x_t', t', y, camera) - F'||^2 over the elements, t' ~ U(0, 1), eps' ~ N(0, I).
 
         F is the parametrization of the prior: for the v-predicting Toybox F' = alpha eps' - sigma x, as for the v-model
-        of the paper. x is detached. One row in ten has no camera: it trains the camera-free score of ESD.
+        of the paper. x is detached. One row in ten has no camera: it trains the camera-free score of ESD. Views that
+        are denoised jointly share their t', as in `eps`, and have a camera all or none.
         """
-        x, schedule = x.detach(), self.prior.schedule
-        t = schedule.snap(torch.rand(len(x), generator=query.rng, dtype=torch.float64))
-        eps = torch.randn(x.shape, generator=query.rng, dtype=x.dtype).to(x.device)
-        with_camera = torch.rand(len(x), generator=query.rng) >= CAMERA_DROPOUT
+        x, schedule, views = x.detach(), self.prior.schedule, self.prior.views
+        groups = len(x) // views
+        t = schedule.snap(torch.rand(groups, generator=query.rng, dtype=torch.float64).repeat_interleave(views))
+        eps = gaussian(x, query.rng)
+        with_camera = (torch.rand(groups, generator=query.rng) >= CAMERA_DROPOUT).repeat_interleave(views)
         x_t = schedule.diffuse(x, eps, t)
         target = output_from(self.prior.prediction, eps, x_t, t, schedule)
         return F.mse_loss(self._output(query, x_t, t, with_camera), target)

@@ -89,7 +89,10 @@ def build_prior(config: PriorConfig) -> Prior:
         lora=config.lora,
     )
     if config.compile:
-        compile_network(getattr(prior, "evaluated", prior.net))
+        net = getattr(prior, "evaluated", getattr(prior, "net", None))
+        if net is None:  # a prior of one's own
+            raise ValueError(f"prior {config.name!r} has no network `net` to compile: leave out --prior.compile")
+        compile_network(net)
     return prior
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scoredistill.priors.diffusers.fetch import cached, fetched, listed, why
+from scoredistill.priors.diffusers.fetch import cached, fetched, listed, model_name, why
 from scoredistill.priors.diffusers.libraries import library, one_line
 from scoredistill.priors.weight_files import AGAIN, check_content, check_finite, opened, read_settings, read_weights
 
@@ -69,6 +69,11 @@ class Checkpoint:
 
     def __str__(self) -> str:
         return self.place + (f"@{self.revision}" if self.revision else "")
+
+    @property
+    def model(self) -> str:
+        """The name of the model, without the folders around it, organization and revision."""
+        return model_name(self.place)
 
     @cached_property
     def index(self) -> dict[str, Any]:

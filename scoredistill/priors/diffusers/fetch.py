@@ -65,6 +65,15 @@ def cached_revisions(place: str) -> list[str]:
     return sorted(path.name for path in (folder / "snapshots").glob("*") if path.is_dir())
 
 
+def model_name(place: str) -> str:
+    """The name of a model without the folders around it: the last part of a path or of org/name.
+
+    Of a snapshot in the hub's cache it is the folder of the repository, models--org--name.
+    """
+    path = Path(place)
+    return path.parent.parent.name if path.parent.name == "snapshots" else path.name
+
+
 def why(error: Exception) -> str:
     """Why a look-up on the hub failed, in a few words."""
     found = (REASONS[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in REASONS)

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from scoredistill.priors.diffusers.fetch import model_name
+
 
 class PipelineCheckpoint:
     """The parts of a pipeline in memory.
@@ -39,6 +41,11 @@ class PipelineCheckpoint:
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def model(self) -> str:
+        """The name of the model, without the folders around it."""
+        return model_name(self.name)
 
     def has(self, part: str) -> bool:
         """Whether the pipeline has a part of this name."""

@@ -63,7 +63,7 @@ from scoredistill.schedule import NoiseSchedule
 
 log = logging.getLogger(__name__)
 
-DISTILLED_NAMES = re.compile(r"(?:^|[-_/. ])(turbo|lightning|lcm|hyper-?sd\w*|schnell)(?:$|[-_/. @])", re.IGNORECASE)
+DISTILLED_NAMES = re.compile(r"(?:^|[-_. ])(turbo|lightning|lcm|hyper-?sd\w*|schnell)(?:$|[-_. ])", re.IGNORECASE)
 
 
 class DiffusersPrior(PublishedPrior):
@@ -191,9 +191,10 @@ class DiffusersPrior(PublishedPrior):
 
         All texts of a prompt are encoded at its first use; then the text encoders are freed.
         """
-        plain = [self.denoiser.prefix + text for text in prompt.texts(count)]
+        texts, instruction = prompt.texts(count), self.denoiser.prefix
         named = with_prefix if self.view_prompting == "prefix" else with_view
-        viewed = {view: [named(text, view) for text in plain] for view in VIEWS}
+        plain = [instruction + text for text in texts]
+        viewed = {view: [instruction + named(text, view) for text in texts] for view in VIEWS}
         self.texts.encode([prompt.negative, "", *itertools.chain(*viewed.values()), *plain])
         empty = None if self.distilled else self.texts([""] * count)
         null = self.texts([prompt.negative] * count) if prompt.negative and not self.distilled else empty
@@ -202,8 +203,8 @@ class DiffusersPrior(PublishedPrior):
             return Conditions(unviewed, null, empty, unviewed, keys=tuple(plain))
         direction = (cameras.azimuth, cameras.elevation)
         if self.view_prompting in ("words", "prefix"):
-            texts = [viewed[view][row] for row, view in enumerate(self.view_angles.views(*direction))]
-            return Conditions(self.texts(texts), null, empty, unviewed, keys=tuple(texts))
+            shown = [viewed[view][row] for row, view in enumerate(self.view_angles.views(*direction))]
+            return Conditions(self.texts(shown), null, empty, unviewed, keys=tuple(shown))
         views = [self.texts(viewed[view]) for view in VIEWS]
         perpendicular = ()
         if self.view_prompting == "perp-neg" and not self.distilled:
@@ -255,13 +256,13 @@ def space_of(
 def guidance_distilled(checkpoint: Checkpoint | PipelineCheckpoint, network: Any, scheduler: dict[str, Any]) -> str:
     """Why a model has no unconditional score, "" if it has one.
 
-    Recognized by the guidance scale as a network input, by a few-step sampler, or by the name.
+    Recognized by the guidance scale as a network input, by a few-step sampler, or by the name of the model.
     """
     name = str(checkpoint)
     if network.get("guidance_embeds") or network.get("time_cond_proj_dim"):
         return f"{name} takes the guidance scale as an input, so guidance is distilled into it"
     if scheduler["_class_name"] in ("LCMScheduler", "TCDScheduler"):
         return f"{name} is sampled by a {scheduler['_class_name']}, so guidance is distilled into it"
-    if found := DISTILLED_NAMES.search(name):
+    if found := DISTILLED_NAMES.search(checkpoint.model):
         return f"{name} is a {found[1].lower()} model, so guidance is distilled into it"
     return ""

@@ -97,7 +97,8 @@ class Zero123Prior(PublishedPrior):
         """The prior of an alias, a folder or org/name[@revision] that holds Zero-1-to-3 in the layout of diffusers.
 
         `above`: whether it is Stable Zero123, whose folder has the same layout; by default recognized by "stable" in
-        the name. ValueError in one line if it is not available or is another model.
+        the name of the model, not of a folder around it. ValueError in one line if it is not available or is another
+        model.
         """
         device = torch.device(device)
         dtype = dtype or fast_dtype(device)
@@ -112,7 +113,7 @@ class Zero123Prior(PublishedPrior):
         net.to(memory_format=torch.channels_last)
         space: Any = space_of(checkpoint, side, device, dtype, size)
         levels = schedule_of(checkpoint)
-        stable = "stable" in str(checkpoint).lower() if above is None else above
+        stable = "stable" in checkpoint.model.lower() if above is None else above
         encode_image = lambda rgb: clip_image(checkpoint, rgb.to(device), dtype)  # noqa: E731
         return cls(net, space, encode_image, projection.requires_grad_(False), levels, above=stable)
 
